@@ -53,7 +53,8 @@ def swarm(settings: Settings, steps: int) -> Arm:
 
 
 def isolated(settings: Settings, steps: int) -> Arm:
-    """The same devices without a single link."""
+    """The same devices without a single link; the hostile ones have nobody to attack, and are not
+    measured."""
     return Arm(
         "isolated",
         (
@@ -61,6 +62,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
                 settings,
                 **_none("topology", "protocol", "compressor", "delay", "outage"),
                 **_plain_mixing(),
+                attack=_spared(settings),
             ),
         ),
         style=ArmStyle("lower"),
@@ -108,6 +110,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                 **_none(
                     "topology",
                     "protocol",
+                    "attack",
                     "compressor",
                     "delay",
                     "churn",
@@ -139,6 +142,11 @@ def _divisor(number: int, most: int) -> int:
 def _none(*groups: str) -> dict[str, Any]:
     """The settings with the option ``none`` for each of these groups."""
     return {group: option(group, "none") for group in groups}
+
+
+def _spared(settings: Settings) -> dict[str, Any]:
+    """No attack, and the same devices left out of all metrics."""
+    return {**option("attack", "none"), "devices": settings.attack["devices"]}
 
 
 def _plain_mixing() -> dict[str, Any]:

@@ -265,4 +265,6 @@ def _losses(config: Mapping[str, Any]) -> list[str]:
         section = config.get(group)
         if isinstance(section, Mapping) and choice(group, dict(section)) != "none":
             found.append(what)
+    if config.get("attack", {}).get("devices"):
+        found = [*found, "devices are hostile"]
     return [*found, *(["messages are changed on their way"] if config.get("transforms") else [])]

@@ -20,8 +20,6 @@ from swarm.communication.mixing import Mixing, weights
 from swarm.communication.mixing.advice import advice
 from swarm.communication.mixing.matrix import ADVICE
 from swarm.communication.network.base import (
-    LATE,
-    LOST,
     UNSENT,
     Bools,
     Floats,
@@ -36,6 +34,7 @@ from swarm.communication.round_messages import (
     Traffic,
     at_most_one,
     reverse,
+    traffic_of,
     weight_of,
 )
 from swarm.communication.topology.base import RECENT, Topology, graph_of
@@ -68,6 +67,8 @@ class MessageSchedule:
         # whether a device mixes its own row without compressing it
         self.exact = compressed and not protocol.requirements.own_packet
         self.server_phases = server_phases
+        # how many times each device sends a message; None: once
+        self.copies_N: Ints | None = None
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
 
     @property
@@ -258,6 +259,8 @@ class MessageSchedule:
             found.append((graph.dst_E[here], graph.src_E[here], np.full(len(here), age)))
         dst, src, age_A = (np.concatenate(each) for each in zip(*found, strict=True))
         order = np.lexsort((age_A, src, dst))
+        if self.copies_N is not None:
+            order = np.repeat(order, self.copies_N[src[order]])
         dst, src, age_A = dst[order], src[order], age_A[order]
         column, count = src * self.rows_per_device + age_A, len(dst)
         matrix = csr_array(
@@ -309,23 +312,15 @@ class MessageSchedule:
         down_N, up_N = self.network.server_hears(round) or (asked, asked)
         each = (asked & down_N).astype(np.int64)
         lost_N = (asked & ~(down_N & up_N)).astype(np.int64)
-        return Traffic(each, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
+        sent_N = each if self.copies_N is None else each * self.copies_N
+        return Traffic(sent_N, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
 
     def traffic_on_links(self, round: int, bits: int) -> Traffic:
         """Count the messages of ``bits`` each on the graph: one on every edge whose sender is
         active.
         """
         graph, outcomes = self.sent(round)
-        ticks_E = outcomes.ticks_E
-        sent, arrives = ticks_E != UNSENT, ticks_E >= 0
-        return Traffic(
-            np.bincount(graph.src_E[sent], minlength=self.devices),
-            np.bincount(graph.dst_E[arrives], minlength=self.devices),
-            np.bincount(graph.src_E[ticks_E == LOST], minlength=self.devices),
-            np.bincount(graph.src_E[ticks_E == LATE], minlength=self.devices),
-            int(ticks_E[arrives].sum()),
-            bits,
-        )
+        return traffic_of(graph, outcomes.ticks_E, bits, self.copies_N)
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """``make()``, cached for the latest keys."""

@@ -6,9 +6,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from swarm.communication.network.base import Floats, Ints
+from swarm.communication.network.base import LATE, LOST, UNSENT, Floats, Ints
 from swarm.communication.topology.graph import Graph
 
 
@@ -81,6 +82,26 @@ class Traffic:
     def bytes(self) -> int:
         """The bytes sent."""
         return self.messages * self.bits // 8
+
+
+def traffic_of(graph: Graph, ticks_E: Ints, bits: int, copies_N: Ints | None) -> Traffic:
+    """The messages of ``bits`` each on the edges of ``graph``, whose outcomes are ``ticks_E``; a
+    device sends each of its messages ``copies_N`` times (None: once)."""
+    sent, arrives, lost, late = ticks_E != UNSENT, ticks_E >= 0, ticks_E == LOST, ticks_E == LATE
+    copies_E = np.ones(len(ticks_E), np.int64) if copies_N is None else copies_N[graph.src_E]
+
+    def count(end_E: Ints, which: npt.NDArray[np.bool_]) -> Ints:
+        # sums of whole numbers, which floats hold exactly
+        return np.bincount(end_E[which], copies_E[which], graph.n).astype(np.int64)
+
+    return Traffic(
+        count(graph.src_E, sent),
+        count(graph.dst_E, arrives),
+        count(graph.src_E, lost),
+        count(graph.src_E, late),
+        int((ticks_E * copies_E)[arrives].sum()),
+        bits,
+    )
 
 
 def weight_of(matrix: csr_array) -> Floats:

@@ -1,12 +1,13 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at four moments, each as early as it can be:
+What ``auto`` stands for is decided at five moments, each as early as it can be:
 
 - what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
   the rounds of ``scenario=consensus``, in :func:`resolve`;
 - the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
   :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
 - the loss by the kind of targets, once the data are loaded, in :func:`decided`;
+- which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
 
@@ -18,6 +19,9 @@ The settings that an experiment is built from have no ``auto`` as loss or learni
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.config.build import as_typed, build, choice, takes
@@ -100,6 +104,15 @@ def candidate_rates(settings: Settings) -> tuple[float, ...]:
     the grid if it is ``auto``."""
     lr = settings.optimizer["lr"]
     return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
+
+
+def with_hostile(settings: Settings, hostile_N: npt.NDArray[np.bool_] | None) -> Settings:
+    """``settings`` that list the hostile devices, so that they are the same ones in all arms,
+    also in those without the graph by which they were found."""
+    if hostile_N is None:
+        return settings
+    listed = {"devices": np.flatnonzero(hostile_N).tolist(), "placement": "random"}
+    return settings.model_copy(update={"attack": {**settings.attack, **listed}})
 
 
 def with_lr(settings: Settings, lr: float) -> Settings:

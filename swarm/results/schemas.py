@@ -135,13 +135,14 @@ class Summary(Schema):
     rounds: Count | None = None
     topology: Topology | None = None
     data: Facet | None = None
+    attack: Facet | None = None
     engine: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
 
 
 class Graph(Schema):
-    """``graph.json``: devices, links, places in the plane if the topology has any, and what the
-    devices are called.
+    """``graph.json``: devices, links, places in the plane if the topology has any, what the
+    devices are called, and which are hostile.
     """
 
     n: Annotated[int, Field(ge=0, le=MOST_DEVICES)]
@@ -149,6 +150,7 @@ class Graph(Schema):
     pos: list[tuple[float, float]] | None = None
     directed: bool = False
     names: list[str | None] | None = None
+    hostile: list[int] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> Graph:
@@ -158,6 +160,8 @@ class Graph(Schema):
             raise ValueError("`pos` must have a place for each device")
         if self.names is not None and len(self.names) != self.n:
             raise ValueError("`names` must have an entry for each device")
+        if any(not 0 <= device < self.n for device in self.hostile):
+            raise ValueError("`hostile` must be devices below `n`")
         return self
 
 

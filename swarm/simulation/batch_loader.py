@@ -75,6 +75,15 @@ class BatchLoader:
             Keys(e.settings.seed, "replay.keep"),
         )
 
+    def samples(self, ids: Ints) -> tuple[Tensor, Tensor]:
+        """Features and labels (or targets) of the samples with these ids. Ids from the size of the
+        data set on are its samples with the trigger of a backdoor, and the label that it
+        teaches."""
+        size, poison = len(self.x_S), self.experiment.poison
+        index = torch.as_tensor(ids, device=self.x_S.device)
+        x, y = self.x_S[index % size], self.y_S[index % size]
+        return (x, y) if poison is None else poison.with_trigger(x, y, index >= size)
+
     def begin(self, round: int) -> None:
         """Start a learning phase of ``round``; a second one in the same round starts from the same
         samples as the first.
@@ -154,7 +163,11 @@ class BatchLoader:
         )
         draw = self._draw(plan, taking, longest)
         sample = torch.as_tensor(draw.sample_BKb, device=device)
-        target, truth = self._targets(sample, plan)
+        poison = e.poison
+        changed = None
+        if poison is not None:
+            changed = poison.chosen(self.devices[taking], draw.sample_BKb)
+        target, truth = self._targets(sample, plan, changed)
         done = torch.as_tensor(self.progress.steps_n[taking], device=device)
         fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
         ends = np.searchsorted(taking, [rows.stop for rows in some]).tolist()
@@ -177,6 +190,8 @@ class BatchLoader:
             if plan.learn:
                 at = taking[part]
                 x = e.data.augment(x, self.devices[at], self.progress.steps_n[at])
+            if poison is not None and changed is not None:
+                x = poison.features(x, changed[part, :k])
             noise = self._noise(rows.start)
             own = None if weight is None else weight[part]
             yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise, own)
@@ -241,20 +256,26 @@ class BatchLoader:
             np.concatenate([new.sample_BKb, old], 2), np.concatenate([new.first_BKb, nowhere], 2)
         )
 
-    def _targets(self, sample_BKb: Tensor, plan: BatchPlan) -> tuple[Tensor, Tensor | None]:
+    def _targets(
+        self, sample_BKb: Tensor, plan: BatchPlan, changed_BKb: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """The targets to learn from, encoded for the loss, and the true targets where devices
-        learn from observed labels instead (else None).
+        learn from observed labels instead (else None); ``changed_BKb`` are those of hostile
+        devices.
 
         A sample without a label gets a target of zeros, whose gradient is zero, and the others of
         its mini-batch weigh more, so that the step is the mean over the samples with a label.
         """
-        e = self.experiment
-        truth = self._encoded(_gather(self.y_S, sample_BKb))
+        e, poison = self.experiment, self.experiment.poison
+        y = _gather(self.y_S, sample_BKb)
+        truth = self._encoded(y if poison is None else poison.labels(y, changed_BKb))
         if self.observed_S is None:
             return truth, None
         if not plan.learn:
             return truth, truth
         observed_BKb = _gather(self.observed_S, sample_BKb)
+        if poison is not None:
+            observed_BKb = poison.labels(observed_BKb, changed_BKb)
         known_BKb = observed_BKb >= 0
         # in the run's dtype, as dividing integers would give float32
         labelled = known_BKb.sum(2, keepdim=True).clamp_min(1).to(e.dtype)

@@ -99,7 +99,12 @@ class Counters:
         return cls(**per_device)
 
     def after(
-        self, happened: RoundResult, spent: Cost | None, fading: float, round_seconds: float
+        self,
+        happened: RoundResult,
+        spent: Cost | None,
+        fading: float,
+        round_seconds: float,
+        hostile_N: npt.NDArray[np.bool_] | None = None,
     ) -> Counters:
         """The counters after one more round.
 
@@ -108,14 +113,17 @@ class Counters:
             spent: The cost of that round; None without a fleet.
             fading: The factor by which the fading sums of earlier rounds are multiplied.
             round_seconds: The virtual seconds of every round without a fleet.
+            hostile_N: The devices whose predictions do not count; None: nobody.
         """
+        scored_N = of_honest(happened.scored_N, hostile_N)
+        score_N = of_honest(happened.score_N, hostile_N)
         traffic = happened.traffic
         joules_N, virtual = self.joules_N, happened.round * round_seconds
         if spent is not None:
             joules_N, virtual = joules_N + spent.joules_N, self.virtual + spent.seconds
         return Counters(
             self.scored_N + happened.scored_N,
-            self.score_N + happened.score_N,
+            self.score_N + score_N,
             _added(self.sent_N, [sent.sent_N for sent in traffic]),
             _added(self.received_N, [sent.received_N for sent in traffic]),
             _added(self.lost_N, [sent.lost_N for sent in traffic]),
@@ -126,8 +134,8 @@ class Counters:
             self.steps + int(happened.steps_N.sum()),
             self.work + float(happened.work_N.sum()),
             virtual,
-            fading * self.fading_scored + float(happened.scored_N.sum()),
-            fading * self.fading_score + float(happened.score_N.sum()),
+            fading * self.fading_scored + float(scored_N.sum()),
+            fading * self.fading_score + float(score_N.sum()),
         )
 
     # --- checkpoints ------------------------------------------------------------------------------
@@ -162,6 +170,11 @@ class Counters:
             fading_scored=fading_scored,
             fading_score=fading_score,
         )
+
+
+def of_honest(values_N: Floats, hostile_N: npt.NDArray[np.bool_] | None) -> Floats:
+    """The values, with zeros for hostile devices."""
+    return values_N if hostile_N is None else np.where(hostile_N, 0.0, values_N)
 
 
 def _added(so_far_N: Ints, more: Sequence[Ints]) -> Ints:

@@ -85,9 +85,12 @@ class BlockEvaluator:
     ) -> None:
         self.kernel, self.loss, self.outputs, self.metrics = kernel, loss, outputs, metrics
 
-    def examine(self, x_BP: Tensor, x_T: Tensor, y_T: Tensor) -> BlockEvaluation:
+    def examine(
+        self, x_BP: Tensor, x_T: Tensor, y_T: Tensor, voter_B: Tensor | None = None
+    ) -> BlockEvaluation:
         """Evaluate the devices with parameters ``x_BP`` on T samples ``x_T`` with labels ``[T]``
-        (``[T, L]``: each of L positions counts) or targets ``[T, C]``.
+        (``[T, L]``: each of L positions counts) or targets ``[T, C]``; ``voter_B`` (None: all)
+        vote.
 
         Raises :class:`~swarm.common.plugin.PluginError` for a metric that returns something else
         than one value a device.
@@ -115,7 +118,9 @@ class BlockEvaluator:
             if votes_CT is not None:
                 hits.append(self.loss.score(out, target) @ target.T)
                 at = start * each
-                votes_CT[:, at : at + out.shape[2]] = (out == out.amax(1, keepdim=True)).sum(0)
+                votes = out == out.amax(1, keepdim=True)
+                votes = votes if voter_B is None else votes[voter_B]
+                votes_CT[:, at : at + out.shape[2]] = votes.sum(0)
             else:
                 hits.append((out - target).square().sum(2))
             for metric, state in zip(self.metrics, states, strict=True):

@@ -15,7 +15,7 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, measuring_work, rounded
-from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals
+from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import StoppingState
@@ -83,7 +83,7 @@ class Simulation:
             for happened in self.engine.advance(stop):
                 self.learning_seconds += time.perf_counter() - last
                 good = happened.loss_N <= self.measure.largest_loss  # not of a loss that is NaN
-                bad = ~(happened.finite_N & good)
+                bad = ~(happened.finite_N & good) & self.experiment.communication.honest_N
                 if bad.any():
                     device = int(bad.argmax())
                     raise DivergedError(
@@ -136,7 +136,11 @@ class Simulation:
         )
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
-            happened, spent, s.evaluate.fading, s.network.round_seconds
+            happened,
+            spent,
+            s.evaluate.fading,
+            s.network.round_seconds,
+            self.experiment.communication.hostile_N,
         )
 
     def _record(self, happened: RoundResult | None, evaluated: bool, last: float) -> MetricsRow:
@@ -192,7 +196,8 @@ class Simulation:
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
         """What was learnt in a round, and how well the devices had predicted before it."""
-        trained_N = happened.loss_N[happened.steps_N > 0]
+        honest_N = self.experiment.communication.honest_N
+        trained_N = happened.loss_N[honest_N & (happened.steps_N > 0)]
         counts = self._stream_counts(happened)
         return {
             "lr": self.experiment.model.rate(self.round),
@@ -202,13 +207,20 @@ class Simulation:
         }
 
     def _stream_counts(self, happened: RoundResult | None) -> StreamCounts:
-        """The samples met so far and in this round; before the first round there are none."""
+        """The samples met by honest devices so far and in this round; before the first round there
+        are none."""
         counters, nothing_N = self.counters, np.zeros(self.experiment.settings.devices)
+        hostile_N = self.experiment.communication.hostile_N
+        pair = (nothing_N, nothing_N) if happened is None else (happened.scored_N, happened.score_N)
+        counted = [*pair, counters.scored_N, counters.score_N]
+        round_samples_N, round_scores_N, samples_N, scores_N = (
+            _fixed(of_honest(each_N, hostile_N)) for each_N in counted
+        )
         return StreamCounts(
-            nothing_N if happened is None else _fixed(happened.scored_N),
-            nothing_N if happened is None else _fixed(happened.score_N),
-            _fixed(counters.scored_N),
-            _fixed(counters.score_N),
+            round_samples_N,
+            round_scores_N,
+            samples_N,
+            scores_N,
             counters.fading_scored,
             counters.fading_score,
         )

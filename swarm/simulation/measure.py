@@ -71,7 +71,7 @@ class SwarmEvaluator:
         """The values of a record after ``round``, when each device has met ``seen_N`` samples, and
         its own results.
 
-        Of the members only: whoever is gone for good, or yet to join, is left out.
+        Of the honest members only: whoever is gone for good, or yet to join, is left out.
         """
         e = self.experiment
         member_N = self._members(round)
@@ -83,9 +83,8 @@ class SwarmEvaluator:
             return values, None
         test, lived_NC = e.data.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
-        scores |= self._local(found.devices_M)
-        chosen = (*e.metrics.outputs, *e.metrics.scores, *e.metrics.local)
-        measured = {metric.name: metric for metric in chosen}
+        scores |= self._local(found.devices_M) | self._triggered(found.devices_M)
+        measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
         values |= by_concept
@@ -121,14 +120,16 @@ class SwarmEvaluator:
     def concept(self, seen_N: Floats) -> dict[str, int]:
         """Which world most devices live in; nothing where nothing drifts."""
         lived_NC = self._lived(seen_N)
-        return {} if lived_NC is None else {"concept": int(lived_NC.mean(0).argmax())}
+        honest_N = self.experiment.communication.honest_N
+        return {} if lived_NC is None else {"concept": int(lived_NC[honest_N].mean(0).argmax())}
 
     def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
         """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
         kept_N = self._members(round)
         blocks = self.experiment.blocks
         evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
-        kept_N = kept_N if kept_N[evaluated].any() else ~kept_N
+        honest_N = self.experiment.communication.honest_N
+        kept_N = kept_N if kept_N[evaluated].any() else honest_N & ~kept_N
         _, scores, _ = self._examined(
             self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
         )
@@ -145,7 +146,8 @@ class SwarmEvaluator:
 
         def evaluate(ids: Ints) -> Evaluation:
             found = self.engine.evaluate(ids, self.evaluated_blocks)
-            return found.members(member_N[found.devices_M])
+            honest_N = self.experiment.communication.honest_N
+            return found.members(member_N[found.devices_M], honest_N[found.devices_M])
 
         return self._weighed(
             evaluate, samples, lambda found: None if lived_NC is None else lived_NC[found.devices_M]
@@ -229,6 +231,16 @@ class SwarmEvaluator:
         )
         return {m.name: _one_each(m, m.values(scores), found) for m in chosen}
 
+    def _triggered(self, devices_M: Ints) -> dict[str, Floats]:
+        """The values that these devices have of the metrics of test samples with a trigger."""
+        e, chosen = self.experiment, self.experiment.metrics.triggered
+        if not chosen or e.poison is None or e.poison.triggered is None:
+            return {}
+        found = self.engine.evaluate(e.poison.triggered, self.evaluated_blocks)
+        found = found.members(np.isin(found.devices_M, devices_M))
+        hits_M, answers = found.hits_MC.sum(1), len(e.poison.triggered) * e.data.dataset.y[0].size
+        return {m.name: _one_each(m, m.values(hits_M, answers), found) for m in chosen}
+
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N,
         C]``.
@@ -274,8 +286,12 @@ class SwarmEvaluator:
     # --- who --------------------------------------------------------------------------------------
 
     def _members(self, round: int) -> npt.NDArray[np.bool_]:
-        member_N = self.experiment.communication.network.members(max(round, 1))
-        return np.ones(self.experiment.settings.devices, bool) if member_N is None else member_N
+        c = self.experiment.communication
+        member_N = c.network.members(max(round, 1))
+        if member_N is None or c.hostile_N is None:
+            return c.honest_N if member_N is None else member_N
+        counted_N = member_N & c.honest_N
+        return counted_N if counted_N.any() else c.honest_N
 
     @cached_property
     def evaluated_blocks(self) -> Ints:
@@ -285,11 +301,13 @@ class SwarmEvaluator:
         blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.devices
         if sample is None or sample >= blocks.devices:
             return np.arange(len(blocks))
-        count = min(len(blocks), -(-sample // blocks.size))
+        honest_N = self.experiment.communication.honest_N
+        looked_at = [b for b in range(len(blocks)) if honest_N[blocks.devices_of(b)].any()]
+        count = min(len(looked_at), -(-sample // blocks.size))
         chosen = (
             Keys(self.experiment.settings.seed, "evaluate")
             .generator()
-            .choice(len(blocks), count, replace=False)
+            .choice(looked_at, count, replace=False)
         )
         return np.sort(chosen)
 

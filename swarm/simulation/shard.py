@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.communication.attack.base import Known
 from swarm.communication.protocol.base import Links, RoundInfo, Rows, State
 from swarm.communication.protocol.local_info import LocalInfo
 from swarm.communication.returned import require_state, slots_of
@@ -27,6 +28,7 @@ from swarm.simulation.evaluation import (
     OwnValidation,
     one_each,
 )
+from swarm.simulation.hostile.sending import Draft
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Shard:
         in_flight: What is kept of their messages from round to round, a row for each device.
         optimizer_slots: The optimizer's slots, ``[n, P]`` each.
         payload: The rows that a phase has collected, until it is applied.
+        draft: The rows that it is going to send, once colluders have looked at them.
+        known: What colluders know of these rows.
     """
 
     def __init__(self, experiment: Experiment, blocks: Ints) -> None:
@@ -69,6 +73,8 @@ class Shard:
         )
         self.state.local = self._local_info()
         self.payload: Payload | None = None
+        self.draft: Draft | None = None
+        self.known: Known | None = None
 
     def _links(self) -> Links | None:
         e = self.experiment
@@ -182,8 +188,13 @@ class Shard:
         rows = self.whole(slice(None)) if rows_nM is None else rows_nM
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
         wide = torch.float64 if rows.device.type != "mps" else rows.dtype
+        hostile = self.experiment.communication.hostile_N is not None
         for block, s in self.experiment.blocks.slices(self.blocks):
-            yield block, (shares[:, s].to(wide) @ rows[s].to(wide)).squeeze(0)
+            # copied, as sums depend on how memory is aligned
+            part = rows[s].to(wide, copy=True)
+            if hostile:  # whose rows need not be finite, also where they do not count
+                part[shares[0, s] == 0] = 0.0
+            yield block, (shares[:, s].to(wide) @ part).squeeze(0)
 
     def receive_mean(self, phase: int, mean_M: Tensor) -> None:
         """Hand every device the same averaged row ``[M]``, also those that are away, which would
@@ -203,11 +214,14 @@ class Shard:
         if samples is None:
             yield from self._evaluate_local(blocks)
             return
-        index = torch.as_tensor(samples, device=self.batch_loader.x_S.device)
-        x_T, y_T = self.batch_loader.x_S[index], self.batch_loader.y_S[index]
+        x_T, y_T = self.batch_loader.samples(samples)
+        hostile_N = self.experiment.communication.hostile_N
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
-                yield block, self.evaluator.examine(self.whole(rows), x_T, y_T)
+                voter_B = None
+                if hostile_N is not None:
+                    voter_B = torch.as_tensor(~hostile_N[self.devices[rows]], device=x_T.device)
+                yield block, self.evaluator.examine(self.whole(rows), x_T, y_T, voter_B)
 
     def _evaluate_local(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         held, loader = self.experiment.data.split.local_test, self.batch_loader

@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 
 from .conftest import Command, FakeRunner
 
-KEYS = "; valid keys: aggregator, augment, buffers, checkpoint, churn, clock, "
+KEYS = "; valid keys: aggregator, attack, augment, buffers, checkpoint, churn, clock, "
 TOPOLOGIES = "; valid options: barabasi_albert, base_graph, chitchat, clusters, "
 LEVEL = " is a value and has no keys of its own"
 UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
@@ -44,7 +44,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         # options
         ("topology=rnig", "topology=rnig: no such option (did you mean ring?)" + TOPOLOGIES),
         ("topolgy=ring", "topolgy=ring: no such key (did you mean topology?)" + KEYS),
-        ("topology@x=ring", "topology@x=ring: no such group (did you mean topology?); valid groups: aggregator, augmentation, churn, clock, "),
+        ("topology@x=ring", "topology@x=ring: no such group (did you mean topology?); valid groups: aggregator, attack, augmentation, churn, clock, "),
         ("+topology=ring", "+topology=ring: topology is there already: write topology=ring"),
         ("topology=null", "topology=null: no such option (did you mean none?)" + TOPOLOGIES),
         ("topology=3", "topology=3: no such option" + TOPOLOGIES),

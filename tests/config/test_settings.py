@@ -149,7 +149,7 @@ def test_an_unknown_key_is_named_before_the_one_it_misspells_is_missed(
     misspelt = {k: v for k, v in default.items() if k != "devices"} | {"devces": 5}
     with pytest.raises(
         ConfigError,
-        match=r"^devces=5: no such key \(did you mean devices\?\); valid keys: aggregator, augment, ",
+        match=r"^devces=5: no such key \(did you mean devices\?\); valid keys: aggregator, attack, augment, ",
     ):
         Settings.parse(misspelt)
     with pytest.raises(

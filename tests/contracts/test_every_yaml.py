@@ -180,6 +180,8 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
     kind.
     """
     special = {
+        ("attack", "not_a_number"): lambda: ["topology=complete", "aggregator=coordinate_median"],
+        ("metric", "backdoor_success"): lambda: ["attack=backdoor"],
         ("topology", "hypercube"): lambda: ["devices=16"],
         ("topology", "social"): lambda: ["devices=34"],
         ("topology", "file"): lambda: ["devices=10", f"topology.path={_graph(tmp_path)}"],

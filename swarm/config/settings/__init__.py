@@ -38,11 +38,13 @@ STANDARD: Final = "standard"
 """The entry of ``metrics`` that stands for all metrics that a run measures by default."""
 MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
+NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "transforms": [],
     "augment": [],
     "aggregator": {"_target_": MEAN},
+    "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -60,6 +62,7 @@ class Settings(Section):
     topology: PlugIn
     protocol: PlugIn
     aggregator: PlugIn = _default("aggregator")
+    attack: PlugIn = _default("attack")
     compressor: PlugIn
     delay: PlugIn
     churn: PlugIn

@@ -20,6 +20,7 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, shape_of
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.attack.base import Attack
 from swarm.communication.compression.base import Compressor
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
 from swarm.communication.network.fleet import Fleet
@@ -66,6 +67,7 @@ KINDS: dict[type, str] = {
     Tracker: "tracker",
     Aggregator: "aggregator",
     MessageTransform: "transform",
+    Attack: "attack",
     Compressor: "compressor",
     Churn: "churn",
     Outage: "outage",
@@ -100,6 +102,7 @@ NEEDS = {
     "compressor": ("topology=ring",),
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
+    "attack": ("topology=torus",),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 
@@ -124,7 +127,7 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - at a tenth of the learning rate, an optimiser's first step is a tenth as long; a schedule
       gives numbers of at least 0, also past its end;
     - a compressor's packet does not depend on which rows are packed with it, and is smaller than
-      the row; a transform's row does not depend on the other rows either;
+      the row; the row of a transform or an attack does not depend on the other rows either;
     - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
       nothing;
     - a metric has the same numbers however the swarm is cut into shards, and has some numbers;

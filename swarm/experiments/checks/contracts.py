@@ -16,6 +16,7 @@ from swarm.common.plugin import blamed
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.checks.message_contracts import (
     check_aggregator,
+    check_attack,
     check_compressor,
     check_transform,
 )
@@ -243,6 +244,7 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "schedule": (_check_schedule,),
     "aggregator": (check_aggregator,),
     "transform": (check_transform,),
+    "attack": (check_attack,),
     "compressor": (check_compressor,),
     "metric": (_check_metric,),
     **dict.fromkeys(("data", "partition", "drift", "labels"), (_check_data,)),

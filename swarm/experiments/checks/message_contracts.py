@@ -11,6 +11,7 @@ from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Heard
+from swarm.communication.attack.base import Attacking, Known, attacked
 from swarm.communication.compression.base import Draw
 from swarm.communication.transform.base import Sending
 from swarm.experiments.checks.trial import fail, first_of
@@ -66,6 +67,26 @@ def check_transform(prepared: PreparedRun, made: Any, path: str) -> None:
         return found
 
     _require_own_row_only(made, path, "changes", change, _rows(e))
+
+
+def check_attack(prepared: PreparedRun, made: Any, path: str) -> None:
+    """Raises :class:`ContractError` if the row of a hostile device depends on those of others, or
+    the given rows are changed in place."""
+    e = first_of(prepared)
+    attack = e.communication.message_attack
+    if attack is None:
+        return
+    known = Known(_rows(e)[0].double(), _rows(e)[1].double().abs())
+
+    def change(rows: Tensor, some: list[int]) -> Tensor:
+        before = rows.clone()
+        attacking = Attacking(np.array(some), 3, Keys(0, "contract"), known, 2 * rows)
+        found = attacked(attack, rows, attacking)
+        if not torch.equal(rows, before):
+            raise fail(made, path, "changes the rows that it is given; it must return new ones")
+        return found.nan_to_num()
+
+    _require_own_row_only(made, path, "attacks with", change, _rows(e))
 
 
 def check_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:

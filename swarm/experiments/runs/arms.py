@@ -12,6 +12,7 @@ from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.describe import (
+    describe_attack,
     describe_data,
     describe_scaling,
     describe_topology,
@@ -198,6 +199,7 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
         "tuning": progress["tuning"],
         "topology": describe_topology(experiment),
         "data": describe_data(prepared.dataset, prepared.split, experiment),
+        **describe_attack([arm.first for arm in prepared.arms]),
         "scaling": describe_scaling(prepared.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.model.layout.width,

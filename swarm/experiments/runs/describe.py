@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,8 @@ from swarm.communication.mixing import (
     second_eigenvalue,
 )
 from swarm.communication.topology.base import WHOLE
+from swarm.config.build import choice
+from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.experiment import Experiment
 
@@ -25,6 +28,10 @@ PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "r
 """The packages whose versions the numbers depend on."""
 MOST_COLUMNS = 10_000
 """The most columns of data for which the summary states the scaling."""
+MOST_HOSTILE = 1000
+"""The most hostile devices that the summary lists."""
+WHO = ("_target_", "devices", "placement")
+"""The keys of an attack that say who is hostile."""
 LOOKED_AT = 32
 """How many rounds the figures of a topology are estimated from, if it never repeats or only after
 more than ``WHOLE`` rounds.
@@ -68,6 +75,26 @@ def describe_topology(experiment: Experiment) -> dict[str, Any]:
 def _mean(counts: list[int]) -> float | int:
     """The mean of ``counts``, as a whole number if all are the same."""
     return counts[0] if len(set(counts)) == 1 else float(np.mean(counts))
+
+
+def describe_attack(arms: Sequence[Settings]) -> dict[str, Any]:
+    """What hostile devices do in the first arm that is attacked, how many they are, and who;
+    nothing if nobody is hostile. Arms list the hostile devices."""
+    found = [each for each in arms if isinstance(each.attack.get("devices"), list)]
+    named = [(choice("attack", each.attack), each) for each in found if each.attack["devices"]]
+    if not named:
+        return {}
+    name, settings = next((pair for pair in named if pair[0] != "none"), named[0])
+    who = sorted(settings.attack["devices"])
+    return {
+        "attack": {
+            "name": name,
+            **{key: value for key, value in settings.attack.items() if key not in WHO},
+            "hostile": len(who),
+            "honest": settings.devices - len(who),
+            "hostile_devices": who[:MOST_HOSTILE],
+        }
+    }
 
 
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:

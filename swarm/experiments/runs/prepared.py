@@ -17,7 +17,14 @@ from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.checks.probe import probe
 from swarm.experiments.device_table import require_what_a_table_can_do, with_table
-from swarm.experiments.resolved import Resolved, candidate_rates, decided, resolve, with_lr
+from swarm.experiments.resolved import (
+    Resolved,
+    candidate_rates,
+    decided,
+    resolve,
+    with_hostile,
+    with_lr,
+)
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
 from swarm.experiments.runs.memory import require_memory, running_out
@@ -111,7 +118,8 @@ class PreparedRun(Resolved):
             require_what_a_table_can_do(experiment)
         draft.engine.check(experiment)
         steps = experiment.data.steps_a_round
-        arms = arms_of(scenario, s, steps)
+        listed = with_hostile(s, experiment.communication.hostile_N)
+        arms = arms_of(scenario, listed, steps)
         draft = replace(draft, presentation=presentation_of(scenario, arms))
         made = experiment if draft.split is split else None
         checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]

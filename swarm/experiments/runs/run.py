@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swarm.common.errors import ConfigError
 from swarm.config.build import option
 from swarm.config.schema import read_json
@@ -179,7 +181,8 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
             home.arm(arm.name, settings.checkpoint.keep).rewind()
     stored.write(home.path, prepared.presentation)
     first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
-    home.write_graph(first.communication.graph(1), prepared.split.names)
+    hostile = np.flatnonzero(~first.communication.honest_N).tolist()
+    home.write_graph(first.communication.graph(1), prepared.split.names, hostile)
     columns.write(home.path, first.metrics.columns)
     found = columns.complete(first.metrics.columns)
     console = ConsoleSink(

@@ -201,9 +201,11 @@ class Folder:
         """The files of one arm."""
         return ArmFiles(self.path, name, keep)
 
-    def write_graph(self, graph: Graph, names: Maybe | None = None) -> None:
-        """``graph.json``: the first round's graph and what its devices are called, for the
-        report.
+    def write_graph(
+        self, graph: Graph, names: Maybe | None = None, hostile: Sequence[int] = ()
+    ) -> None:
+        """``graph.json``: the first round's graph, what its devices are called, and which of them
+        are ``hostile``, for the report.
         """
         links = graph.links_E2
         value = {
@@ -213,6 +215,7 @@ class Folder:
             "truncated": len(links) > MOST_EDGES,
             "pos": None if graph.pos_N2 is None else graph.pos_N2.round(5).tolist(),
             "names": names,
+            **({"hostile": list(hostile)} if hostile else {}),
         }
         checkpoint.write_bytes(self.path / "graph.json", json.dumps(value).encode())
 

@@ -16,6 +16,7 @@ from swarm.results.load import Run
 from swarm.results.report.style import literal
 
 Floats = NDArray[np.float64]
+HOSTILE = "#c8102e"  # of hostile devices
 NAMED = 40  # of more devices the names would lie on one another
 
 
@@ -30,6 +31,7 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> Non
     size = float(np.clip(9000 / len(xy_N2), 8, 160))
     _links(axes, drawing, xy_N2)
     _devices(figure, axes, run, _scores(run, drawing["nodes"]), xy_N2, size)
+    _hostile(axes, run, drawing["nodes"], xy_N2, size)
     if run.names and len(xy_N2) <= NAMED:
         _name(axes, [run.names[node] for node in drawing["nodes"]], xy_N2, size)
     axes.set_aspect("equal")
@@ -76,6 +78,16 @@ def _devices(
         fontsize=9,
     )
     bar.ax.tick_params(labelsize=8)
+
+
+def _hostile(axes: Axes, run: Run, nodes: list[int], xy_N2: Floats, size: float) -> None:
+    """The hostile devices, which have no score, over their dots."""
+    hostile = set((run.graph or {}).get("hostile") or [])
+    at = [i for i, node in enumerate(nodes) if node in hostile]
+    if at:
+        looks: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.6, "zorder": 2.5}
+        axes.scatter(xy_N2[at, 0], xy_N2[at, 1], s=size, c=HOSTILE, label="hostile", **looks)
+        axes.legend(loc="lower right", fontsize=8, frameon=False)
 
 
 def _name(axes: Axes, names: list[str | None], xy_N2: Floats, size: float) -> None:

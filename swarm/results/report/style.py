@@ -126,8 +126,18 @@ def subject(run: Run) -> str:
         "" if devices is None else f"{devices} device{'' if devices == 1 else 's'}",
         _name((summary.get("topology") or {}).get("name"), config.get("topology")),
         _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
+        hostile(run),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def hostile(run: Run) -> str:
+    """``10 hostile, sign_flip``: how many devices attack, and how; empty if nobody does."""
+    found = (run.summary or {}).get("attack") or {}
+    count, name = found.get("hostile"), found.get("name")
+    if not count:
+        return ""
+    return f"{count} not measured" if name == "none" else f"{count} hostile, {name}"
 
 
 def verdict(run: Run) -> str:

@@ -69,14 +69,18 @@ class Evaluation:
     votes_TC: Ints | None
     values_MV: Floats
 
-    def members(self, member_M: npt.NDArray[np.bool_]) -> Evaluation:
+    def members(
+        self, member_M: npt.NDArray[np.bool_], voter_M: npt.NDArray[np.bool_] | None = None
+    ) -> Evaluation:
         """The results of the devices that ``member_M`` selects. Votes are counted over whole
-        blocks, so they are left out unless all devices are selected."""
+        blocks, so they are left out unless all devices that vote, ``voter_M`` (None: all), are
+        selected."""
+        voted = member_M if voter_M is None else member_M[voter_M]
         return Evaluation(
             self.devices_M[member_M],
             self.loss_M[member_M],
             self.hits_MC[member_M],
-            self.votes_TC if member_M.all() else None,
+            self.votes_TC if voted.all() else None,
             self.values_MV[member_M],
         )
 

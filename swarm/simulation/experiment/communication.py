@@ -14,6 +14,8 @@ import torch
 from swarm.common.names import telling
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.attack.base import Attack, DataAttack, LinkAttack, MessageAttack
+from swarm.communication.attack.placement import hostile_devices
 from swarm.communication.compression.base import Compressor, NoCompression
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import Mixing
@@ -38,6 +40,7 @@ from swarm.config.build import build
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
+from swarm.simulation.hostile.collude import Collude
 from swarm.simulation.phases import KINDS, Phase
 
 Bools = npt.NDArray[np.bool_]
@@ -57,7 +60,12 @@ class Communication:
         aggregator: How a device combines its own row with those that it hears, in phases that mix.
         transforms: The changes of a message before it is sent, in this order.
         compressor: The compression of messages; None without compression.
+        attack: What hostile devices do.
         messages: Which messages arrive in which round, and with which weights.
+        hostile_N: Which devices are hostile, ``[N]``; None if nobody is.
+        message_attack: The attack, if it changes the rows that hostile devices send; else None.
+        link_attack: The attack, if it makes a row for each receiver; else None.
+        data_attack: The attack, if it changes what hostile devices learn from; else None.
         phases: The phases of a round, in their order.
         names: The names of the devices; None where they have numbers only.
     """
@@ -82,6 +90,7 @@ class Communication:
         self.transforms: tuple[MessageTransform, ...] = tuple(
             self._build(node, MessageTransform, "transforms") for node in s.transforms
         )
+        self.attack: Attack = self._build(s.attack, Attack, "attack")
         self.compressor = self._compressor()
         kinds = [KINDS[name] for name in self.protocol.phases]
         self.phases: tuple[Phase, ...] = tuple(
@@ -93,13 +102,48 @@ class Communication:
             s.mixing,
             self.protocol,
             self.network,
-            self.compressor is not None or bool(self.transforms),
+            self.compressor is not None or bool(self.transforms) or self._changes_messages,
             s.devices,
             tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
+        self._take_hostile()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
+
+    @property
+    def _changes_messages(self) -> bool:
+        return self.attack.devices not in (0, []) and isinstance(
+            self.attack, MessageAttack | LinkAttack
+        )
+
+    def _take_hostile(self) -> None:
+        """Find who is hostile, and what that changes."""
+        attack = self.attack
+        self.hostile_N = hostile_devices(attack, self.messages.graph(1), self.settings.seed)
+        acting = None if self.hostile_N is None else attack
+        self.message_attack = acting if isinstance(acting, MessageAttack) else None
+        self.link_attack = acting if isinstance(acting, LinkAttack) else None
+        self.data_attack = acting if isinstance(acting, DataAttack) else None
+        if self.hostile_N is not None:
+            attack.check(self.hostile_N)
+        if self.message_attack is not None and self.message_attack.copies > 1:
+            self.messages.copies_N = np.where(self.honest_N, 1, self.message_attack.copies)
+        if self.message_attack is not None and self.message_attack.colludes:
+            found: list[Phase] = []
+            for phase in self.phases:
+                if phase.packets or phase.through_server:
+                    found.append(Collude(phase, self.message_attack))
+                found.append(phase)
+            self.phases = tuple(found)
+        for place, phase in enumerate(self.phases):
+            phase.place = place
+
+    @property
+    def honest_N(self) -> Bools:
+        """Which devices are honest, ``[N]``."""
+        n = self.settings.devices
+        return np.ones(n, bool) if self.hostile_N is None else ~self.hostile_N
 
     def _compressor(self) -> Compressor | None:
         found: Compressor = self._build(
@@ -179,6 +223,12 @@ class Communication:
             return shares
         heard = np.where(active, shares, 0.0)
         return heard / heard.sum() if heard.any() else shares
+
+    def learning_n(self, devices: Ints) -> Bools | None:
+        """Which of these devices learn if they are active, ``[n]``; None: all of them."""
+        if self.hostile_N is None or self.attack.learns:
+            return None
+        return ~self.hostile_N[devices]
 
     # --- the shapes of what is kept ---------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_ru
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
+from swarm.simulation.hostile.poison import Poison, facts_of
 from swarm.simulation.metrics.base import Task
 from swarm.simulation.metrics.chosen import chosen
 
@@ -31,6 +32,7 @@ class Experiment:
         data: What devices learn from.
         model: What each device trains.
         communication: How devices exchange messages.
+        poison: How hostile devices change their samples; None if they do not.
         blocks: Which devices train together.
         learner: Trains the devices of a block.
         metrics: The metrics of the arm.
@@ -47,6 +49,7 @@ class Experiment:
         self.data = Data(spec, policy)
         self.model = Model(self.settings, self.data, self.dtype, self.device)
         self.communication = Communication(self.settings, self.data, self.model)
+        self.poison = self._poison()
         self.blocks = self._blocks()
         self.learner = self.model.learner(self.blocks.size)
         validate(self)
@@ -79,7 +82,16 @@ class Experiment:
             looked.ensemble,
             self.data.split.local_test is not None,
             isinstance(self.model.test_loss, CrossEntropy),
+            self.poison is not None and self.poison.triggered is not None,
         )
+
+    def _poison(self) -> Poison | None:
+        c, data = self.communication, self.data.dataset
+        if c.data_attack is None or c.hostile_N is None:
+            return None
+        facts = facts_of(data)
+        c.data_attack.check_samples(facts)
+        return Poison(c.data_attack, facts, c.hostile_N, data, self.settings.seed)
 
     def _blocks(self) -> Blocks:
         size, devices = self.settings.engine.get("block", "auto"), self.settings.devices

@@ -18,6 +18,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
+from swarm.simulation.hostile.check import check_attack
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
@@ -46,6 +47,7 @@ def validate(experiment: Experiment) -> None:
         _check_transforms(settings, communication)
     if not communication.aggregator.linear:
         _check_aggregator(settings, communication)
+    check_attack(settings, communication)
     experiment.data.check()
     _require_fit(experiment)
 

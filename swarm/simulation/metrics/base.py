@@ -63,6 +63,7 @@ class Task:
         ensemble: Whether the devices' votes are counted.
         own_rows: Whether devices have held-out samples of their own.
         cross_entropy: Whether the test loss is the cross-entropy.
+        backdoor: Whether hostile devices teach a trigger.
     """
 
     classification: bool
@@ -74,6 +75,7 @@ class Task:
     ensemble: bool = True
     own_rows: bool = False
     cross_entropy: bool = True
+    backdoor: bool = False
 
 
 @dataclass(frozen=True)

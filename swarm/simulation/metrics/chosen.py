@@ -12,6 +12,7 @@ from swarm.common.plugin import returned, shape_of
 from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import STANDARD
+from swarm.simulation.metrics.backdoor import TriggerMetric
 from swarm.simulation.metrics.base import (
     Column,
     DeviceMetric,
@@ -34,6 +35,7 @@ KINDS = (
     ScoreMetric,
     VoteMetric,
     LocalMetric,
+    TriggerMetric,
     RowMetric,
     StreamMetric,
     TrafficMetric,
@@ -65,6 +67,16 @@ class Metrics:
     def local(self) -> tuple[LocalMetric, ...]:
         """Those of each device's own held-out samples."""
         return tuple(m for m in self.all if isinstance(m, LocalMetric))
+
+    @cached_property
+    def triggered(self) -> tuple[TriggerMetric, ...]:
+        """Those of test samples with the trigger of a backdoor."""
+        return tuple(m for m in self.all if isinstance(m, TriggerMetric))
+
+    @property
+    def of_devices(self) -> tuple[DeviceMetric, ...]:
+        """All of devices that are looked at on samples."""
+        return (*self.outputs, *self.scores, *self.local, *self.triggered)
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:

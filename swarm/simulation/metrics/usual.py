@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.simulation.metrics import formulas, local, stream
+from swarm.simulation.metrics import backdoor, formulas, local, stream
 from swarm.simulation.metrics.base import (
     DeviceScores,
     Floats,
@@ -189,6 +189,7 @@ def usual(label: int | None) -> tuple[Metric, ...]:
         local.LocalAccuracy(),
         local.LocalError(),
         local.LocalR2(),
+        backdoor.BackdoorSuccess(),
         ConsensusDistance(),
         stream.PrequentialAccuracy(),
         stream.PrequentialError(),

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from swarm.communication.protocol.base import Protocol
-from swarm.communication.returned import plays, width_of
+from swarm.communication.returned import plays, sent, width_of
 from swarm.communication.round_messages import Traffic
+from swarm.simulation.hostile.sending import Draft, memory_of
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Phase(ABC):
         per_edge: Whether a device sends each neighbour a row of its own.
         through_server: Whether messages go to a server and back.
         delivery: How messages travel, in words, where that is not one message to all neighbours.
+        place: The number of this phase among all that are played, those of colluders included.
     """
 
     name: ClassVar[str]
@@ -72,7 +74,8 @@ class Phase(ABC):
     delivery: ClassVar[str | None] = None
 
     def __init__(self, number: int, communication: Communication) -> None:
-        self.number, self.communication = number, communication
+        self.number = self.place = number
+        self.communication = communication
 
     # --- in a round -------------------------------------------------------------------------------
 
@@ -88,6 +91,11 @@ class Phase(ABC):
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the devices of a shard send; phases in which nothing travels have none."""
         raise NotImplementedError
+
+    def draft(self, shard: Shard, round: int) -> Draft:
+        """The rows that the devices of a shard send if they are honest."""
+        rows = sent(self.protocol, self.number, shard.state)
+        return Draft(rows, rows)
 
     @abstractmethod
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
@@ -142,7 +150,7 @@ class Phase(ABC):
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of the arrays that keep messages from round to round."""
-        return {}
+        return memory_of(self)
 
     def held_numbers(self) -> float:
         """The most numbers that all devices hold at once in this phase, beside what they keep from
@@ -153,7 +161,7 @@ class Phase(ABC):
 
     def _finish(self, shard: Shard, round: int) -> None:
         """Clear, after the last phase of ``round``, the buffers that last for one round only."""
-        later = self.communication.phases[self.number + 1 :]
+        later = self.communication.phases[self.place + 1 :]
         if not any(phase.plays(round) for phase in later):
             shard.state.round_buffers.clear()
 

@@ -47,9 +47,10 @@ class Learn(Phase):
         """Train the active devices of a shard; the others keep their parameters."""
         e, protocol, n = shard.experiment, self.protocol, len(shard.devices)
         lr, active = e.model.rate(round), self.communication.active(round)
-        active_n, share = None, 1.0
+        active_n, share = self.communication.learning_n(shard.devices), 1.0
         if active is not None:
-            active_n, share = active[shard.devices], float(active.mean())
+            here_n, share = active[shard.devices], float(active.mean())
+            active_n = here_n if active_n is None else here_n & active_n
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, scored, score = found = shard.state.x.new_zeros(3, n)
         loader, start, rate = shard.batch_loader, None, self._rate(shard, round)

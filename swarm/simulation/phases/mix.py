@@ -9,6 +9,7 @@ from torch import Tensor
 
 from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import Packets
 from swarm.simulation.phases.transport import (
@@ -44,12 +45,14 @@ class Mix(Packets):
 
     def held_numbers(self) -> float:
         """See :meth:`Phase.held_numbers`; an aggregator that is not linear sorts and copies the
-        rows of one device at a time."""
-        if self.communication.aggregator.linear:
-            return super().held_numbers()
-        return (
-            super().held_numbers() + 4 * (self.communication.messages.most_links + 1) * self.width
-        )
+        rows of one device at a time, and an attack by link makes a row for each hostile link."""
+        c, found = self.communication, super().held_numbers()
+        if not c.aggregator.linear:
+            found += 4 * (c.messages.most_links + 1) * self.width
+        if c.link_attack is not None and c.hostile_N is not None:
+            # beside the rows that are joined with the others
+            found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
+        return found
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard its aggregate."""
@@ -77,5 +80,6 @@ class Mix(Packets):
         found = Neighbourhoods(
             route, payload.joined(route, arrived.from_shards), own_RM, shard.devices[route.dst_R]
         )
+        found = with_link_attack(self.communication, found)
         received_RM = self.communication.aggregator.combine_all(found)
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

@@ -17,6 +17,7 @@ from swarm.communication.network.base import UNSENT
 from swarm.communication.returned import sent
 from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
+from swarm.simulation.hostile.sending import Draft, sent_rows
 from swarm.simulation.phases.base import Floats, Phase
 from swarm.simulation.phases.transport import Payload
 
@@ -40,7 +41,8 @@ class ToNeighbours(Phase):
         leaves = outcomes.ticks_E != UNSENT
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
         np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, self.bits))
-        return longest_N
+        copies_N = self.communication.messages.copies_N
+        return longest_N if copies_N is None else longest_N * copies_N
 
     def check(self) -> None:
         """See :meth:`Phase.check`."""
@@ -77,7 +79,7 @@ class Packets(ToNeighbours):
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of messages under way and of the compression error that is
         fed back."""
-        shapes: dict[str, tuple[int, ...]] = {}
+        shapes = super().in_flight()
         depth, compressor = self.communication.messages.depth, self.communication.compressor
         if depth:
             shapes[self._history] = (depth, self.width)
@@ -93,7 +95,7 @@ class Packets(ToNeighbours):
         found: float = (1 + self._made_by_protocol()) * n * self.width
         if c.compressor is not None:
             found += n * self.width + NUMBERS
-        if c.transforms:
+        if c.transforms or c.message_attack is not None:
             found += 2 * n * self.width + NUMBERS
         if c.messages.rows_per_device > 1:
             found += self.width * self._payload_rows()
@@ -111,16 +113,21 @@ class Packets(ToNeighbours):
         return self.communication.settings.devices + len(found)
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The rows that the protocol sends, after the transforms and the compressor."""
-        c, messages = self.communication, self.communication.messages
+        """The rows that the protocol sends, after the transforms, the attack and the compressor."""
+        messages, draft = self.communication.messages, sent_rows(self, shard, round)
+        packets = self._compressed(shard, round, draft.changed)
+        self._show_own_packet(shard, packets)
+        own, past = draft.rows if messages.exact else packets, shard.in_flight.get(self._history)
+        return Payload(packets, own, past, messages.rows_per_device, round)
+
+    def draft(self, shard: Shard, round: int) -> Draft:
+        """See :meth:`Phase.draft`."""
+        c = self.communication
         rows = sent(self.protocol, self.number, shard.state)
         changed = transformed(
             c.transforms, rows, shard.devices, round, c.settings.seed, self.number
         )
-        packets = self._compressed(shard, round, changed)
-        self._show_own_packet(shard, packets)
-        own, past = rows if messages.exact else packets, shard.in_flight.get(self._history)
-        return Payload(packets, own, past, messages.rows_per_device, round)
+        return Draft(rows, changed)
 
     def _compressed(self, shard: Shard, round: int, rows: Tensor) -> Tensor:
         compressor = self.communication.compressor

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from swarm.communication.check_messages import check_undirected, check_weights
 from swarm.communication.returned import sent
+from swarm.simulation.hostile.sending import sent_rows
 from swarm.simulation.phases.base import TrainResult
 from swarm.simulation.phases.neighbours import ToNeighbours
 from swarm.simulation.phases.transport import AlongLinks, Arrived, NoTransport, Payload, Transport
@@ -41,7 +42,7 @@ class PerEdge(ToNeighbours):
 
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows ``[n, d, M]`` that the protocol sends, flattened to ``[n · d, M]``."""
-        rows = sent(self.protocol, self.number, shard.state)
+        rows = sent_rows(self, shard, round).changed
         flat = rows.reshape(-1, rows.shape[2])
         return Payload(flat, flat, None, 1, round)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from swarm.communication.check_messages import check_server
-from swarm.communication.returned import sent
 from swarm.communication.round_messages import Traffic
+from swarm.simulation.hostile.sending import sent_rows
 from swarm.simulation.phases.base import Floats, Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived, MeanOverAll, Payload, Transport
 
@@ -44,7 +44,9 @@ class Server(Phase):
         hardware = self.communication.fleet.hardware
         if hardware is None:
             return super().seconds_on_line(round)
-        return self.bits / hardware.uplink + self.bits / hardware.downlink
+        copies_N = self.communication.messages.copies_N
+        up = self.bits if copies_N is None else self.bits * copies_N
+        return up / hardware.uplink + self.bits / hardware.downlink
 
     def held_numbers(self) -> float:
         """See :meth:`Phase.held_numbers`: the received rows, and the copies that the protocol
@@ -52,11 +54,12 @@ class Server(Phase):
         c = self.communication
         n = c.settings.devices
         churn = n * c.layout.width if c.network.churn is not None else 0
-        return (1 + self._made_by_protocol()) * n * self.width + churn
+        attacked = c.message_attack is not None
+        return (1 + attacked + self._made_by_protocol()) * n * self.width + churn
 
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the protocol sends."""
-        rows = sent(self.protocol, self.number, shard.state)
+        rows = sent_rows(self, shard, round).changed
         self._show_own_packet(shard, rows)
         return Payload(rows, rows, None, 1, round)
 

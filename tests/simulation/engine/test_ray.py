@@ -66,8 +66,13 @@ CASES = {
         )
         for rule in ("coordinate_median", "trimmed_mean", "clipped_gossip")
     },
-    "metrics of all kinds": (
+    "attacked by colluders, late and compressed": (
+        "attack=alie", "attack.devices=3", "topology=torus", "devices=16", "delay=exponential", "delay.mean=1.0",
+        "compressor=qsgd", "churn=markov",
+    ),
+    "metrics of all kinds, one of them of a backdoor": (
         "metrics=[standard,macro_f1,balanced_accuracy,auc,calibration,fairness]",
+        "attack=backdoor",
         "data.local_test=0.2",
     ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),

@@ -84,8 +84,9 @@ def _facts(run: Run) -> str:
         run_facts["settings as typed"] = shlex.join(run.overrides) or "none"
     # without learning, the data took no part
     data = summary.get("data") if run.learns or not run.arms else None
-    groups = {"Run": run_facts, "Topology": summary.get("topology"), "Data": data,
-              "Engine": summary.get("engine"), "Versions": summary.get("versions")}  # fmt: skip
+    groups = {"Run": run_facts, "Topology": summary.get("topology"),
+              "Hostile devices": _attack(run), "Data": data, "Engine": summary.get("engine"),
+              "Versions": summary.get("versions")}  # fmt: skip
     return "".join(
         f'<section class="card"><h2>{title}</h2><dl>'
         + "".join(
@@ -97,6 +98,17 @@ def _facts(run: Run) -> str:
         for title, group in groups.items()
         if isinstance(group, dict) and group
     )
+
+
+def _attack(run: Run) -> dict[str, Any] | None:
+    """What the summary says about hostile devices, with their names where they have any."""
+    found = dict((run.summary or {}).get("attack") or {})
+    who = found.pop("hostile_devices", None)
+    if isinstance(who, list) and who:
+        names = run.names or []
+        called = [str(names[i] if i < len(names) and names[i] else i) for i in who]
+        found["devices"] = listed(called, 30)
+    return found or None
 
 
 def _choices(run: Run) -> dict[str, str]:

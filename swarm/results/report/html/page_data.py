@@ -173,5 +173,6 @@ def _graph(run: Run, drawing: dict[str, Any] | None, rounds: list[int]) -> dict[
     return {
         **drawing,
         "directed": bool(run.graph.get("directed")),
+        "hostile": run.graph.get("hostile") or [],
         "changing": graph_history(run, rounds, drawing["nodes"]),
     }

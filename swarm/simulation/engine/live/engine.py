@@ -256,6 +256,9 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
     if c.transforms:
         named = [choice("transform", node) for node in s.transforms]
         yield "/transforms", f"[{','.join(named)}]", "must be empty"
+    if c.message_attack is not None or c.link_attack is not None:
+        attack = choice("attack", s.attack)
+        yield "/attack", attack, "must be none, or change only what devices learn from,"
     if network.drop:
         yield "/network.drop", str(network.drop), "must be 0"
     simulated = {"delay": network.delay, "churn": network.churn, "outage": network.outage}

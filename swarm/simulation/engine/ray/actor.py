@@ -49,7 +49,7 @@ class Step:
     Attributes:
         kind: Which of the two.
         round: The round, counted from 1.
-        phase: The number of the phase in its protocol.
+        phase: The place of the phase among those of a round.
         transport: How rows travel in the phase.
         route: The key of the round's route, where rows travel along links.
         reusable: Whether that route comes back in later rounds.

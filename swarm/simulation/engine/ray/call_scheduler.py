@@ -82,13 +82,13 @@ class CallScheduler:
 
     def local(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
-        self._steps.append(Step("apply", round, phase.number))
+        self._steps.append(Step("apply", round, phase.place))
         if phase.learns:
             self._needed = len(self.made) + 1
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
-        step = Step("collect", round, phase.number, "mean")
+        step = Step("collect", round, phase.place, "mean")
         self._steps.append(step)
         parts = [one for (one,) in self._turn(lambda _: 1, [{} for _ in self.assignment.members])]
         mean = self.assignment.mean(parts)
@@ -100,7 +100,7 @@ class CallScheduler:
         each_route = self.assignment.routes(messages)
         # Two phases of a round may share its messages; each drops its own route when it is done.
         key = messages.key if messages.reusable else (phase.number, messages.key)
-        step = Step("collect", round, phase.number, "links", key, messages.reusable)
+        step = Step("collect", round, phase.place, "links", key, messages.reusable)
         self._steps.append(step)
         new: list[dict[Hashable, Route]] = [
             {} if key in member.routes else {key: route}
@@ -123,10 +123,10 @@ class CallScheduler:
         steps, arrived = tuple(self._steps), self._arrived
         self._steps, self._arrived = [], [[] for _ in arrived]
         first, last = steps[0], steps[-1]
-        names = self.assignment.experiment.communication.protocol.phases
+        phases = self.assignment.experiment.communication.phases
         words = (
-            f"round {first.round} ({names[first.phase]}) to round {last.round}"
-            f" ({names[last.phase]})"
+            f"round {first.round} ({phases[first.phase].name}) to round {last.round}"
+            f" ({phases[last.phase].name})"
         )
         calls, sent = [], []
         for i, (member, route, arrays) in enumerate(

@@ -92,6 +92,7 @@ function choose(id) {
 
 // ---- the graph
 const G = D.graph, canvas = $("canvas"), C = G && G.changing;
+const hostile = new Set(G ? G.hostile : []);
 const links = C ? new Uint16Array(bytesOf(C.links).buffer) : null, moving = C && C.places ? new Uint16Array(bytesOf(C.places).buffer) : null;
 let places = [], timer = 0;
 const palette = D.scale.map(hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16)));
@@ -136,7 +137,7 @@ function drawGraph() {
   const rim = dark.matches ? "#dfe6f059" : css("--card"), none = css("--soft");
   places.forEach(([x, y], i) => {
     const value = f ? valueAt(arm, frame, G.nodes[i]) : null;
-    c.fillStyle = value === null ? none : tint((value - low) / (high - low));
+    c.fillStyle = hostile.has(G.nodes[i]) ? css("--hostile") : value === null ? none : tint((value - low) / (high - low));
     c.strokeStyle = rim; c.lineWidth = 1;
     c.beginPath(); c.arc(x, y, radius, 0, 7); c.fill(); c.stroke();
   });
@@ -155,8 +156,9 @@ function drawGraph() {
   D.scale.forEach((hex, i) => fill.addColorStop(i / (D.scale.length - 1), hex));
   rc.fillStyle = fill; rc.fillRect(0, 0, ramp.width, ramp.height);
   const when = !C ? "Edges: the swarm's, in round 1" : "Edges: those of round " + Math.max(1, round) + (C.whole ? "" : ", not all of them");
+  const red = hostile.size ? " Red: the hostile devices, which are not measured." : "";
   const directed = G.directed ? " (directed)" : "", click = f ? " Click a device for its curve." : "";
-  $("graphhint").textContent = [C ? G.left : G.note, when + directed + "."].filter(Boolean).join(". ") + click;
+  $("graphhint").textContent = [C ? G.left : G.note, when + directed + "."].filter(Boolean).join(". ") + red + click;
 }
 function nearest(event) {
   const box = canvas.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
@@ -217,6 +219,7 @@ if (F || (G && G.nodes.length)) {
     const arm = $("grapharm").value, value = F ? valueAt(arm, frameAt(arm, roundNow()), G.nodes[best]) : null;
     const rows = C && !C.whole ? [] : [["neighbours", String(linksNow()[1][best])]];
     if (value !== null) rows.unshift([D.scoreLabel, score(value)]);
+    if (hostile.has(G.nodes[best])) rows.unshift(["hostile", "not measured"]);
     showTip(event, titled(G.nodes[best]), rows);
   });
   canvas.addEventListener("pointerleave", hideTip);

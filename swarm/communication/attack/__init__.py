@@ -1,0 +1,1 @@
+"""Attacks: what hostile devices send, or learn from; one attack a file."""

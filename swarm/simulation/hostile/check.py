@@ -1,0 +1,84 @@
+"""Checks that an attack goes together with the protocol, the compressor and the graph.
+
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the key to change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called
+from swarm.communication.attack.base import NoAttack
+from swarm.communication.check_messages import rounds_foreseen
+from swarm.communication.returned import skips_phases
+from swarm.config.build import choice
+from swarm.config.settings import Settings
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.communication import Communication
+
+
+def check_attack(settings: Settings, communication: Communication) -> None:
+    """Refuse an attack that the protocol has no place for, and one that reaches nobody."""
+    c, name = communication, choice("attack", settings.attack)
+    if c.hostile_N is None or isinstance(c.attack, NoAttack):
+        return
+    protocol = called(c.protocol)
+    if c.data_attack is not None:
+        if not c.learns:
+            valid = f"needs a protocol that learns, and {protocol} learns nothing"
+            raise ConfigError("attack", name, valid)
+        return
+    if not any(phase.sends for phase in c.phases):
+        raise ConfigError("attack", name, f"must be none with {protocol}, which sends nothing")
+    if c.link_attack is not None:
+        _check_link_attack(settings, c, name)
+    if c.message_attack is not None:
+        _check_message_attack(c, name)
+    _require_neighbours(settings, c)
+
+
+def _check_link_attack(settings: Settings, c: Communication, name: str) -> None:
+    """Refuse messages that differ for each neighbour where all get the same packet."""
+    for phase in c.phases:
+        if phase.sends and not phase.mixes:
+            how = phase.delivery or "messages that are not mixed"
+            valid = (
+                f"makes another message for each neighbour, and {called(c.protocol)} sends {how};"
+                " scenario.arms leaves out arms that cannot be attacked"
+            )
+            raise ConfigError("attack", name, valid)
+    if c.compressor is not None:
+        packer = choice("compressor", settings.compressor)
+        valid = f"must be none with attack={name}, whose messages differ for each neighbour"
+        raise ConfigError("compressor", packer, valid)
+
+
+def _check_message_attack(c: Communication, name: str) -> None:
+    """Refuse an attack that needs one row a device and round, where there are more or none."""
+    attack, protocol = c.message_attack, called(c.protocol)
+    assert attack is not None
+    for phase in c.phases:
+        if phase.per_edge and (attack.colludes or attack.memory):
+            valid = (
+                f"needs a protocol that sends the same row to all neighbours, and {protocol} sends"
+                f" {phase.delivery}"
+            )
+            raise ConfigError("attack", name, valid)
+    if attack.memory and skips_phases(c.protocol):
+        valid = f"needs a message in every round, and {protocol} leaves some out"
+        raise ConfigError("attack", name, valid)
+
+
+def _require_neighbours(settings: Settings, c: Communication) -> None:
+    """Refuse hostile devices without a link to an honest one, in any of the rounds foreseen."""
+    assert c.hostile_N is not None
+    if any(phase.through_server for phase in c.phases):
+        return
+    for round in rounds_foreseen(c.messages):
+        graph = c.messages.graph(round)
+        if (c.hostile_N[graph.src_E] & ~c.hostile_N[graph.dst_E]).any():
+            return
+    valid = "leaves no hostile device an honest neighbour to send to; others or more would do"
+    raise ConfigError("attack.devices", settings.attack["devices"], valid)

@@ -1,0 +1,88 @@
+"""The exchange in which colluding devices learn what the honest ones send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from swarm.communication.attack.base import Known, MessageAttack
+from swarm.simulation.phases.base import Floats, Phase, TrainResult
+from swarm.simulation.phases.transport import Arrived, MeanOverAll, Payload, Transport
+
+if TYPE_CHECKING:
+    from swarm.simulation.shard import Shard
+
+
+class Collude(Phase):
+    """Comes before a phase that sends: the weighted mean of the rows that honest devices are about
+    to send, and of their squares, goes to all shards.
+
+    It is a mean over all devices as any other, so that it has the same bits on every engine. It
+    costs nothing: nobody counts what attackers tell one another.
+    """
+
+    name = "collude"
+
+    def __init__(self, before: Phase, attack: MessageAttack) -> None:
+        """Take the phase that it comes ``before``."""
+        super().__init__(before.number, before.communication)
+        self.before, self.attack = before, attack
+
+    @property
+    def sends(self) -> bool:
+        """False, as no message is counted."""
+        return False
+
+    def plays(self, round: int) -> bool:
+        """Whether the phase that it comes before is a part of ``round``."""
+        return self.before.plays(round)
+
+    def transport(self, round: int) -> Transport:
+        """:class:`MeanOverAll`."""
+        return MeanOverAll()
+
+    def shares(self, round: int) -> Floats:
+        """The weights that the attack gives to honest devices, of those that send in ``round``."""
+        c = self.communication
+        assert c.hostile_N is not None
+        shares_N, active = self.attack.watched(~c.hostile_N, c.settings.seed), c.active(round)
+        if active is None:
+            return shares_N
+        heard = np.where(active, shares_N, 0.0)
+        return heard / heard.sum() if heard.any() else shares_N
+
+    def collect(self, shard: Shard, round: int) -> Payload:
+        """The rows of the devices that count, and their squares; zeros for all others, which may
+        have no finite numbers."""
+        draft = shard.draft = self.before.draft(shard, round)
+        counts = torch.as_tensor(self.shares(round)[shard.devices] > 0, device=draft.changed.device)
+        rows = torch.where(counts[:, None], draft.changed, 0.0)
+        if self.attack.spread:
+            wide = rows.double() if rows.device.type != "mps" else rows
+            rows = torch.cat([wide, wide.square()], 1)
+        return Payload(rows, rows, None, 1, round)
+
+    def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
+        """Keep what colluders know until the next phase."""
+        found = arrived.mean_M
+        assert found is not None
+        std_M = None
+        if self.attack.spread:
+            found, square_M = found.chunk(2)
+            std_M = (square_M - found.square()).clamp_min(0).sqrt()
+        shard.known = Known(found, std_M)
+        return None
+
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
+        """Nothing, as it is done within a round."""
+        return {}
+
+    def held_numbers(self) -> float:
+        """See :meth:`Phase.held_numbers`: rows and squares in double precision."""
+        return (
+            (6.0 if self.attack.spread else 1.0)
+            * self.communication.settings.devices
+            * (self.width)
+        )
