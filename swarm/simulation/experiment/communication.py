@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.errors import ConfigError
 from swarm.common.names import telling
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator, refusal
+from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.compression.base import Compressor, NoCompression
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import Mixing
@@ -34,7 +37,8 @@ from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
-from swarm.config.build import build
+from swarm.config.build import build, choice
+from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
@@ -54,7 +58,8 @@ class Communication:
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
         network: Whether and when each message arrives.
-        aggregator: How a device combines its own row with those that it hears, in phases that mix.
+        aggregator: How a device combines its own row with those that it hears, in phases that mix;
+            the pre-aggregators are a part of it.
         transforms: The changes of a message before it is sent, in this order.
         compressor: The compression of messages; None without compression.
         messages: Which messages arrive in which round, and with which weights.
@@ -78,7 +83,7 @@ class Communication:
         check_protocol(self.protocol, tuple(KINDS))
         self.protocol.bind(self.layout)
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
-        self.aggregator: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        self.aggregator: Aggregator = self._aggregator()
         self.transforms: tuple[MessageTransform, ...] = tuple(
             self._build(node, MessageTransform, "transforms") for node in s.transforms
         )
@@ -100,6 +105,18 @@ class Communication:
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
+
+    def _aggregator(self) -> Aggregator:
+        s = self.settings
+        rule: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        before = [self._build(node, PreAggregator, "pre_aggregators") for node in s.pre_aggregators]
+        if not before:
+            return rule
+        if why := refusal(rule):
+            names = shown([choice("pre_aggregator", node) for node in s.pre_aggregators])
+            raise ConfigError("pre_aggregators", names, why)
+        assert isinstance(rule, RobustRule)
+        return PreAggregated(before, rule)
 
     def _compressor(self) -> Compressor | None:
         found: Compressor = self._build(
@@ -186,6 +203,11 @@ class Communication:
     def learns(self) -> bool:
         """Whether any phase of a round is one of learning."""
         return any(phase.learns for phase in self.phases)
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether devices measure models on validation samples of their own."""
+        return self.protocol.requirements.own_validation or self.aggregator.own_validation
 
     @property
     def number_bits(self) -> int:

@@ -1,0 +1,230 @@
+"""Rows of several devices that combine equally many each, one above the other, and the arithmetic
+of rules on them.
+
+A device's result must be the same bits whichever devices share its stack. So all of this is done
+number by number, or by a sum along one row, and no matrix product is taken, whose order of adding
+may depend on its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.communication.aggregation.base import Draws, Heard, Neighbourhoods
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Usable = Callable[[int, int], int | None]
+"""From the number of rows and how many of them are left out to f; None: the device keeps its row"""
+AT_ONCE = 2**18  # numbers of a stack; with its copies it still fits a core's cache
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The rows that G devices combine, n of each.
+
+    Rows that are not finite are not among them.
+
+    Attributes:
+        rows_nGM: The rows, each device's own first, then those that it heard in the order of their
+            senders. After bucketing they are means, and the own row has no place of its own.
+        own_GM: The row that each device trusts, its own.
+        weight_nG: The mixing weights of the rows, in the dtype of the rows.
+        f: How many of the n rows are assumed to be hostile.
+        device_G: The devices' ids.
+        loss_nG: The losses of the rows as models on each device's own validation samples; None
+            unless the rule has ``own_validation``.
+        draws: The random draws of the rule in this round.
+        place_G: The devices' numbers among those that are combined.
+        own_first: Whether the first of the rows is the device's own, or a mixture around it.
+    """
+
+    rows_nGM: Tensor
+    own_GM: Tensor
+    weight_nG: Tensor
+    f: int
+    device_G: Ints
+    loss_nG: Floats | None = None
+    draws: Draws = field(default_factory=Draws)
+    place_G: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
+    own_first: bool = True
+
+    @property
+    def n(self) -> int:
+        """The number of rows of each device."""
+        return len(self.rows_nGM)
+
+    def mean_of(self, chosen_mG: Ints) -> Tensor:
+        """Return the mean of m rows of each device, ``[G, M]``, given their numbers ``[m, G]``.
+
+        It is x + (1/m) Σ_k (x_k − x), where x is the first of them: the mean of equal rows is that
+        row, and the mean of one row is the row itself, to the bit.
+        """
+        first_GM = self.take(chosen_mG[0])
+        if len(chosen_mG) == 1:
+            return first_GM
+        total_GM = self.take(chosen_mG[1]).sub_(first_GM)
+        for chosen_G in chosen_mG[2:]:
+            total_GM += self.take(chosen_G).sub_(first_GM)
+        return total_GM.div_(len(chosen_mG)).add_(first_GM)
+
+    def take(self, chosen_G: Ints) -> Tensor:
+        """Return one row of each device, ``[G, M]``, given its number."""
+        at_G = torch.as_tensor(chosen_G * len(chosen_G) + np.arange(len(chosen_G)))
+        flat = self.rows_nGM.view(-1, self.rows_nGM.shape[2])
+        return flat.index_select(0, at_G.to(flat.device))
+
+    def toward(self, centre_GM: Tensor, weight_nG: Floats) -> Tensor:
+        """Return c + Σ_j w_j (x_j − c), ``[G, M]``: each device's centre c, moved towards the rows
+        with these weights. It is c to the bit where all rows with a weight are c.
+        """
+        out_GM = centre_GM.clone()
+        for row_GM, weight_G in zip(self.rows_nGM, weight_nG, strict=True):
+            moves_G = weight_G != 0  # the others may be too far for a difference
+            if not moves_G.any():
+                continue
+            weight_G1 = torch.as_tensor(weight_G[moves_G, None]).to(out_GM)
+            if moves_G.all():
+                out_GM += (row_GM - centre_GM).mul_(weight_G1)
+                continue
+            at_G = torch.as_tensor(np.flatnonzero(moves_G), device=out_GM.device)
+            apart_GM = row_GM[at_G] - centre_GM[at_G]
+            out_GM.index_add_(0, at_G, apart_GM.mul_(weight_G1))
+        return out_GM
+
+    def squared_distances(self) -> Floats:
+        """Return ‖x_a − x_b‖² of all pairs of rows, ``[n, n, G]``; infinity where it is no
+        number of the rows' dtype."""
+        n, devices = self.rows_nGM.shape[:2]
+        found = np.zeros((n, n, devices))
+        for a in range(n - 1):
+            apart = self.rows_nGM[a + 1 :] - self.rows_nGM[a]
+            found[a, a + 1 :] = found[a + 1 :, a] = squared_lengths(apart)
+        return found
+
+    def squared_distances_to(self, centre_GM: Tensor) -> Floats:
+        """Return ‖x_a − c‖² of all rows and a row c of each device, ``[n, G]``."""
+        return squared_lengths(self.rows_nGM - centre_GM)
+
+
+def squared_lengths(rows: Tensor) -> Floats:
+    """Return the sum of squares along the last axis of ``rows``, which are overwritten."""
+    return row_sums(rows.square_())
+
+
+def row_sums(rows: Tensor) -> Floats:
+    """Return the sums along the last axis of ``rows``, in float64.
+
+    torch adds the numbers of each row in one order, except those of a tensor with one row only,
+    which threads may share. So a single row is added up as two.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    if len(flat) == 1:
+        flat = flat.expand(2, -1)
+    total = flat.sum(1)[: rows[..., 0].numel()]
+    return np.asarray(total.double().cpu().numpy().reshape(rows.shape[:-1]))
+
+
+def ordered_sum(value_nG: Floats) -> Floats:
+    """Return the sum over the first axis, one value after the other."""
+    total: Floats = value_nG[0].copy()
+    for each in value_nG[1:]:
+        total += each
+    return total
+
+
+def smallest(value_nG: Floats, count: int) -> Ints:
+    """Return the places of the ``count`` smallest of n values of each device, ``[count, G]``, from
+    the smallest on; of equal values the first."""
+    return np.argsort(value_nG, axis=0, kind="stable")[:count]
+
+
+def single(heard: Heard, usable: Usable) -> Stack | None:
+    """Return what one device heard as a stack; None if the device keeps its row."""
+    finite_K = torch.isfinite(heard.rows_KM).all(1)
+    rows_nM = torch.cat([heard.own_M.unsqueeze(0), heard.rows_KM[finite_K]])
+    total, n = len(heard.rows_KM) + 1, len(rows_nM)
+    f = usable(total, total - n)
+    if total == 1 or f is None or not torch.isfinite(heard.own_M).all():
+        return None
+    weight_n = torch.cat([heard.weight_K.new_empty(1), heard.weight_K[finite_K]])
+    weight_n[0] = heard.own_weight + float(heard.weight_K[~finite_K].sum())
+    loss_nG = None
+    if heard.loss_n is not None:
+        kept_n = torch.cat([finite_K.new_ones(1), finite_K])
+        loss_nG = _comparable(heard.loss_n[kept_n].double().cpu().numpy())[:, None]
+    return Stack(
+        rows_nM.unsqueeze(1),
+        heard.own_M.unsqueeze(0),
+        weight_n.unsqueeze(1),
+        f,
+        np.array([heard.device]),
+        loss_nG,
+        heard.draws,
+    )
+
+
+def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
+    """Yield the rows of all devices that do not keep theirs, in stacks of a bounded size."""
+    matrix, device = found.route.matrix, found.own_RM.device
+    finite_m, own_finite_R = _finite(found.payload_mM), _finite(found.own_RM)
+    message_E = np.flatnonzero(~found.own_E)
+    kept_E = message_E[finite_m[matrix.indices[message_E]]]
+    devices, weight = len(found.device_R), matrix.data.astype(np.float64)
+    total_R = 1 + np.bincount(found.receiver_E[message_E], minlength=devices)
+    n_R = 1 + np.bincount(found.receiver_E[kept_E], minlength=devices)
+    heard_R = np.bincount(found.receiver_E[kept_E], weight[kept_E], devices)
+    all_R = np.bincount(found.receiver_E, weight, devices)
+    first_R = np.cumsum(n_R - 1) - (n_R - 1)
+    losses = None if found.loss_E is None else found.loss_E.double().cpu().numpy()
+    for total, n in np.unique(np.stack([total_R, n_R], 1)[own_finite_R & (total_R > 1)], axis=0):
+        f = usable(int(total), int(total - n))
+        if f is None:
+            continue
+        same_R = own_finite_R & (total_R == total) & (n_R == n)
+        at_R = np.flatnonzero(same_R)
+        many = max(1, AT_ONCE // (int(n) * found.own_RM.shape[1]))
+        for start in range(0, len(at_R), many):
+            at_G = at_R[start : start + many]
+            entry_KG = kept_E[first_R[at_G] + np.arange(n - 1)[:, None]]
+            columns = torch.as_tensor(matrix.indices[entry_KG].astype(np.int64), device=device)
+            rows_nGM = found.own_RM.new_empty(int(n), len(at_G), found.own_RM.shape[1])
+            own_GM = torch.index_select(found.own_RM, 0, torch.as_tensor(at_G, device=device))
+            rows_nGM[0] = own_GM
+            rows_nGM[1:] = found.payload_mM[columns]
+            weight_nG = np.concatenate([(all_R - heard_R)[at_G][None], weight[entry_KG]])
+            loss_nG = None
+            if losses is not None:
+                own_G = len(found.own_E) + at_G
+                loss_nG = _comparable(losses[np.concatenate([own_G[None], entry_KG])])
+            yield Stack(
+                rows_nGM,
+                own_GM,
+                torch.as_tensor(weight_nG, device=device).to(rows_nGM.dtype),
+                f,
+                found.device_R[at_G],
+                loss_nG,
+                found.draws,
+                at_G,
+            )
+
+
+def _finite(rows_nM: Tensor) -> npt.NDArray[np.bool_]:
+    """Whether all numbers of each row are finite, ``[n]``."""
+    # the sum of a row is not finite if one of its numbers is not; large numbers may overflow
+    finite_n = torch.isfinite(rows_nM.sum(1))
+    unsure = torch.nonzero(~finite_n).squeeze(1)
+    if len(unsure):
+        finite_n[unsure] = torch.isfinite(rows_nM[unsure]).all(1)
+    return np.asarray(finite_n.cpu().numpy())
+
+
+def _comparable(loss: Floats) -> Floats:
+    """Losses in which one that is not a number is the worst."""
+    return np.where(np.isnan(loss), np.inf, loss)
