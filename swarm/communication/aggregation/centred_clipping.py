@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.robust import RobustRule, Unsafe
-from swarm.communication.aggregation.stack import Floats, Stack
+from swarm.communication.aggregation.stack import Floats, Stack, squared_lengths
 
 
 class CentredClipping(RobustRule):
@@ -51,8 +51,9 @@ class CentredClipping(RobustRule):
         """See :meth:`StackRule.combine_stack`."""
         centre_GM = stack.own_GM
         for _ in range(self.iterations):
-            length_nG = np.sqrt(stack.squared_distances_to(centre_GM))
-            centre_GM = stack.toward(centre_GM, clipped(length_nG, self.radius) / stack.n)
+            apart_nGM = stack.rows_nGM - centre_GM
+            weight_nG = clipped(np.sqrt(squared_lengths(apart_nGM)), self.radius) / stack.n
+            centre_GM = stack.toward(centre_GM, apart_nGM, weight_nG)
         return centre_GM
 
 

@@ -14,7 +14,13 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.centred_clipping import clipped
 from swarm.communication.aggregation.robust import RobustRule, Unsafe
-from swarm.communication.aggregation.stack import Floats, Stack, ordered_sum, smallest
+from swarm.communication.aggregation.stack import (
+    Floats,
+    Stack,
+    ordered_sum,
+    smallest,
+    squared_lengths,
+)
 from swarm.communication.mixing import Conserves, Mixing, is_symmetric
 
 
@@ -60,14 +66,15 @@ class ClippedGossip(RobustRule):
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""
         weight_nG = stack.weight_nG.double().cpu().numpy()
-        square_nG = stack.squared_distances_to(stack.own_GM)
+        apart_nGM = stack.rows_nGM - stack.own_GM
+        square_nG = squared_lengths(apart_nGM)
         length_nG = np.sqrt(square_nG)
         if self.radius != "auto":
-            return stack.toward(stack.own_GM, weight_nG * clipped(length_nG, self.radius))
-        if stack.f:
+            weight_nG = weight_nG * clipped(length_nG, self.radius)
+        elif stack.f:
             radius_G = _adaptive(square_nG, weight_nG, stack.f, stack.own_first)
             weight_nG = weight_nG * clipped(length_nG, radius_G)
-        return stack.toward(stack.own_GM, weight_nG)
+        return stack.toward(stack.own_GM, apart_nGM, weight_nG)
 
     def conserves(self, mixing: Mixing) -> Conserves:
         """Return ``both`` for symmetric weights and one τ, as device i then gains what device j

@@ -36,4 +36,4 @@ class CoordinateMedian(CoordinateRule):
 
     def of_sorted(self, middle: Sequence[Tensor]) -> Tensor:
         """See :meth:`CoordinateRule.of_sorted`."""
-        return (middle[0] + middle[-1]) / 2
+        return middle[0] if len(middle) == 1 else (middle[0] + middle[1]) / 2

@@ -33,14 +33,14 @@ class CoordinateRule(RobustRule):
 
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""
-        kept, out_GM = self.kept(stack.n, stack.f), torch.empty_like(stack.own_GM)
-        width = max(1, AT_ONCE // (stack.n * len(out_GM)))
-        for start in range(0, out_GM.shape[1], width):
-            columns = slice(start, start + width)
-            middle = sorted_values(stack.rows_nGM[:, :, columns], kept)
-            # the smaller of 0 and −0 may be either of them: a sum with 0 is 0
-            out_GM[:, columns] = self.of_sorted(middle) + 0.0
-        return out_GM
+        kept, (devices, numbers) = self.kept(stack.n, stack.f), stack.own_GM.shape
+        width = max(1, AT_ONCE // (stack.n * devices))
+        parts = [
+            self.of_sorted(sorted_values(stack.rows_nGM[:, :, start : start + width], kept))
+            for start in range(0, numbers, width)
+        ]
+        # the smaller of 0 and −0 may be either of them: a sum with 0 is 0
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)) + 0.0
 
 
 def sorted_values(rows_nGM: Tensor, kept: range) -> list[Tensor]:

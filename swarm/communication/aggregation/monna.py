@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from swarm.communication.aggregation.robust import RobustRule
-from swarm.communication.aggregation.stack import Stack, smallest
+from swarm.communication.aggregation.stack import Stack, smallest, squared_lengths
 
 
 class Monna(RobustRule):
@@ -26,4 +26,5 @@ class Monna(RobustRule):
 
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""
-        return stack.mean_of(smallest(stack.squared_distances_to(stack.own_GM), stack.n - stack.f))
+        apart_nG = squared_lengths(stack.rows_nGM - stack.own_GM)
+        return stack.mean_of(smallest(apart_nG, stack.n - stack.f))

@@ -39,4 +39,5 @@ class Reputation(StackRule):
         worse_nG = np.maximum(stack.loss_nG, np.finfo(float).tiny)
         own_G = np.minimum(worse_nG[0], np.finfo(float).max)  # a device without a loss believes all
         trust_nG = np.minimum(1.0, own_G / worse_nG) ** self.power
-        return stack.toward(stack.own_GM, stack.weight_nG.double().cpu().numpy() * trust_nG)
+        weight_nG = stack.weight_nG.double().cpu().numpy() * trust_nG
+        return stack.toward(stack.own_GM, stack.rows_nGM - stack.own_GM, weight_nG)

@@ -61,7 +61,7 @@ class StackRule(Aggregator):
         out_RM = found.own_RM.clone()
         for stack in stacks(found, self.usable):
             place_G = torch.as_tensor(stack.place_G, device=out_RM.device)
-            out_RM[place_G] = self.combine_stack(stack)
+            out_RM.index_copy_(0, place_G, self.combine_stack(stack))
         return out_RM
 
     def held_numbers(self, rows: int, width: int) -> float:

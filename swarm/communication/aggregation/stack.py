@@ -80,22 +80,19 @@ class Stack:
         flat = self.rows_nGM.view(-1, self.rows_nGM.shape[2])
         return flat.index_select(0, at_G.to(flat.device))
 
-    def toward(self, centre_GM: Tensor, weight_nG: Floats) -> Tensor:
+    def toward(self, centre_GM: Tensor, apart_nGM: Tensor, weight_nG: Floats) -> Tensor:
         """Return c + Σ_j w_j (x_j − c), ``[G, M]``: each device's centre c, moved towards the rows
-        with these weights. It is c to the bit where all rows with a weight are c.
+        with these weights, given the differences x_j − c, which are overwritten.
+
+        It is c to the bit where all rows with a weight are c.
         """
+        if not weight_nG.all():  # those of no weight may be too far for a difference
+            without_nG = torch.as_tensor(weight_nG == 0, device=apart_nGM.device)
+            apart_nGM[without_nG] = 0
+        apart_nGM.mul_(torch.as_tensor(weight_nG).to(apart_nGM).unsqueeze(2))
         out_GM = centre_GM.clone()
-        for row_GM, weight_G in zip(self.rows_nGM, weight_nG, strict=True):
-            moves_G = weight_G != 0  # the others may be too far for a difference
-            if not moves_G.any():
-                continue
-            weight_G1 = torch.as_tensor(weight_G[moves_G, None]).to(out_GM)
-            if moves_G.all():
-                out_GM += (row_GM - centre_GM).mul_(weight_G1)
-                continue
-            at_G = torch.as_tensor(np.flatnonzero(moves_G), device=out_GM.device)
-            apart_GM = row_GM[at_G] - centre_GM[at_G]
-            out_GM.index_add_(0, at_G, apart_GM.mul_(weight_G1))
+        for apart_GM in apart_nGM:
+            out_GM += apart_GM
         return out_GM
 
     def squared_distances(self) -> Floats:
@@ -105,17 +102,13 @@ class Stack:
         found = np.zeros((n, n, devices))
         for a in range(n - 1):
             apart = self.rows_nGM[a + 1 :] - self.rows_nGM[a]
-            found[a, a + 1 :] = found[a + 1 :, a] = squared_lengths(apart)
+            found[a, a + 1 :] = found[a + 1 :, a] = row_sums(apart.square_())
         return found
-
-    def squared_distances_to(self, centre_GM: Tensor) -> Floats:
-        """Return ‖x_a − c‖² of all rows and a row c of each device, ``[n, G]``."""
-        return squared_lengths(self.rows_nGM - centre_GM)
 
 
 def squared_lengths(rows: Tensor) -> Floats:
-    """Return the sum of squares along the last axis of ``rows``, which are overwritten."""
-    return row_sums(rows.square_())
+    """Return the sum of squares along the last axis of ``rows``."""
+    return row_sums(rows.square())
 
 
 def row_sums(rows: Tensor) -> Floats:
@@ -193,11 +186,12 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
         for start in range(0, len(at_R), many):
             at_G = at_R[start : start + many]
             entry_KG = kept_E[first_R[at_G] + np.arange(n - 1)[:, None]]
-            columns = torch.as_tensor(matrix.indices[entry_KG].astype(np.int64), device=device)
+            column_A = torch.as_tensor(matrix.indices[entry_KG].ravel(), device=device)
             rows_nGM = found.own_RM.new_empty(int(n), len(at_G), found.own_RM.shape[1])
-            own_GM = torch.index_select(found.own_RM, 0, torch.as_tensor(at_G, device=device))
-            rows_nGM[0] = own_GM
-            rows_nGM[1:] = found.payload_mM[columns]
+            at = torch.as_tensor(at_G, device=device)
+            torch.index_select(found.own_RM, 0, at, out=rows_nGM[0])
+            heard_AM = rows_nGM[1:].view(-1, rows_nGM.shape[2])
+            torch.index_select(found.payload_mM, 0, column_A, out=heard_AM)
             weight_nG = np.concatenate([(all_R - heard_R)[at_G][None], weight[entry_KG]])
             loss_nG = None
             if losses is not None:
@@ -205,7 +199,7 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
                 loss_nG = _comparable(losses[np.concatenate([own_G[None], entry_KG])])
             yield Stack(
                 rows_nGM,
-                own_GM,
+                rows_nGM[0],
                 torch.as_tensor(weight_nG, device=device).to(rows_nGM.dtype),
                 f,
                 found.device_R[at_G],

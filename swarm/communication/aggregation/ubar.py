@@ -11,7 +11,7 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.robust import RobustRule, Unsafe
-from swarm.communication.aggregation.stack import Floats, Stack, smallest
+from swarm.communication.aggregation.stack import Floats, Stack, smallest, squared_lengths
 
 
 class Ubar(RobustRule):
@@ -44,9 +44,11 @@ class Ubar(RobustRule):
         if stack.n == 1:
             return stack.own_GM
         weight_nG = np.zeros_like(stack.loss_nG)
-        square_nG = stack.squared_distances_to(stack.own_GM)
+        apart_nGM = stack.rows_nGM - stack.own_GM
+        square_nG = squared_lengths(apart_nGM)
         weight_nG[1:] = self._chosen(square_nG[1:], stack.loss_nG, stack.f)
-        return stack.toward(stack.own_GM, (1 - self.alpha) * weight_nG / weight_nG.sum(0))
+        weight_nG *= (1 - self.alpha) / weight_nG.sum(0)
+        return stack.toward(stack.own_GM, apart_nGM, weight_nG)
 
     def _chosen(self, square_KG: Floats, loss_nG: Floats, f: int) -> Floats:
         """1 for the neighbours whose mean is taken, else 0, ``[K, G]``."""
