@@ -114,15 +114,15 @@ class Neighbourhoods:
         own_R = self.losses(self.own_RM, self._rows_of(np.arange(len(self.device_R))))
         found = own_R.new_full((len(self.own_E) + len(own_R),), torch.nan)
         found[len(self.own_E) :] = own_R
-        indptr, count_R = self.route.matrix.indptr, np.diff(self.route.matrix.indptr)
+        message_E = np.flatnonzero(~self.own_E)
+        count_R = np.bincount(self.receiver_E[message_E], minlength=len(own_R))
+        first_R = np.cumsum(count_R) - count_R
         for place in range(int(count_R.max(initial=0))):
-            entries = indptr[:-1][count_R > place].astype(np.int64) + place
-            entries = entries[~self.own_E[entries]]
-            if len(entries):
-                columns = self.route.matrix.indices[entries].astype(np.int64)
-                rows_AM = self.payload_mM[torch.as_tensor(columns)]
-                at_A = self._rows_of(self.receiver_E[entries])
-                found[torch.as_tensor(entries)] = self.losses(rows_AM, at_A)
+            entries = message_E[first_R[count_R > place] + place]
+            columns = torch.as_tensor(self.route.matrix.indices[entries])
+            rows_AM = self.payload_mM.index_select(0, columns.to(own_R.device))
+            at_A = self._rows_of(self.receiver_E[entries])
+            found[torch.as_tensor(entries)] = self.losses(rows_AM, at_A)
         return found
 
     def _rows_of(self, r: Ints) -> Tensor:

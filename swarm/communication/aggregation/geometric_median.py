@@ -19,7 +19,7 @@ class GeometricMedian(RobustRule):
     """The point with the smallest sum of distances to the n rows that a device has, by the smoothed
     Weiszfeld algorithm: z ← Σ_j β_j x_j / Σ_j β_j, where β_j = 1 / max(ν, ‖z − x_j‖).
 
-    If a share α < 1/2 of the rows is hostile, z is at most 2(1 − α)/(1 − 2α) · r from any point
+    If a share α < 1/2 of the rows is hostile, z is at most (1 − α)/√(1 − 2α) · r from any point
     that all honest rows are within r of. It does not depend on f, which is only held against the
     graph.
 

@@ -141,12 +141,11 @@ class RobustRule(StackRule):
         worst = min(short, key=lambda i: (int(rows_N[i]), i))
         n = int(rows_N[worst])
         if self.unsafe == "warn":
-            who = _listed(short, names)
-            warnings.warn(
-                f"aggregator.f={self.f:g}: {who} have too few neighbours for it, and assume as many"
-                " hostile ones as they can bear",
-                stacklevel=2,
-            )
+            have = "has too few neighbours for it, and assumes as many hostile ones as it can bear"
+            if len(short) > 1:
+                have = "have too few neighbours for it, and assume as many hostile ones as they can"
+            text = f"aggregator.f={self.f:g}: {_listed(short, names)} {have}"
+            warnings.warn(text, stacklevel=2)
             return
         raise ConfigError("aggregator.f", self.f, self._advice(worst, n, names))
 

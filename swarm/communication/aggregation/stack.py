@@ -88,7 +88,7 @@ class Stack:
         """
         if not weight_nG.all():  # those of no weight may be too far for a difference
             without_nG = torch.as_tensor(weight_nG == 0, device=apart_nGM.device)
-            apart_nGM[without_nG] = 0
+            apart_nGM.masked_fill_(without_nG.unsqueeze(2), 0)
         apart_nGM.mul_(torch.as_tensor(weight_nG).to(apart_nGM).unsqueeze(2))
         out_GM = centre_GM.clone()
         for apart_GM in apart_nGM:

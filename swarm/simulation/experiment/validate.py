@@ -155,16 +155,16 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
             " follow the messages of later rounds only if mixing is a weighted mean"
         )
         raise ConfigError("aggregator", name, valid)
-    if aggregator.own_validation and not protocol.sends_models():
-        valid = (
-            f"must be a rule that measures no models with {called(protocol)}, whose messages are"
-            " more or something else than models"
-        )
-        raise ConfigError("aggregator", name, valid)
     aggregator.check(messages.graph(1))
     aggregator.check_bound(messages.graph(1), communication.names)
     needed = protocol.requirements.conserves
     if needed == "row":  # every rule conserves these
+        if aggregator.own_validation and not protocol.sends_models():
+            valid = (
+                f"must be a rule that measures no models with {called(protocol)}, whose messages"
+                " are more or something else than models"
+            )
+            raise ConfigError("aggregator", name, valid)
         return
     for round in rounds_foreseen(messages):
         kept = aggregator.conserves(messages.mixing(round))
