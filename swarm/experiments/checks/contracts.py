@@ -17,6 +17,7 @@ from swarm.communication.topology.graph import Graph
 from swarm.experiments.checks.message_contracts import (
     check_aggregator,
     check_compressor,
+    check_pre_aggregator,
     check_transform,
 )
 from swarm.experiments.checks.trial import Rows, fail, first_of, run_here, run_small
@@ -242,6 +243,7 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "optimizer": (_check_optimizer,),
     "schedule": (_check_schedule,),
     "aggregator": (check_aggregator,),
+    "pre_aggregator": (check_pre_aggregator,),
     "transform": (check_transform,),
     "compressor": (check_compressor,),
     "metric": (_check_metric,),

@@ -152,7 +152,10 @@ def test_too_many() -> None:
             ["aggregator=krum", "aggregator.unsafe=yes"],
             "aggregator.unsafe=.*: must be one of refuse, warn",
         ),
-        (["aggregator=trimmed_mean", "aggregator.share=0.3"], "aggregator.share=0.3: is called aggregator.f now"),
+        (
+            ["aggregator=trimmed_mean", "aggregator.share=0.3"],
+            "aggregator.share=0.3: is called aggregator.f now",
+        ),
         (
             ["aggregator=ubar"],
             "data.local_validation=0: must be above 0 with Ubar, whose devices measure models",
