@@ -22,6 +22,7 @@ from swarm.communication.aggregation.stack import Stack
 from swarm.communication.topology.graph import Graph
 
 SUBSETS = 10_000  # which take as long as the rest of a round
+_AT_ONCE = 100_000  # distances
 
 
 class MinimumDiameter(RobustRule):
@@ -54,8 +55,11 @@ class MinimumDiameter(RobustRule):
         subset_Sm = subsets(stack.n, stack.n - stack.f)
         apart_nnG = stack.squared_distances()
         widest_SG = np.zeros((len(subset_Sm), apart_nnG.shape[2]))
-        for a, b in combinations(range(stack.n - stack.f), 2):
-            np.maximum(widest_SG, apart_nnG[subset_Sm[:, a], subset_Sm[:, b]], out=widest_SG)
+        a, b = np.triu_indices(stack.n - stack.f, 1)
+        many = max(1, _AT_ONCE // widest_SG.size)
+        for at in range(0, len(a), many):
+            one_Sp, other_Sp = subset_Sm[:, a[at : at + many]], subset_Sm[:, b[at : at + many]]
+            np.maximum(widest_SG, apart_nnG[one_Sp, other_Sp].max(1), out=widest_SG)
         return stack.mean_of(subset_Sm[widest_SG.argmin(0)].T)
 
 

@@ -66,19 +66,17 @@ class Stack:
         It is x + (1/m) Σ_k (x_k − x), where x is the first of them: the mean of equal rows is that
         row, and the mean of one row is the row itself, to the bit.
         """
-        first_GM = self.take(chosen_mG[0])
-        if len(chosen_mG) == 1:
+        many, devices = chosen_mG.shape
+        at_A = torch.as_tensor((chosen_mG * devices + np.arange(devices)).ravel())
+        flat_AM = self.rows_nGM.view(-1, self.rows_nGM.shape[2])
+        rows_mGM = flat_AM.index_select(0, at_A.to(flat_AM.device)).view(many, devices, -1)
+        first_GM, others = rows_mGM[0], rows_mGM[1:].sub_(rows_mGM[0])
+        if many == 1:
             return first_GM
-        total_GM = self.take(chosen_mG[1]).sub_(first_GM)
-        for chosen_G in chosen_mG[2:]:
-            total_GM += self.take(chosen_G).sub_(first_GM)
-        return total_GM.div_(len(chosen_mG)).add_(first_GM)
-
-    def take(self, chosen_G: Ints) -> Tensor:
-        """Return one row of each device, ``[G, M]``, given its number."""
-        at_G = torch.as_tensor(chosen_G * len(chosen_G) + np.arange(len(chosen_G)))
-        flat = self.rows_nGM.view(-1, self.rows_nGM.shape[2])
-        return flat.index_select(0, at_G.to(flat.device))
+        total_GM = others[0]
+        for other_GM in others[1:]:
+            total_GM += other_GM
+        return total_GM.div_(many).add_(first_GM)
 
     def toward(self, centre_GM: Tensor, apart_nGM: Tensor, weight_nG: Floats) -> Tensor:
         """Return c + Σ_j w_j (x_j − c), ``[G, M]``: each device's centre c, moved towards the rows

@@ -149,6 +149,16 @@ def test_bad_devices_take_the_mean_anywhere() -> None:
     assert np.abs(_attacked("mean")[-1]).min() > 1e4
 
 
+def test_measuring_models_is_work() -> None:
+    """A device measures its own model and each that arrives; rules that measure none cost none."""
+    for rule, network in (("ubar", "ideal"), ("reputation", "loss"), ("krum", "loss")):
+        made = experiment(*TORUS, *under(rule), *NETWORKS[network])
+        phase = made.communication.phases[-1]
+        arrived = made.communication.messages.traffic_on_links(2, 8).received_N
+        expected = 1 + arrived if rule != "krum" else np.zeros(16)
+        np.testing.assert_array_equal(phase.measured(2), expected)
+
+
 # --- which combinations are refused ---------------------------------------------------------------
 
 REFUSED = {
