@@ -15,6 +15,7 @@ from swarm.common.plugin import PluginError
 from swarm.communication.aggregation.base import Heard
 from swarm.config.build import option, options
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.shard import Shard
 from tests.support import experiment, prepared, require_same_bits, run, trajectory
 
 OWN = Path(__file__).with_name("own_rules.py")
@@ -157,6 +158,18 @@ def test_measuring_models_is_work() -> None:
         arrived = made.communication.messages.traffic_on_links(2, 8).received_N
         expected = 1 + arrived if rule != "krum" else np.zeros(16)
         np.testing.assert_array_equal(phase.measured(2), expected)
+
+
+def test_a_loss_is_that_of_one_model_on_one_devices_samples() -> None:
+    made = experiment(*TORUS, *under("reputation"), "engine.block=3")
+    shard = Shard(made, np.arange(made.blocks.count))
+    noise = torch.randn(shard.state.x.shape, generator=torch.Generator().manual_seed(0))
+    rows = shard.state.x + noise.to(shard.state.x)
+    together = shard.state.local.loss(rows)
+    for i in range(16):
+        assert shard.state.local.loss(rows[i : i + 1], torch.tensor([i])) == together[i]
+    turned = torch.arange(16).flip(0)
+    assert torch.equal(shard.state.local.loss(rows[turned], turned), together[turned])
 
 
 # --- which combinations are refused ---------------------------------------------------------------

@@ -21,11 +21,13 @@ from swarm.communication.aggregation.nnm import NearestNeighbourMixing
 from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.aggregation.stack import row_sums
+from swarm.communication.aggregation.trimmed_mean import TrimmedMean
 from swarm.communication.mixing import weights
 from swarm.communication.round_messages import RoundMessages
 from swarm.communication.routing import routes
 from swarm.communication.topology.graph import Graph
 from tests.communication.aggregation.test_rules import NAMES, made
+from tests.communication.aggregation.written_out import heard
 
 N, M = 17, 150
 DRAWS = Draws(Keys(3, "aggregator.1"), 5)
@@ -48,7 +50,7 @@ def some_rows(dtype: torch.dtype = torch.float32) -> Tensor:
     either sign."""
     rows = np.random.default_rng(1).standard_normal((N, M))
     rows[5] = rows[6]
-    rows[7, 3], rows[8] = np.nan, 1e25
+    rows[7, 3], rows[8], rows[14] = np.nan, 1e25, 1e37  # whose sum is not finite in float32
     rows[9:13, :40] = 0.0
     rows[11:13, :40] *= -1.0
     return torch.as_tensor(rows).to(dtype)
@@ -154,6 +156,22 @@ def test_sums_do_not_depend_on_threads_or_on_other_rows() -> None:
         torch.set_num_threads(before)
     for each in found[1:]:
         np.testing.assert_array_equal(each, found[0])
+
+
+def test_zeros_have_one_sign() -> None:
+    """Which of 0 and −0 is the smaller depends on their place in memory."""
+    rows = np.where(np.random.default_rng(0).random((7, 40)) < 0.5, 0.0, -0.0)
+    for rule in (CoordinateMedian(), TrimmedMean(1)):
+        assert not torch.signbit(rule.combine(heard(rows))).any()
+
+
+def test_a_difference_that_overflows_counts_for_nothing() -> None:
+    rows = np.full((5, 3), 3e38, np.float32)
+    rows[:3] *= -1
+    weight = np.full(5, 0.2, np.float32)
+    for rule in (made("clipped_gossip"), made("centred_clipping"), made("geometric_median")):
+        found = rule.combine(heard(rows, weight))  # type: ignore[arg-type]
+        assert torch.equal(found, torch.as_tensor(rows[0]))
 
 
 def test_the_network_sorts() -> None:
