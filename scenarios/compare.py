@@ -150,8 +150,14 @@ def _spared(settings: Settings) -> dict[str, Any]:
 
 
 def _plain_mixing() -> dict[str, Any]:
-    """The default weights, aggregator and transforms, for an arm that mixes nothing over links."""
-    return {"mixing": "auto", "aggregator": option("aggregator", "mean"), "transforms": []}
+    """The default weights, rule and changes of messages, for an arm that mixes nothing over
+    links."""
+    return {
+        "mixing": "auto",
+        "aggregator": option("aggregator", "mean"),
+        "pre_aggregators": [],
+        "transforms": [],
+    }
 
 
 def _with(settings: Settings, **changes: Any) -> Settings:

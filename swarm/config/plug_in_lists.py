@@ -1,5 +1,5 @@
-"""Keys that hold plug-ins and are no groups: the lists ``metrics``, ``transforms`` and ``augment``,
-and the key ``train.loss`` of a section.
+"""Keys that hold plug-ins and are no groups: the lists ``metrics``, ``pre_aggregators``,
+``transforms`` and ``augment``, and the key ``train.loss`` of a section.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import option, options
 from swarm.config.explain import shown, unknown
 
-GROUPS = {"metrics": "metric", "transforms": "transform", "augment": "augmentation"}
+GROUPS = {
+    "metrics": "metric",
+    "pre_aggregators": "pre_aggregator",
+    "transforms": "transform",
+    "augment": "augmentation",
+}
 """The keys that hold a list of plug-ins, and the groups of conf/ with their options."""
 LOSS = "loss"
 """The group of conf/ with the options of ``train.loss``."""

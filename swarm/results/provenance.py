@@ -24,6 +24,8 @@ OF_ENGINE = ("block", "pace", "seconds")
 SPAN = "schedule.rounds"
 # keys that sections of earlier versions did not have, and the values that give their numbers
 _LATER: dict[str, Any] = {
+    "aggregator.f": 0,
+    "aggregator.unsafe": "refuse",
     "data.local_test": "auto",
     "data.local_validation": 0,
     "train.class_weights": None,

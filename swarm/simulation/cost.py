@@ -56,7 +56,7 @@ def measuring_work(e: Experiment, round: int) -> Floats:
     """What the devices compute in ``round`` to measure models on their own validation samples, in
     local steps ``[N]``: a prediction of each sample for each model that arrives."""
     held = e.data.split.local_validation
-    if held is None or not e.communication.protocol.requirements.own_validation:
+    if held is None or not e.communication.own_validation:
         return np.zeros(e.settings.devices)
     models_N = sum(phase.measured(round) for phase in e.communication.phases if phase.plays(round))
     return models_N * held.sizes_N * e.model.prediction_share / e.settings.train.batch

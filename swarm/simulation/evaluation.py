@@ -206,15 +206,26 @@ class OwnValidation:
             for rank in range(int(rank_A[here_A].max()) + 1 if here_A.any() else 0):
                 some = torch.nonzero(here_A & (rank_A == rank)).squeeze(1)
                 at = device_A[some] - rows.start
-                # a device adds the parameters and statistics that it keeps for itself
-                x_BP = self.shard.whole(rows).clone()
-                x_BP[at, : rows_AP.shape[1]] = rows_AP[some]
+                x_BP = self._models(rows, at, rows_AP, some)
                 found = evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
                 loss_A[some] = found.loss_B[at].to(loss_A)
                 if evaluator.loss.classification:
                     answers_B = own.count_B.to(loss_A) * loader.y_S[:1].numel()
                     accuracy_A[some] = (found.hits_BC.sum(1) / answers_B)[at].to(loss_A)
         return loss_A, accuracy_A
+
+    def _models(self, rows: slice, at: Tensor, rows_AP: Tensor, some: Tensor) -> Tensor:
+        """The models that the devices of a block measure, ``[B, P]``: the devices ``at`` those
+        numbered ``some`` of ``rows_AP``, the others their own."""
+        everybody = len(at) == rows.stop - rows.start
+        if everybody and not self.shard.local_nQ.shape[1] and (at[1:] > at[:-1]).all():
+            first, last = int(some[0]), int(some[-1])
+            in_turn = last - first == len(some) - 1 and bool((some[1:] > some[:-1]).all())
+            return rows_AP[first : last + 1] if in_turn else rows_AP[some]
+        # a device adds the parameters and statistics that it keeps for itself
+        x_BP = self.shard.whole(rows).clone()
+        x_BP[at, : rows_AP.shape[1]] = rows_AP[some]
+        return x_BP
 
 
 def _wide(device: torch.device) -> torch.dtype:

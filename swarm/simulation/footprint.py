@@ -259,10 +259,10 @@ class _Counted:
     def _looking_at_own(self, each: int) -> int:
         """Bytes while a block is looked at on held-out samples of its own, which its devices share
         with no other, with ``each`` labels a sample."""
-        split, measures = self.e.data.split, self.e.communication.protocol.requirements
+        split, measures = self.e.data.split, self.e.communication.own_validation
         looked_at = (
             (split.local_test, bool(self.e.metrics.local)),
-            (split.local_validation, measures.own_validation),
+            (split.local_validation, measures),
         )
         longest = max(
             (int(held.sizes_N.max()) for held, used in looked_at if held and used), default=0

@@ -131,7 +131,7 @@ class Shard:
         flops_n = None
         if hardware is not None:
             flops_n = torch.as_tensor(hardware.flops[self.devices]).to(device, e.dtype)
-        if not e.communication.protocol.requirements.own_validation:
+        if not e.communication.own_validation:
             return LocalInfo(samples_n, validation_n, flops_n)
         return LocalInfo(samples_n, validation_n, flops_n, OwnValidation(self))
 

@@ -275,6 +275,14 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("protocol", "choco_gossip"): lambda: ["init=independent"],
         ("protocol", "d2"): lambda: ["mixing=lazy"],
         ("protocol", "best_neighbour"): lambda: ["data.local_validation=0.3"],
+        **{
+            ("aggregator", name): lambda: ["data.local_validation=0.3", "partition=iid"]
+            for name in ("ubar", "reputation")
+        },
+        **{
+            ("pre_aggregator", name): lambda: ["aggregator=coordinate_median", "aggregator.f=1"]
+            for name in ("nnm", "bucketing")
+        },
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],

@@ -37,13 +37,34 @@ REFUSED = [
     (
         "aggregator=trimmed_mean topology=ring",
         r"at least ([\d.]+) would do, or a topology with more links",
-        ["aggregator.share={1}", "topology=complete"],
+        ["aggregator.f={1}", "topology=complete"],
     ),
     (
         "aggregator=trimmed_mean topology=ring devices=2 partition=iid",
         "2 rows; more devices would do$",  # a share of 0.5 is refused
-        ["devices=12 aggregator.share=0.4"],
+        ["devices=12 aggregator.f=0.4"],
     ),
+    (
+        "aggregator=trimmed_mean aggregator.f=2 topology=ring",
+        r"; (f=1) would do there, or a topology with more links, or (aggregator.unsafe=warn)$",
+        ["aggregator.{1}", "topology=complete", "{2}"],
+    ),
+    (
+        "aggregator=krum topology=ring",
+        r"no f would do there, or a topology with more links, or (aggregator.unsafe=warn)$",
+        ["topology=torus devices=16", "{1}"],
+    ),
+    (
+        "aggregator=minimum_diameter aggregator.f=6 topology=complete devices=30 partition=iid",
+        "; a smaller f or a topology with fewer links would do$",
+        ["aggregator.f=2", "topology=random_regular topology.degree=14"],
+    ),
+    (
+        "aggregator=coordinate_median pre_aggregators=[nnm]",
+        "; (aggregator.f=1) would do$",
+        ["{1} topology=complete"],
+    ),
+    ("aggregator=reputation partition=iid", "of their own; 0.2 would do$", ["data.local_validation=0.2"]),
     ("clock=poisson clock.rate=3", r"(network.round_seconds=[\d.]+) would do", ["{1}"]),
     ("clock=periodic clock.period=0.5", r"(network.round_seconds=[\d.]+) would do", ["{1}"]),
     (

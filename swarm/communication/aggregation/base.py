@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +13,27 @@ import torch
 from torch import Tensor
 
 from swarm.common.plugin import returned, shape_of
+from swarm.common.rng import Keys
 from swarm.communication.mixing import Conserves, Mixing
 from swarm.communication.routing import Route
 from swarm.communication.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""The losses ``[A]`` of A models, each on own samples of one device, a number of the shard's rows
+``[A]``; see :meth:`swarm.communication.protocol.local_info.LocalInfo.loss`."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random draws of a rule in a round; those of a device do not depend on the others."""
+
+    keys: Keys = field(default_factory=lambda: Keys(0, "aggregator"))
+    round: int = 0
+
+    def uniform(self, device_G: Ints, count: int) -> npt.NDArray[np.float64]:
+        """Return uniform numbers in (0, 1) for each of the devices, ``[G, count]``."""
+        return self.keys.uniform(device_G, self.round, count)
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,10 @@ class Heard:
         weight_K: W_ij, the mixing weight of each message, in the dtype of the rows.
         sender_K: The ids of the senders.
         age_K: How many rounds each message was under way.
+        loss_n: The loss of each of the n = K + 1 models on the device's own validation samples, its
+            own model's first; None unless the rule has ``own_validation``.
+        device: The device's id.
+        draws: The random draws of the rule in this round.
     """
 
     own_M: Tensor
@@ -37,6 +59,9 @@ class Heard:
     weight_K: Tensor
     sender_K: Ints
     age_K: Ints
+    loss_n: Tensor | None = None
+    device: int = 0
+    draws: Draws = field(default_factory=Draws)
 
     @property
     def inputs_nM(self) -> Tensor:
@@ -53,21 +78,67 @@ class Neighbourhoods:
         payload_mM: The payload rows, in the order of the route's columns.
         own_RM: The devices' own rows.
         device_R: The devices' ids.
+        draws: The random draws of the rule in this round.
+        losses: Measures models on the devices' own validation samples; None unless the rule has
+            ``own_validation``.
     """
 
     route: Route
     payload_mM: Tensor
     own_RM: Tensor
     device_R: Ints
+    draws: Draws = field(default_factory=Draws)
+    losses: Losses | None = None
+
+    @cached_property
+    def receiver_E(self) -> Ints:
+        """The receiver of each entry of the route's matrix, as a number of the R devices."""
+        return np.repeat(np.arange(len(self.device_R)), np.diff(self.route.matrix.indptr))
+
+    @cached_property
+    def own_E(self) -> npt.NDArray[np.bool_]:
+        """Whether each entry of the route's matrix is a device's own row, and not a message."""
+        sender_E = self.route.sender_m[self.route.matrix.indices]
+        own_E: npt.NDArray[np.bool_] = sender_E == self.device_R[self.receiver_E]
+        return own_E
+
+    @cached_property
+    def loss_E(self) -> Tensor | None:
+        """The loss of the model of each entry of the route's matrix on its receiver's samples, and
+        after them those of the devices' own models, ``[E + R]``.
+
+        One model of each device is measured at a time, so that there is no copy of all messages.
+        """
+        if self.losses is None:
+            return None
+        own_R = self.losses(self.own_RM, self._rows_of(np.arange(len(self.device_R))))
+        found = own_R.new_full((len(self.own_E) + len(own_R),), torch.nan)
+        found[len(self.own_E) :] = own_R
+        message_E = np.flatnonzero(~self.own_E)
+        count_R = np.bincount(self.receiver_E[message_E], minlength=len(own_R))
+        first_R = np.cumsum(count_R) - count_R
+        for place in range(int(count_R.max(initial=0))):
+            entries = message_E[first_R[count_R > place] + place]
+            columns = torch.as_tensor(self.route.matrix.indices[entries])
+            rows_AM = self.payload_mM.index_select(0, columns.to(own_R.device))
+            at_A = self._rows_of(self.receiver_E[entries])
+            found[torch.as_tensor(entries)] = self.losses(rows_AM, at_A)
+        return found
+
+    def _rows_of(self, r: Ints) -> Tensor:
+        return torch.as_tensor(self.route.dst_R[r], device=self.own_RM.device)
 
     def heard(self, r: int) -> Heard:
         """Return the rows that the device number ``r`` of the R devices combines."""
         matrix = self.route.matrix
-        entries = slice(matrix.indptr[r], matrix.indptr[r + 1])
+        entries = np.arange(matrix.indptr[r], matrix.indptr[r + 1])
         columns, weights = matrix.indices[entries], matrix.data[entries]
-        own = self.route.sender_m[columns] == self.device_R[r]
+        own = self.own_E[entries]
         columns = columns[~own]
         rows = self.payload_mM[torch.as_tensor(columns.astype(np.int64))]
+        loss_n = None
+        if self.loss_E is not None:
+            loss_n = self.loss_E[torch.as_tensor([len(self.own_E) + r, *entries[~own]])]
         return Heard(
             self.own_RM[r],
             float(weights[own].sum()),
@@ -75,6 +146,9 @@ class Neighbourhoods:
             torch.as_tensor(weights[~own], device=rows.device).to(rows.dtype),
             self.route.sender_m[columns],
             self.route.age_m[columns],
+            loss_n,
+            int(self.device_R[r]),
+            self.draws,
         )
 
 
@@ -89,12 +163,19 @@ class Aggregator(ABC):
             def combine(self, heard: Heard) -> Tensor:
                 return heard.inputs_nM.median(dim=0).values
 
+    Rules that work on many devices at once are :class:`~swarm.communication.aggregation.robust
+    .StackRule`, and those that assume a number of hostile neighbours ``RobustRule``.
+
     Attributes:
         linear: Whether the rule is the weighted mean Σ_j W_ij · row_j. Protocols that remember sums
             of what they mixed need it, and the engine may compute it in other ways.
+        own_validation: Whether the rule needs ``Heard.loss_n``, the losses of the models on the
+            device's own validation samples, so that each device must have some
+            (``data.local_validation``) and messages must be models.
     """
 
     linear: bool = False
+    own_validation: bool = False
 
     @abstractmethod
     def combine(self, heard: Heard) -> Tensor:
@@ -116,6 +197,24 @@ class Aggregator(ABC):
         :class:`~swarm.common.errors.ConfigError`.
         """
         return
+
+    def bears(self, rows: int) -> int:
+        """Return how many hostile ones among ``rows`` rows, the device's own honest one included,
+        the rule bears with its settings.
+        """
+        return 0
+
+    def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
+        """Refuse a graph with a device that combines too few rows for the number of hostile ones
+        that the rule is told to bear; ``names`` are the devices'.
+        """
+        return
+
+    def held_numbers(self, rows: int, width: int) -> float:
+        """Return the most numbers that the rule holds at once, where a device combines up to
+        ``rows`` rows of ``width`` numbers.
+        """
+        return 4.0 * rows * width
 
     def combine_all(self, found: Neighbourhoods) -> Tensor:
         """Return the rows that R devices receive, ``[R, M]``: :meth:`combine`, one device after the

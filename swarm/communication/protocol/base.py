@@ -251,6 +251,13 @@ class Protocol(OldMembers):
         """
         return state.x
 
+    def sends_models(self) -> bool:
+        """Return whether every payload row is the sender's model, so that a neighbour can measure
+        it; by default, whether :meth:`send` and :meth:`width` are those of this class.
+        """
+        kind = type(self)
+        return kind.send is Protocol.send and kind.width is Protocol.width
+
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         """Take the averaged rows ``[N, M]`` of the phase number ``phase``, or the neighbours' rows
         ``[N, d, M]`` if that is a ``per_edge`` phase.

@@ -41,6 +41,7 @@ MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
+    "pre_aggregators": [],
     "transforms": [],
     "augment": [],
     "aggregator": {"_target_": MEAN},
@@ -88,6 +89,7 @@ class Settings(Section):
     buffers: Literal["average", "local"] = "average"
     share: str | Annotated[list[str], Field(min_length=1)] = "all"
     metrics: MetricList = _default("metrics")
+    pre_aggregators: list[PlugIn] = _default("pre_aggregators")
     transforms: list[PlugIn] = _default("transforms")
     augment: list[PlugIn] = _default("augment")
     plugins: list[str]
@@ -111,7 +113,8 @@ class Settings(Section):
         does not exist.
         """
         values = with_options(with_loss(plain(cfg)), "metrics", STANDARD)
-        values = with_options(with_options(values, "transforms"), "augment")
+        for key in ("pre_aggregators", "transforms", "augment"):
+            values = with_options(values, key)
         settings = validated(cls, values)
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:

@@ -20,6 +20,7 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, shape_of
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.pre_aggregator import PreAggregator
 from swarm.communication.attack.base import Attack
 from swarm.communication.compression.base import Compressor
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
@@ -66,6 +67,7 @@ KINDS: dict[type, str] = {
     AnyScenario: "scenario",
     Tracker: "tracker",
     Aggregator: "aggregator",
+    PreAggregator: "pre_aggregator",
     MessageTransform: "transform",
     Attack: "attack",
     Compressor: "compressor",
@@ -103,6 +105,7 @@ NEEDS = {
     "transform": ("topology=ring",),
     "aggregator": ("topology=torus",),
     "attack": ("topology=torus",),
+    "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 
@@ -129,7 +132,8 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - a compressor's packet does not depend on which rows are packed with it, and is smaller than
       the row; the row of a transform or an attack does not depend on the other rows either;
     - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
-      nothing;
+      nothing; with one that combines many devices at once, and with a pre-aggregator, a device's
+      result does not depend on the other devices;
     - a metric has the same numbers however the swarm is cut into shards, and has some numbers;
     - a tracker accepts everything that a run sends it, and can be closed twice.
 

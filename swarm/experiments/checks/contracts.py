@@ -18,6 +18,7 @@ from swarm.experiments.checks.message_contracts import (
     check_aggregator,
     check_attack,
     check_compressor,
+    check_pre_aggregator,
     check_transform,
 )
 from swarm.experiments.checks.trial import Rows, fail, first_of, run_here, run_small
@@ -243,6 +244,7 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     "optimizer": (_check_optimizer,),
     "schedule": (_check_schedule,),
     "aggregator": (check_aggregator,),
+    "pre_aggregator": (check_pre_aggregator,),
     "transform": (check_transform,),
     "attack": (check_attack,),
     "compressor": (check_compressor,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Heard
+from swarm.communication.aggregation.pre_aggregator import PreAggregated
+from swarm.communication.aggregation.robust import StackRule
+from swarm.communication.aggregation.stack import Stack
 from swarm.communication.attack.base import Attacking, Known, attacked
 from swarm.communication.compression.base import Draw
 from swarm.communication.transform.base import Sending
@@ -90,14 +94,73 @@ def check_attack(prepared: PreparedRun, made: Any, path: str) -> None:
 
 
 def check_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:
-    """Raises :class:`ContractError` if equal rows are not combined into the same row."""
+    """Raises :class:`ContractError` if equal rows are not combined into the same row, or what a
+    device receives depends on the devices that are combined beside it."""
     e = first_of(prepared)
     rule, own_M = e.communication.aggregator, _rows(e)[0]
+    if isinstance(rule, StackRule):
+        _require_own_rows_only(made, path, "combines", rule.combine_stack, _stack(_rows(e)))
     for others in (0, 1, 4):
         weight_K = torch.full((others,), 1 / (others + 1), dtype=e.dtype)
         sender_K, age_K = np.arange(1, others + 1), np.zeros(others, np.int64)
         rows_KM = own_M.repeat(others, 1)
-        heard = Heard(own_M, 1 / (others + 1), rows_KM, weight_K, sender_K, age_K)
+        loss_n = torch.ones(others + 1) if rule.own_validation else None
+        heard = Heard(own_M, 1 / (others + 1), rows_KM, weight_K, sender_K, age_K, loss_n)
         if not torch.allclose(rule.combine(heard), own_M, rtol=1e-4, atol=1e-5):
             what = f"makes another row of {others + 1} equal rows; it must make the same row"
+            raise fail(made, path, what)
+
+
+def check_pre_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:
+    """Raises :class:`ContractError` if the mixtures of a device depend on other devices, equal rows
+    are not mixed into the same row, or there are more or fewer mixtures than it says."""
+    e = first_of(prepared)
+    rule, rows_nM = e.communication.aggregator, _rows(e)
+    assert isinstance(rule, PreAggregated)
+    (before,) = rule.before
+    stack = _stack(rows_nM)
+    _require_own_rows_only(made, path, "mixes", lambda s: before(s).rows_nGM, stack, axis=1)
+    found = before(stack)
+    if found.n != before.rows(stack.n):
+        what = f"makes {found.n} mixtures of {stack.n} rows, and rows() says {before.rows(stack.n)}"
+        raise fail(made, path, what)
+    equal = replace(stack, rows_nGM=stack.own_GM.repeat(stack.n, 1, 1))
+    if not torch.allclose(before(equal).rows_nGM, stack.own_GM, rtol=1e-4, atol=1e-5):
+        raise fail(made, path, "makes another row of equal rows; it must make the same row")
+
+
+def _stack(rows_NM: Tensor) -> Stack:
+    """Five rows each of four devices."""
+    rows_nGM = torch.stack([rows_NM.roll(k, 0)[:4] for k in range(5)])
+    weight_nG, device_G = rows_nGM.new_full((5, 4), 0.2), np.arange(4)
+    loss_nG = np.linspace(1.0, 2.0, 20).reshape(5, 4)
+    return Stack(rows_nGM, rows_nGM[0], weight_nG, 1, device_G, loss_nG)
+
+
+def _require_own_rows_only(
+    made: Any,
+    path: str,
+    does: str,
+    combine: Callable[[Stack], Tensor],
+    stack: Stack,
+    axis: int = 0,
+) -> None:
+    """Raises :class:`ContractError` if the result of a device, along ``axis``, has other bits where
+    it is in a stack by itself, or the given rows are changed in place."""
+    before = stack.rows_nGM.clone()
+    together = combine(stack)
+    if not torch.equal(stack.rows_nGM, before):
+        raise fail(made, path, "changes the rows that it is given; it must return new ones")
+    for g in range(len(stack.device_G)):
+        assert stack.loss_nG is not None
+        alone = Stack(
+            stack.rows_nGM[:, g : g + 1].contiguous(),
+            stack.own_GM[g : g + 1],
+            stack.weight_nG[:, g : g + 1],
+            stack.f,
+            stack.device_G[g : g + 1],
+            stack.loss_nG[:, g : g + 1],
+        )
+        if not torch.equal(combine(alone).select(axis, 0), together.select(axis, g)):
+            what = f"{does} the rows of a device in another way where others are beside it"
             raise fail(made, path, what)

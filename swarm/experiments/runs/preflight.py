@@ -103,9 +103,9 @@ def warn_of_unused_validation(settings: Settings, used: bool) -> None:
     """Warn of validation samples of devices' own that no arm has a use for."""
     if not used:
         warnings.warn(
-            f"data.local_validation={validation_asked(settings.data):g}: no protocol of this run"
-            " measures models on the samples that it takes from the devices;"
-            " protocol=best_neighbour does",
+            f"data.local_validation={validation_asked(settings.data):g}: no protocol or rule of"
+            " this run measures models on the samples that it takes from the devices;"
+            " protocol=best_neighbour and aggregator=reputation do",
             stacklevel=3,
         )
 

@@ -224,7 +224,7 @@ class PreparedRun(Resolved):
             halving = len(its) > 1 and variant.lr_search.method == "halving"
             held = len(its) * len(arm.variants) if halving else 0
             needed.append(require_memory(experiment, self.engine, held))
-            measures |= experiment.communication.protocol.requirements.own_validation
+            measures |= experiment.communication.own_validation
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)

@@ -11,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.errors import ConfigError
 from swarm.common.names import telling
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator, refusal
+from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.attack.base import Attack, DataAttack, LinkAttack, MessageAttack
 from swarm.communication.attack.placement import hostile_devices
 from swarm.communication.compression.base import Compressor, NoCompression
@@ -36,7 +39,8 @@ from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
-from swarm.config.build import build
+from swarm.config.build import build, choice
+from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
@@ -57,7 +61,8 @@ class Communication:
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
         network: Whether and when each message arrives.
-        aggregator: How a device combines its own row with those that it hears, in phases that mix.
+        aggregator: How a device combines its own row with those that it hears, in phases that mix;
+            the pre-aggregators are a part of it.
         transforms: The changes of a message before it is sent, in this order.
         compressor: The compression of messages; None without compression.
         attack: What hostile devices do.
@@ -86,7 +91,7 @@ class Communication:
         check_protocol(self.protocol, tuple(KINDS))
         self.protocol.bind(self.layout)
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
-        self.aggregator: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        self.aggregator: Aggregator = self._aggregator()
         self.transforms: tuple[MessageTransform, ...] = tuple(
             self._build(node, MessageTransform, "transforms") for node in s.transforms
         )
@@ -144,6 +149,18 @@ class Communication:
         """Which devices are honest, ``[N]``."""
         n = self.settings.devices
         return np.ones(n, bool) if self.hostile_N is None else ~self.hostile_N
+
+    def _aggregator(self) -> Aggregator:
+        s = self.settings
+        rule: Aggregator = self._build(s.aggregator, Aggregator, "aggregator")
+        before = [self._build(node, PreAggregator, "pre_aggregators") for node in s.pre_aggregators]
+        if not before:
+            return rule
+        if why := refusal(rule):
+            names = shown([choice("pre_aggregator", node) for node in s.pre_aggregators])
+            raise ConfigError("pre_aggregators", names, why)
+        assert isinstance(rule, RobustRule)
+        return PreAggregated(before, rule)
 
     def _compressor(self) -> Compressor | None:
         found: Compressor = self._build(
@@ -236,6 +253,11 @@ class Communication:
     def learns(self) -> bool:
         """Whether any phase of a round is one of learning."""
         return any(phase.learns for phase in self.phases)
+
+    @property
+    def own_validation(self) -> bool:
+        """Whether devices measure models on validation samples of their own."""
+        return self.protocol.requirements.own_validation or self.aggregator.own_validation
 
     @property
     def number_bits(self) -> int:

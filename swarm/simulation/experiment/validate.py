@@ -63,16 +63,18 @@ def _require_common_start(settings: Settings, communication: Communication) -> N
 
 
 def _require_own_validation(experiment: Experiment) -> None:
-    """Refuse a protocol that measures models on validation samples of each device's own where a
-    device has none."""
-    protocol, split = experiment.communication.protocol, experiment.data.split
-    if not protocol.requirements.own_validation:
+    """Refuse a protocol or a rule that measures models on validation samples of each device's own
+    where a device has none."""
+    communication, split = experiment.communication, experiment.data.split
+    if not communication.own_validation:
         return
+    by_protocol = communication.protocol.requirements.own_validation
+    judge = called(communication.protocol if by_protocol else communication.aggregator)
     key, held = f"data.{VALIDATION}", split.local_validation
     share = experiment.settings.data.get(VALIDATION, 0)
     if held is None:
         valid = (
-            f"must be above 0 with {called(protocol)}, whose devices measure models on validation"
+            f"must be above 0 with {judge}, whose devices measure models on validation"
             " samples of their own; 0.2 would do"
         )
         raise ConfigError(key, share, valid)
@@ -82,7 +84,7 @@ def _require_own_validation(experiment: Experiment) -> None:
     more = "another partition" if least is None else f"partition.min_samples={least + 1}"
     valid = (
         f"leaves {titled(device, named(experiment.names, device)).lower()} no validation sample, as"
-        f" it has one sample only, and with {called(protocol)} every device measures models on its"
+        f" it has one sample only, and with {judge} every device measures models on its"
         f" own; fewer devices or {more} would do"
     )
     raise ConfigError(key, share, valid)
@@ -156,8 +158,15 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
         )
         raise ConfigError("aggregator", name, valid)
     aggregator.check(messages.graph(1))
+    aggregator.check_bound(messages.graph(1), communication.names)
     needed = protocol.requirements.conserves
     if needed == "row":  # every rule conserves these
+        if aggregator.own_validation and not protocol.sends_models():
+            valid = (
+                f"must be a rule that measures no models with {called(protocol)}, whose messages"
+                " are more or something else than models"
+            )
+            raise ConfigError("aggregator", name, valid)
         return
     for round in rounds_foreseen(messages):
         kept = aggregator.conserves(messages.mixing(round))

@@ -5,10 +5,15 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from swarm.common.errors import ConfigError
+from swarm.common.names import listed, named, titled
 from swarm.common.plugin import called
+from swarm.communication.aggregation.robust import RobustRule, too_many
 from swarm.communication.attack.base import NoAttack
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.returned import skips_phases
@@ -24,6 +29,7 @@ def check_attack(settings: Settings, communication: Communication) -> None:
     c, name = communication, choice("attack", settings.attack)
     if c.hostile_N is None or isinstance(c.attack, NoAttack):
         return
+    _require_borne(c)
     protocol = called(c.protocol)
     if c.data_attack is not None:
         if not c.learns:
@@ -37,6 +43,31 @@ def check_attack(settings: Settings, communication: Communication) -> None:
     if c.message_attack is not None:
         _check_message_attack(c, name)
     _require_neighbours(settings, c)
+
+
+def _require_borne(c: Communication) -> None:
+    """Refuse more hostile neighbours of an honest device than a robust rule bears; with
+    ``aggregator.unsafe=warn``, only warn of it."""
+    rule = c.aggregator
+    if not isinstance(rule, RobustRule) or not any(phase.mixes for phase in c.phases):
+        return
+    assert c.hostile_N is not None
+    graph = c.messages.graph(1)
+    found = too_many(graph, np.flatnonzero(c.hostile_N), rule).tolist()
+    if not found:
+        return
+    worst = found[0]
+    bad = int(c.hostile_N[graph.src_E[graph.dst_E == worst]].sum())
+    rows = int(graph.degree_in[worst]) + 1
+    who = titled(worst, named(c.names, worst))
+    bears = f"bears {rule.bears(rows)} hostile rows among the {rows} of {who}"
+    said = f"{bears}, which has {bad} hostile neighbours"
+    if rule.unsafe == "warn":
+        all_of_them = listed([titled(i, named(c.names, i)) for i in found])
+        warnings.warn(f"aggregator.f={rule.f:g}: {said}; so it is with {all_of_them}", stacklevel=2)
+        return
+    more = "a larger f, more links or fewer hostile devices would do, or aggregator.unsafe=warn"
+    raise ConfigError("aggregator.f", rule.f, f"{said}; {more}")
 
 
 def _check_link_attack(settings: Settings, c: Communication, name: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from swarm.communication.aggregation.base import Neighbourhoods
+from swarm.common.rng import Keys
+from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
 from swarm.simulation.hostile.sending import with_link_attack
-from swarm.simulation.phases.base import TrainResult
+from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
 from swarm.simulation.phases.transport import (
     AlongLinks,
@@ -44,15 +46,30 @@ class Mix(Packets):
         check_weights(self.communication.messages)
 
     def held_numbers(self) -> float:
-        """See :meth:`Phase.held_numbers`; an aggregator that is not linear sorts and copies the
-        rows of one device at a time, and an attack by link makes a row for each hostile link."""
-        c, found = self.communication, super().held_numbers()
+        """See :meth:`Phase.held_numbers`, and what the aggregator holds, unless it is linear; an
+        attack by link makes a row for each hostile link."""
+        c = self.communication
+        found = super().held_numbers()
         if not c.aggregator.linear:
-            found += 4 * (c.messages.most_links + 1) * self.width
+            found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
+        if c.aggregator.own_validation:  # a model of each device at a time
+            found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
             # beside the rows that are joined with the others
             found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
         return found
+
+    def measured(self, round: int) -> Ints:
+        """See :meth:`Phase.measured`; a device measures its own model and each that arrives."""
+        if not self.communication.aggregator.own_validation:
+            return super().measured(round)
+        messages, devices = (
+            self.communication.messages.mix(round),
+            self.communication.settings.devices,
+        )
+        models_N = np.ones(devices, np.int64)
+        models_N[messages.dst_R] = np.diff(messages.matrix.indptr)
+        return models_N
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard its aggregate."""
@@ -77,8 +94,14 @@ class Mix(Packets):
         everybody = len(route.dst_R) == len(shard.devices)
         some = torch.as_tensor(route.dst_R, device=payload.own.device)
         own_RM = payload.own if everybody else payload.own[some]
+        c = self.communication
         found = Neighbourhoods(
-            route, payload.joined(route, arrived.from_shards), own_RM, shard.devices[route.dst_R]
+            route,
+            payload.joined(route, arrived.from_shards),
+            own_RM,
+            shard.devices[route.dst_R],
+            Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
+            shard.state.local.loss if c.aggregator.own_validation else None,
         )
         found = with_link_attack(self.communication, found)
         received_RM = self.communication.aggregator.combine_all(found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from swarm.communication.aggregation.base import Aggregator, Heard
+from swarm.communication.aggregation.pre_aggregator import PreAggregator
+from swarm.communication.aggregation.robust import StackRule
+from swarm.communication.aggregation.stack import Stack
 from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.network.base import Churn
 from swarm.communication.protocol.base import Protocol, State
@@ -178,6 +182,35 @@ class Drifts(Aggregator):
 
     def combine(self, heard: Heard) -> Tensor:
         return heard.own_M + 0.1 * len(heard.rows_KM)
+
+
+class Levels(StackRule):
+    """Looks at the rows of devices that are combined beside a device."""
+
+    def combine_stack(self, stack: Stack) -> Tensor:
+        return stack.own_GM + 1e-6 * (stack.own_GM - stack.own_GM.mean(0))
+
+
+class LevelsToo(PreAggregator):
+    """Mixes with what other devices heard."""
+
+    def __call__(self, stack: Stack) -> Stack:
+        rows = stack.rows_nGM + 1e-6 * (stack.rows_nGM - stack.rows_nGM.mean(1, keepdim=True))
+        return replace(stack, rows_nGM=rows)
+
+
+class Doubles(PreAggregator):
+    """Makes something else of an agreement."""
+
+    def __call__(self, stack: Stack) -> Stack:
+        return replace(stack, rows_nGM=2 * stack.rows_nGM)
+
+
+class Half(PreAggregator):
+    """Makes fewer mixtures than it says."""
+
+    def __call__(self, stack: Stack) -> Stack:
+        return replace(stack, rows_nGM=stack.rows_nGM[:3], weight_nG=stack.weight_nG[:3])
 
 
 class Averages(MessageTransform):

@@ -61,10 +61,12 @@ CASES = {
     "a server with a memory": ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
     **{
         f"aggregated by {rule}": (
-            f"aggregator={rule}", "topology=torus", "devices=16", "delay=exponential", "delay.mean=1.0", "network.round_seconds=1.0",
-            "compressor=qsgd", "transforms=[clip,noise]",
+            f"aggregator={rule}", "aggregator.f=1", "topology=torus", "devices=16", "delay=exponential", "delay.mean=1.0",
+            "network.round_seconds=1.0", "compressor=qsgd", "transforms=[clip,noise]", "data.local_validation=0.2", *before,
         )
-        for rule in ("coordinate_median", "trimmed_mean", "clipped_gossip")
+        for rule, *before in (
+            ("coordinate_median", "pre_aggregators=[bucketing]"), ("clipped_gossip", "aggregator.radius=auto"), ("ubar",),
+        )
     },
     "attacked by colluders, late and compressed": (
         "attack=alie", "attack.devices=3", "topology=torus", "devices=16", "delay=exponential", "delay.mean=1.0",

@@ -1,0 +1,27 @@
+"""Nearest-neighbour mixing (NNM).
+
+Allouah, Farhadkhani, Guerraoui, Gupta, Pinot & Stephan, *Fixing by mixing: a recipe for optimal
+Byzantine ML under heterogeneity*, AISTATS 2023 (arXiv 2302.01772).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from swarm.communication.aggregation.pre_aggregator import PreAggregator
+from swarm.communication.aggregation.stack import Stack, smallest
+
+
+class NearestNeighbourMixing(PreAggregator):
+    """Each of the n rows becomes the mean of the n − f rows nearest to it, itself included; f is
+    that of the aggregation rule. The row that a device trusts becomes the mixture of its own row.
+    """
+
+    def __call__(self, stack: Stack) -> Stack:
+        """See :meth:`PreAggregator.__call__`."""
+        apart_nnG = stack.squared_distances()
+        many = stack.n - stack.f
+        rows_nGM = torch.stack([stack.mean_of(smallest(a_nG, many)) for a_nG in apart_nnG])
+        return replace(stack, rows_nGM=rows_nGM, own_GM=rows_nGM[0])

@@ -1,0 +1,187 @@
+"""The base classes of aggregation rules that work on many devices at once, and of those that bear
+hostile neighbours.
+
+A hostile device sends whatever it likes. How many of the rows of a device come from hostile ones is
+called f, and n is the number of its rows, its own included.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.common.errors import ConfigError
+from swarm.common.names import named, titled
+from swarm.communication.aggregation.base import Aggregator, Heard, Neighbourhoods
+from swarm.communication.aggregation.stack import AT_ONCE, Stack, single, stacks
+from swarm.communication.topology.graph import Graph
+
+Ints = npt.NDArray[np.int64]
+Unsafe = Literal["refuse", "warn"]
+_COPIES = 5  # of a stack, at most, while it is combined
+_NAMED = 3  # devices that a message names
+
+
+class StackRule(Aggregator):
+    """A rule that combines the rows of many devices at once, in stacks of devices with equally many
+    rows.
+
+    A message with a number that is not finite is left out, and so is a message so far away that a
+    rule cannot compute its distance. A device whose own row is not finite keeps it.
+    """
+
+    @abstractmethod
+    def combine_stack(self, stack: Stack) -> Tensor:
+        """Return the row that each device of the stack receives, ``[G, M]``.
+
+        A device's result must depend on its own rows only, to the bit.
+        """
+
+    def usable(self, rows: int, dropped: int) -> int | None:
+        """Return how many of the rows that are left are assumed to be hostile, where a device has
+        ``rows`` rows of which ``dropped`` are left out; None if the device keeps its own row.
+        """
+        return 0
+
+    def combine(self, heard: Heard) -> Tensor:
+        """See :meth:`Aggregator.combine`."""
+        stack = single(heard, self.usable)
+        return heard.own_M.clone() if stack is None else self.combine_stack(stack)[0]
+
+    def combine_all(self, found: Neighbourhoods) -> Tensor:
+        """See :meth:`Aggregator.combine_all`."""
+        out_RM = found.own_RM.clone()
+        for stack in stacks(found, self.usable):
+            place_G = torch.as_tensor(stack.place_G, device=out_RM.device)
+            out_RM.index_copy_(0, place_G, self.combine_stack(stack))
+        return out_RM
+
+    def held_numbers(self, rows: int, width: int) -> float:
+        """See :meth:`Aggregator.held_numbers`."""
+        return float(_COPIES * max(rows * width, AT_ONCE))
+
+
+class RobustRule(StackRule):
+    """A rule that assumes that up to f of the n rows of a device come from hostile devices.
+
+    A message that is not finite is certainly not an honest one. So it is left out and counts as one
+    of the f.
+
+    Attributes:
+        f: How many of the n rows of a device are assumed to be hostile: a whole number, or a share
+            of n below 1/2, rounded down.
+        unsafe: What happens where n rows are too few for f: ``refuse`` refuses the graph, and a
+            device to which too few messages come in a round keeps its row; ``warn`` lets such
+            devices assume as many as they can bear.
+    """
+
+    def __init__(self, f: float = 1, unsafe: Unsafe = "refuse") -> None:
+        """Set f and ``unsafe``; raises :class:`ConfigError` for an f that is no number or share."""
+        whole = not isinstance(f, bool) and float(f).is_integer() and f >= 0
+        if not whole and not 0 < f < 0.5:
+            valid = (
+                "must be a whole number of at least 0, or a share of the rows between 0 and 0.5,"
+                " both excluded"
+            )
+            raise ConfigError("f", f, valid)
+        self.f: float = int(f) if whole else f
+        self.unsafe: Unsafe = unsafe
+
+    @abstractmethod
+    def most(self, rows: int) -> int:
+        """Return the largest f that the rule can bear among ``rows`` rows; below 0 if it needs more
+        rows even for none.
+        """
+
+    def assumed(self, rows: int) -> int:
+        """Return f as a number, where a device has ``rows`` rows."""
+        if isinstance(self.f, int):
+            return self.f
+        return math.floor(self.f * rows + 1e-9)  # 0.333… · 3 must be 1, despite rounding
+
+    def bears(self, rows: int) -> int:
+        """See :meth:`Aggregator.bears`: f, or fewer if the rows are too few for f."""
+        return max(0, min(self.assumed(rows), self.most(rows)))
+
+    def usable(self, rows: int, dropped: int) -> int | None:
+        """See :meth:`StackRule.usable`."""
+        f, most = self.assumed(rows), max(0, self.most(rows))
+        if f > most:
+            if self.unsafe == "refuse":
+                return None
+            f = most
+        return max(0, f - dropped)
+
+    def check(self, graph: Graph) -> None:
+        """Refuse a share of which no device has enough rows to assume a hostile one."""
+        most = int(graph.degree_in.max(initial=0)) + 1
+        if most > 1 and self.f and not self.assumed(most):
+            least = math.ceil(1000 / most) / 1000
+            more = "a topology with more links" if most < graph.n else "more devices"
+            would = f"at least {least:g} would do, or {more}"
+            if least >= 0.5:  # which is refused
+                would = f"{more} would do"
+            valid = f"assumes no hostile row, as no device combines more than {most} rows; {would}"
+            raise ConfigError("aggregator.f", self.f, valid)
+
+    def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
+        """See :meth:`Aggregator.check_bound`; it only warns if ``unsafe`` is ``warn``."""
+        rows_N = graph.degree_in + 1
+        short = [int(i) for i in np.flatnonzero(rows_N > 1) if self._short(int(rows_N[i]))]
+        if not short:
+            return
+        worst = min(short, key=lambda i: (int(rows_N[i]), i))
+        n = int(rows_N[worst])
+        if self.unsafe == "warn":
+            have = "has too few neighbours for it, and assumes as many hostile ones as it can bear"
+            if len(short) > 1:
+                have = "have too few neighbours for it, and assume as many hostile ones as they can"
+            text = f"aggregator.f={self.f:g}: {_listed(short, names)} {have}"
+            warnings.warn(text, stacklevel=2)
+            return
+        raise ConfigError("aggregator.f", self.f, self._advice(worst, n, names))
+
+    def _short(self, rows: int) -> bool:
+        return self.assumed(rows) > max(0, self.most(rows))
+
+    def _advice(self, device: int, rows: int, names: Sequence[str | None] | None) -> str:
+        """Which device has too few rows for f, and what would do."""
+        least = next((n for n in range(rows, rows + 10_000) if not self._short(n)), None)
+        most = max(0, self.most(rows))
+        needed = "" if least is None else f", and that f needs {least}"
+        less = f"f={most} would do there" if most else "no f would do there"
+        who = titled(device, named(names, device))
+        return (
+            f"is too many for {who}, which combines {rows} rows, its own included{needed}; {less},"
+            " or a topology with more links, or aggregator.unsafe=warn"
+        )
+
+
+def too_many(graph: Graph, hostile: Collection[int] | Ints, rule: Aggregator) -> Ints:
+    """Return the honest devices with more hostile neighbours than ``rule`` bears, in ascending
+    order.
+
+    ``hostile`` are the ids of the hostile devices of ``graph``. A device that hears nobody is never
+    among those returned.
+    """
+    bad_N = np.zeros(graph.n, bool)
+    bad_N[np.asarray(list(hostile), np.int64)] = True
+    hostile_N = np.bincount(graph.dst_E[bad_N[graph.src_E]], minlength=graph.n)
+    bears_of = {rows: rule.bears(rows) for rows in np.unique(graph.degree_in + 1).tolist()}
+    bears_N = np.array([bears_of[rows] for rows in (graph.degree_in + 1).tolist()], np.int64)
+    return np.flatnonzero(~bad_N & (hostile_N > bears_N))
+
+
+def _listed(devices: Sequence[int], names: Sequence[str | None] | None) -> str:
+    """Some of the devices, for a message."""
+    shown = [titled(i, named(names, i)) for i in devices[:_NAMED]]
+    more = len(devices) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} more" if more else "")

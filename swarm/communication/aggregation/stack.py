@@ -1,0 +1,222 @@
+"""Rows of several devices that combine equally many each, one above the other, and the arithmetic
+of rules on them.
+
+A device's result must be the same bits whichever devices share its stack. So all of this is done
+number by number, or by a sum along one row, and no matrix product is taken, whose order of adding
+may depend on its shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from swarm.communication.aggregation.base import Draws, Heard, Neighbourhoods
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Usable = Callable[[int, int], int | None]
+"""From the number of rows and how many of them are left out to f; None: the device keeps its row"""
+AT_ONCE = 2**18  # numbers of a stack; with its copies it still fits a core's cache
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The rows that G devices combine, n of each.
+
+    Rows that are not finite are not among them.
+
+    Attributes:
+        rows_nGM: The rows, each device's own first, then those that it heard in the order of their
+            senders. After bucketing they are means, and the own row has no place of its own.
+        own_GM: The row that each device trusts, its own.
+        weight_nG: The mixing weights of the rows, in the dtype of the rows.
+        f: How many of the n rows are assumed to be hostile.
+        device_G: The devices' ids.
+        loss_nG: The losses of the rows as models on each device's own validation samples; None
+            unless the rule has ``own_validation``.
+        draws: The random draws of the rule in this round.
+        place_G: The devices' numbers among those that are combined.
+        own_first: Whether the first of the rows is the device's own, or a mixture around it.
+    """
+
+    rows_nGM: Tensor
+    own_GM: Tensor
+    weight_nG: Tensor
+    f: int
+    device_G: Ints
+    loss_nG: Floats | None = None
+    draws: Draws = field(default_factory=Draws)
+    place_G: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
+    own_first: bool = True
+
+    @property
+    def n(self) -> int:
+        """The number of rows of each device."""
+        return len(self.rows_nGM)
+
+    def mean_of(self, chosen_mG: Ints) -> Tensor:
+        """Return the mean of m rows of each device, ``[G, M]``, given their numbers ``[m, G]``.
+
+        It is x + (1/m) Σ_k (x_k − x), where x is the first of them: the mean of equal rows is that
+        row, and the mean of one row is the row itself, to the bit.
+        """
+        many, devices = chosen_mG.shape
+        at_A = torch.as_tensor((chosen_mG * devices + np.arange(devices)).ravel())
+        flat_AM = self.rows_nGM.view(-1, self.rows_nGM.shape[2])
+        rows_mGM = flat_AM.index_select(0, at_A.to(flat_AM.device)).view(many, devices, -1)
+        first_GM, others = rows_mGM[0], rows_mGM[1:].sub_(rows_mGM[0])
+        if many == 1:
+            return first_GM
+        total_GM = others[0]
+        for other_GM in others[1:]:
+            total_GM += other_GM
+        return total_GM.div_(many).add_(first_GM)
+
+    def toward(self, centre_GM: Tensor, apart_nGM: Tensor, weight_nG: Floats) -> Tensor:
+        """Return c + Σ_j w_j (x_j − c), ``[G, M]``: each device's centre c, moved towards the rows
+        with these weights, given the differences x_j − c, which are overwritten.
+
+        It is c to the bit where all rows with a weight are c.
+        """
+        if not weight_nG.all():  # those of no weight may be too far for a difference
+            without_nG = torch.as_tensor(weight_nG == 0, device=apart_nGM.device)
+            apart_nGM.masked_fill_(without_nG.unsqueeze(2), 0)
+        apart_nGM.mul_(torch.as_tensor(weight_nG).to(apart_nGM).unsqueeze(2))
+        out_GM = centre_GM.clone()
+        for apart_GM in apart_nGM:
+            out_GM += apart_GM
+        return out_GM
+
+    def squared_distances(self) -> Floats:
+        """Return ‖x_a − x_b‖² of all pairs of rows, ``[n, n, G]``; infinity where it is no
+        number of the rows' dtype."""
+        n, devices = self.rows_nGM.shape[:2]
+        found = np.zeros((n, n, devices))
+        for a in range(n - 1):
+            apart = self.rows_nGM[a + 1 :] - self.rows_nGM[a]
+            found[a, a + 1 :] = found[a + 1 :, a] = row_sums(apart.square_())
+        return found
+
+
+def squared_lengths(rows: Tensor) -> Floats:
+    """Return the sum of squares along the last axis of ``rows``."""
+    return row_sums(rows.square())
+
+
+def row_sums(rows: Tensor) -> Floats:
+    """Return the sums along the last axis of ``rows``, in float64.
+
+    torch adds the numbers of each row in one order, except those of a tensor with one row only,
+    which threads may share. So a single row is added up as two.
+    """
+    flat = rows.reshape(-1, rows.shape[-1])
+    if len(flat) == 1:
+        flat = flat.expand(2, -1)
+    total = flat.sum(1)[: rows[..., 0].numel()]
+    return np.asarray(total.double().cpu().numpy().reshape(rows.shape[:-1]))
+
+
+def ordered_sum(value_nG: Floats) -> Floats:
+    """Return the sum over the first axis, one value after the other."""
+    total: Floats = value_nG[0].copy()
+    for each in value_nG[1:]:
+        total += each
+    return total
+
+
+def smallest(value_nG: Floats, count: int) -> Ints:
+    """Return the places of the ``count`` smallest of n values of each device, ``[count, G]``, from
+    the smallest on; of equal values the first."""
+    return np.argsort(value_nG, axis=0, kind="stable")[:count]
+
+
+def single(heard: Heard, usable: Usable) -> Stack | None:
+    """Return what one device heard as a stack; None if the device keeps its row."""
+    finite_K = torch.isfinite(heard.rows_KM).all(1)
+    rows_nM = torch.cat([heard.own_M.unsqueeze(0), heard.rows_KM[finite_K]])
+    total, n = len(heard.rows_KM) + 1, len(rows_nM)
+    f = usable(total, total - n)
+    if total == 1 or f is None or not torch.isfinite(heard.own_M).all():
+        return None
+    weight_n = torch.cat([heard.weight_K.new_empty(1), heard.weight_K[finite_K]])
+    weight_n[0] = heard.own_weight + float(heard.weight_K[~finite_K].sum())
+    loss_nG = None
+    if heard.loss_n is not None:
+        kept_n = torch.cat([finite_K.new_ones(1), finite_K])
+        loss_nG = _comparable(heard.loss_n[kept_n].double().cpu().numpy())[:, None]
+    return Stack(
+        rows_nM.unsqueeze(1),
+        heard.own_M.unsqueeze(0),
+        weight_n.unsqueeze(1),
+        f,
+        np.array([heard.device]),
+        loss_nG,
+        heard.draws,
+    )
+
+
+def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
+    """Yield the rows of all devices that do not keep theirs, in stacks of a bounded size."""
+    matrix, device = found.route.matrix, found.own_RM.device
+    finite_m, own_finite_R = _finite(found.payload_mM), _finite(found.own_RM)
+    message_E = np.flatnonzero(~found.own_E)
+    kept_E = message_E[finite_m[matrix.indices[message_E]]]
+    devices, weight = len(found.device_R), matrix.data.astype(np.float64)
+    total_R = 1 + np.bincount(found.receiver_E[message_E], minlength=devices)
+    n_R = 1 + np.bincount(found.receiver_E[kept_E], minlength=devices)
+    heard_R = np.bincount(found.receiver_E[kept_E], weight[kept_E], devices)
+    all_R = np.bincount(found.receiver_E, weight, devices)
+    first_R = np.cumsum(n_R - 1) - (n_R - 1)
+    losses = None if found.loss_E is None else found.loss_E.double().cpu().numpy()
+    for total, n in np.unique(np.stack([total_R, n_R], 1)[own_finite_R & (total_R > 1)], axis=0):
+        f = usable(int(total), int(total - n))
+        if f is None:
+            continue
+        same_R = own_finite_R & (total_R == total) & (n_R == n)
+        at_R = np.flatnonzero(same_R)
+        many = max(1, AT_ONCE // (int(n) * found.own_RM.shape[1]))
+        for start in range(0, len(at_R), many):
+            at_G = at_R[start : start + many]
+            entry_KG = kept_E[first_R[at_G] + np.arange(n - 1)[:, None]]
+            column_A = torch.as_tensor(matrix.indices[entry_KG].ravel(), device=device)
+            rows_nGM = found.own_RM.new_empty(int(n), len(at_G), found.own_RM.shape[1])
+            at = torch.as_tensor(at_G, device=device)
+            torch.index_select(found.own_RM, 0, at, out=rows_nGM[0])
+            heard_AM = rows_nGM[1:].view(-1, rows_nGM.shape[2])
+            torch.index_select(found.payload_mM, 0, column_A, out=heard_AM)
+            weight_nG = np.concatenate([(all_R - heard_R)[at_G][None], weight[entry_KG]])
+            loss_nG = None
+            if losses is not None:
+                own_G = len(found.own_E) + at_G
+                loss_nG = _comparable(losses[np.concatenate([own_G[None], entry_KG])])
+            yield Stack(
+                rows_nGM,
+                rows_nGM[0],
+                torch.as_tensor(weight_nG, device=device).to(rows_nGM.dtype),
+                f,
+                found.device_R[at_G],
+                loss_nG,
+                found.draws,
+                at_G,
+            )
+
+
+def _finite(rows_nM: Tensor) -> npt.NDArray[np.bool_]:
+    """Whether all numbers of each row are finite, ``[n]``."""
+    # the sum of a row is not finite if one of its numbers is not; large numbers may overflow
+    finite_n = torch.isfinite(rows_nM.sum(1))
+    unsure = torch.nonzero(~finite_n).squeeze(1)
+    if len(unsure):
+        finite_n[unsure] = torch.isfinite(rows_nM[unsure]).all(1)
+    return np.asarray(finite_n.cpu().numpy())
+
+
+def _comparable(loss: Floats) -> Floats:
+    """Losses in which one that is not a number is the worst."""
+    return np.where(np.isnan(loss), np.inf, loss)
