@@ -167,6 +167,14 @@ def test_feather_and_nested_json(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.x, nested.x)
 
 
+@pytest.mark.parametrize("odd", [{}, {"c": {}}, [], None])
+def test_a_column_without_a_value_is_said_to_be_left_out(tmp_path: Path, odd: Any) -> None:
+    rows = [json.dumps({"a": {"b": odd}, "x": x, "y": y}) for x, _, y in ROWS]
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    with pytest.warns(UserWarning, match=r"not numeric are left out: a\.b"):
+        Table(str(tmp_path / "t.jsonl"), label="y").load()
+
+
 def shard(file: Path, rows: int, number: float) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     columns = {"a": [number] * rows, "label": [i % 2 for i in range(rows)]}

@@ -85,6 +85,8 @@ def test_contacts_whose_time_comes_last_are_refused(tmp_path: Path) -> None:
 
 RING_N = nx.cycle_graph(N)
 MATRIX = nx.to_numpy_array(RING_N)
+TRUTH = MATRIX == 1  # as pandas and R write it, in words
+R_NAMES = ["TRUE", *(f"V{i}" for i in range(1, N))]
 NAMED = nx.relabel_nodes(RING_N, {i: f"node {i}, {'zyx'[i % 3]}" for i in range(N)})
 
 
@@ -122,6 +124,12 @@ def listed(found: dict[str, Any]) -> dict[str, Any]:
         ("k.npz", save_npz("coo")),
         ("l.cyjs", cyjs()),
         ("m.json", cyjs(listed)),
+        ("n.csv", lambda file: pd.DataFrame(TRUTH, list(NAMED), list(NAMED)).to_csv(file)),
+        ("o.csv", lambda file: pd.DataFrame(TRUTH).to_csv(file, index=False, header=False)),
+        (
+            "p.csv",
+            lambda file: file.write_text(pd.DataFrame(TRUTH, R_NAMES, R_NAMES).to_csv().upper()),
+        ),
     ],
 )
 def test_matrices_and_cytoscape(tmp_path: Path, name: str, write: Callable[[Path], object]) -> None:
@@ -191,6 +199,10 @@ NOT_A_NUMBER = np.where(MATRIX == 0, np.nan, 1)
         ("k.npz", lambda file: np.savez(file, format="csr", shape=[2, 2], data=np.array([{}])), "Python objects"),
         ("l.cyjs", cyjs(without), "edge 4: an edge names '3', which is no node"),
         ("m.cyjs", cyjs(lambda found: {"elements": 3}), "`elements` must have lists"),
+        *((f"u{i}.cyjs", cyjs(lambda found, word=word: found | {"directed": word}), "`directed` must be true")
+          for i, word in enumerate(("yes", "true", 1, None))),
+        *((f"v{i}.gml", lambda file, word=word: file.write_text(f'graph [ directed {word} node [ id 1 ] ]'),
+           f"`directed` must be 0 or 1, not {word}") for i, word in enumerate(('"yes"', '"0"', "2"))),
         ("n.cyjs", cyjs(lambda found: {"elements": [{}]}), "elements: needs an object `data`"),
         ("o.json", lambda file: file.write_text(json.dumps(nx.adjacency_data(RING_N))), "node_link_data writes"),
         ("p.csv", lambda file: file.write_text(",a,b,c,d\n" + "a,1,1,1,1\n" * 4), "row 'a' and column 'b'"),
