@@ -38,7 +38,12 @@ SHOWN = ("mean_degree", "spectral_gap", "effective_neighbours")
 def figures(words: Sequence[str], seed: int) -> dict[str, Any]:
     """What ``summary.json`` has under ``topology`` for a run with these settings. The mean degree of
     a family that repeats is over its period, not the first round's."""
-    common = ("scenario=consensus", "scenario.rounds=null", "rounds=1", f"seed={seed}")  # which needs no data
+    common = (
+        "scenario=consensus",
+        "scenario.rounds=null",
+        "rounds=1",
+        f"seed={seed}",
+    )  # which needs no data
     with initialize_config_dir(str(paths.conf()), version_base="1.3"):
         cfg = compose("config", overrides=[*common, *words])
     run = PreparedRun.prepare(Settings.parse(cfg))

@@ -46,6 +46,8 @@ def lines(write: str, heading: str, end: str = "\n") -> str:
         ("logger.csv", lines("{a}, {b}, {y}", "a, b, y"), None),
         ("money.csv", lines('{a},{b},{y},"1,{i:03d}.50"', "a,b,y,price"), r"price' has numbers with"),
         ("share.csv", lines("{a},{b},{y},{i}%", "a,b,y,share"), r"with marks \('0%'\)"),
+        ("price.csv", lines("{a},{b},{y},$ -{i}.50", "a,b,y,price"), r"with marks \('\$ -0\.50'\)"),
+        ("books.csv", lines("{a},{b},{y},({i})", "a,b,y,owed"), r"with marks \('\(0\)'\)"),
     ],
 )  # fmt: skip
 def test_separated_values(tmp_path: Path, name: str, text: str, said: str | None) -> None:

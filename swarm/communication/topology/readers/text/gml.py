@@ -47,9 +47,9 @@ def read_gml(data: bytes, parsed: Parsed) -> None:
             parsed.weighted = True
         found.edge(source, target, None if parsed.length is None else of.get(parsed.length), where)
     head = re.split(r"\b(?:node|edge)\s*\[", text, maxsplit=1)[0]
-    said = next((found[1] for found in _DIRECTED.finditer(head) if found[1]), "0")
-    if said not in ("0", "1"):  # networkx takes every word for yes
-        raise ValueError(f"`directed` must be 0 or 1, not {said[:40]}")
+    mark = next((each[1] for each in _DIRECTED.finditer(head) if each[1]), "0")
+    if mark not in ("0", "1"):  # networkx takes every word for yes
+        raise ValueError(f"`directed` must be 0 or 1, not {mark[:40]}")
     parsed.directed = graph.is_directed()
     found.finish()
 
