@@ -41,6 +41,7 @@ def lines(text: str, *head: str) -> str:
         ("string.txt", lines("9606.P{a} 9606.P{b} 490", "protein1 protein2 combined_score")),
         ("mail.csv", lines("ann{a},ann{b},3", "sender,receiver,count")),
         ("wiki.csv", lines("{a},{b}", "a,b")),
+        ("gui.csv", lines("{a},{b},1", "From Node,To Node,Edge Weight")),
         ("pandas.csv", pd.DataFrame(RING, columns=["source", "target"]).to_csv()),
     ],
 )
@@ -60,6 +61,9 @@ def test_a_ring_is_a_ring(tmp_path: Path, name: str, text: str) -> None:
         ("out.wiki", lines("{a} {b}", "% bip unweighted"), "line 1: the network is bipartite"),
         ("a.col", "p edge 3 2\ne 1 2\ne 2 9\n", "line 3: its nodes must be 1 to 3"),
         ("a.gr", f"p sp {10**9} 1\na 1 2 3\n", "more than max_nodes"),
+        ("a.txt", lines("{a} -> {b}"), "line 1: '->' stands where the other end"),
+        ("b.txt", lines("{a} -- {b}"), "line 1: '--' stands where the other end"),
+        ("c.csv", lines("{a},→,{b}"), "line 1: '→' stands where the other end"),
         ("a.sif", "1 pp 2\n3 pp\n", "line 2: needs `node relation node`, found two fields"),
         # a matrix with headings, of which two could be those of edges
         ("matrix.csv", ",h,i,j,k\n" + "".join(f"{r},0,1,1,0\n" for r in "hijk"), "cannot be read"),
@@ -98,6 +102,13 @@ def save_npz(kind: str) -> Callable[[Path], None]:
     return lambda file: scipy.sparse.save_npz(file, scipy.sparse.csr_array(MATRIX).asformat(kind))
 
 
+def crosstab(graph: nx.Graph) -> pd.DataFrame:
+    both = [*graph.edges, *((b, a) for a, b in graph.edges)]
+    return pd.crosstab(
+        *(pd.Series(end, name=name) for end, name in zip(zip(*both), ("who", "whom")))
+    )
+
+
 def cyjs(change: Callable[[dict[str, Any]], Any] = lambda found: found) -> Callable[[Path], object]:
     return lambda file: file.write_text(json.dumps(change(nx.cytoscape_data(RING_N))))
 
@@ -124,6 +135,8 @@ def listed(found: dict[str, Any]) -> dict[str, Any]:
         ("k.npz", save_npz("coo")),
         ("l.cyjs", cyjs()),
         ("m.json", cyjs(listed)),
+        ("l.csv", lambda file: crosstab(RING_N).to_csv(file)),
+        ("k.csv", lambda file: crosstab(NAMED).to_csv(file, sep=";")),
         ("n.csv", lambda file: pd.DataFrame(TRUTH, list(NAMED), list(NAMED)).to_csv(file)),
         ("o.csv", lambda file: pd.DataFrame(TRUTH).to_csv(file, index=False, header=False)),
         (

@@ -100,11 +100,18 @@ def _fields(line: str) -> list[str]:
 
 
 def _heading(lines: Sequence[str]) -> list[str] | None:
-    """The names above a matrix, behind a first field that is empty; None if it has none."""
+    """The names above a matrix; None if it has none. They stand behind a first field that is empty,
+    or that names the rows, where the rows have the same names (as ``pandas.crosstab`` does)."""
     sep = _separator(lines[0])
-    if sep is None or lines[0].split(sep, 1)[0].strip() not in _NAMELESS:
+    if sep is None:
         return None
-    return [name.strip() for name in next(csv.reader([lines[0]], delimiter=sep))[1:]]
+    names = [name.strip() for name in next(csv.reader([lines[0]], delimiter=sep))]
+    if lines[0].split(sep, 1)[0].strip() in _NAMELESS:
+        return names[1:]
+    if _is_number(names[0]) or len(names) != len(lines):
+        return None
+    own = [next(csv.reader([line], delimiter=sep))[0].strip() for line in lines[1:]]
+    return names[1:] if own == names[1:] else None
 
 
 def _is_number(text: str) -> bool:
