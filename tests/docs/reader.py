@@ -72,7 +72,7 @@ LESS = (
     ),
     (
         r".*engine=(ray|live)",
-        "devices=12 rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
+        "rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
     ),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )

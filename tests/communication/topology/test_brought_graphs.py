@@ -105,7 +105,10 @@ def save_npz(kind: str) -> Callable[[Path], None]:
 def crosstab(graph: nx.Graph) -> pd.DataFrame:
     both = [*graph.edges, *((b, a) for a, b in graph.edges)]
     return pd.crosstab(
-        *(pd.Series(end, name=name) for end, name in zip(zip(*both), ("who", "whom")))
+        *(
+            pd.Series(end, name=name)
+            for end, name in zip(zip(*both, strict=True), ("who", "whom"), strict=True)
+        )
     )
 
 
