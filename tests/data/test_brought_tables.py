@@ -46,6 +46,8 @@ def lines(write: str, heading: str, end: str = "\n") -> str:
         ("logger.csv", lines("{a}, {b}, {y}", "a, b, y"), None),
         ("money.csv", lines('{a},{b},{y},"1,{i:03d}.50"', "a,b,y,price"), r"price' has numbers with"),
         ("share.csv", lines("{a},{b},{y},{i}%", "a,b,y,share"), r"with marks \('0%'\)"),
+        ("price.csv", lines("{a},{b},{y},$ -{i}.50", "a,b,y,price"), r"with marks \('\$ -0\.50'\)"),
+        ("books.csv", lines("{a},{b},{y},({i})", "a,b,y,owed"), r"with marks \('\(0\)'\)"),
     ],
 )  # fmt: skip
 def test_separated_values(tmp_path: Path, name: str, text: str, said: str | None) -> None:
@@ -165,6 +167,14 @@ def test_feather_and_nested_json(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"not numeric are left out: a\.c\.d"):
         nested = Table(str(tmp_path / "t.jsonl"), label="y").load()
     np.testing.assert_array_equal(found.x, nested.x)
+
+
+@pytest.mark.parametrize("odd", [{}, {"c": {}}, [], None])
+def test_a_column_without_a_value_is_said_to_be_left_out(tmp_path: Path, odd: Any) -> None:
+    rows = [json.dumps({"a": {"b": odd}, "x": x, "y": y}) for x, _, y in ROWS]
+    (tmp_path / "t.jsonl").write_text("\n".join(rows))
+    with pytest.warns(UserWarning, match=r"not numeric are left out: a\.b"):
+        Table(str(tmp_path / "t.jsonl"), label="y").load()
 
 
 def shard(file: Path, rows: int, number: float) -> None:

@@ -126,7 +126,7 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"cannot be read as \.arrow"):
             HF(str(file)).load()
     ragged = pa.table({"x": [[1.0], [1.0, 2.0], [3.0]], "label": [0, 1, 0]})
-    with pytest.raises(ConfigError, match="a column of lists whose lengths differ"):
+    with pytest.raises(ConfigError, match="x is a column of lists whose lengths differ"):
         HF(str(stream(file, ragged)), test=0.4).load()
     with pytest.raises(
         ConfigError, match=rf"is a folder, and a \.csv, .* is wanted.*; give {file}$"

@@ -108,7 +108,7 @@ def test_a_question_mark_is_a_missing_value_where_these_are_dealt_with(
 ) -> None:
     path = tmp_path / "uci.data"
     path.write_text("a,label\n" + "".join(f"{i % 7 or '?'},{'xy'[i % 2]}\n" for i in range(40)))
-    with pytest.raises(ConfigError, match=r"column 'a' is numeric but for row 0 .* is '\?'"):
+    with pytest.raises(ConfigError, match=r"column 'a' is numeric, but row 0 .* is '\?'"):
         Table(str(path)).load()
     assert len(Table(str(path), missing=missing).load().x) == (34 if missing == "drop" else 40)
 

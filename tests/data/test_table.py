@@ -141,7 +141,7 @@ def spoil(column: str, row: int, value: object) -> pd.DataFrame:
         (
             spoil("age", 17, "4O"),
             {"device": "person"},
-            "column 'age' is numeric but for row 17 .* is '4O'",
+            "column 'age' is numeric, but row 17 .* is '4O'",
         ),
         (
             spoil("kind", 5, None),

@@ -180,10 +180,6 @@ ELSEWHERE = (
     Elsewhere(r".* publish ", "publishes claims that were judged in full: an hour", published),
     Elsewhere(r"python -m benchmarks", "lasts minutes", arguments),
     Elsewhere(
-        r".*engine=(ray|live)", "starts Ray, a dozen processor seconds each, as tests/simulation/engine do"
-        " for every way of starting; a cluster is not here", prepared,
-    ),
-    Elsewhere(
         r".*scenario=all", "judges six claims, whose budgets are in their files: five minutes",
         composed,
     ),

@@ -24,6 +24,7 @@ import swarm
 from swarm.cli.environment import VARIABLE
 from swarm.cli.main import main
 from tests.docs.elsewhere import elsewhere, less_than_whole, prepared, words_of
+from tests.docs.one_ray import OneRay
 from tests.docs.pages import ROOT, Block, blocks, write_files
 
 ALWAYS = ("rounds=2", "optimizer.lr=0.1", "report=false", "tracker=none")
@@ -64,10 +65,14 @@ LESS = (
         "seed=0 hydra.launcher.n_jobs=1 rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]'"
         " report=false tracker=none",
     ),
-    # 256 processes are refused where 12 GiB are not free
+    # a process for each device: 256 are refused where 12 GiB are not free
     (
         r".*engine.actors=per_device",
-        "devices=12 rounds=2 optimizer.lr=0.1 report=false tracker=none",
+        "devices=8 rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
+    ),
+    (
+        r".*engine=(ray|live)",
+        "rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
     ),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
@@ -83,8 +88,10 @@ MANY = re.compile(r" -m |MULTIRUN|hydra\.sweeper")
 class Reader:
     """Follows pages in the current folder; what a command printed last is ``out`` and ``err``."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, small: bool = True) -> None:
-        self.patch, self.small = patch, small
+    def __init__(
+        self, patch: pytest.MonkeyPatch, small: bool = True, ray: OneRay | None = None
+    ) -> None:
+        self.patch, self.small, self.ray = patch, small, ray
         self.names: dict[str, Any] = {"__name__": "__page__"}  # of the page's Python blocks
         self.out = self.err = ""
         self.ran: list[str] = []
@@ -141,6 +148,8 @@ class Reader:
         with redirect_stdout(out), redirect_stderr(err), self.patch.context() as patch:
             if self.small:
                 coarse(patch)
+            if self.ray and "engine.address=auto" in words:
+                patch.setenv("RAY_ADDRESS", self.ray.address())
             if (alike := kind(line)) in self.kinds and self.small:
                 less_than_whole(patch)
             code = self._call(words)

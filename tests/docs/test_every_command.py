@@ -9,6 +9,8 @@ Each page is followed in a folder of its own, from its first block to its last. 
 - A later command of the same kind is checked whole: its words are composed, its data read, its arms
   built and checked, each combination of a sweep composed and its folder decided. Every refusal
   happens there. A run then makes its first arm; a sweep or a claim ends there.
+- Commands with ``engine=ray`` and ``engine=live`` run in actors of their own on one Ray that the
+  first of them starts; the one with ``engine.address=auto`` finds it by its address and its token.
 - A block of Python runs whole; its ``swarm.run`` gets small settings.
 - What a test cannot run is in the table of :mod:`tests.docs.elsewhere`, with the reason and what is
   checked of it: its words are composed, or the program that it starts takes them.
@@ -36,6 +38,7 @@ from PIL import Image
 import swarm
 from swarm.cli.main import main
 from tests.docs.elsewhere import ELSEWHERE, elsewhere
+from tests.docs.one_ray import OneRay
 from tests.docs.pages import PAGES, ROOT, blocks
 from tests.docs.reader import Reader, kind, lines
 
@@ -74,6 +77,16 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
             body = (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes()
             (home / "fashion_mnist" / f"{part}-{file}-ubyte").write_bytes(head + body)
     return home
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[OneRay]:
+    """The Ray of all commands with ``engine=ray`` or ``engine=live``."""
+    one = OneRay()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("swarm.simulation.engine.ray.engine.Cluster", one)
+        yield one
+        one.end()
 
 
 def brought(page: str, finished: Path) -> None:
@@ -147,13 +160,18 @@ def _forget_plug_ins(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("_forget_plug_ins")
 @pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_works_as_written(
-    page: Path, finished: Path, fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    finished: Path,
+    fetched: Path,
+    ray: OneRay,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SWARM_DATA", str(fetched))
     name = str(page.relative_to(ROOT))
     brought(name, finished)
-    Reader(monkeypatch).follow(name)
+    Reader(monkeypatch, ray=ray).follow(name)
     AFTER.get(name, lambda: None)()
 
 
@@ -199,12 +217,26 @@ def after_prices() -> None:
     assert getattr(names["price"], "shape", None) == (2, 1)
 
 
+def after_clusters() -> None:
+    """Each command of the page ran in actors, and the last one on a Ray that was there."""
+    runs = sorted(Path("outputs").glob("*/*/summary.json"), key=lambda file: file.stat().st_mtime)
+    ran = [json.loads(run.read_text())["arms"]["swarm"]["engine"] for run in runs[1:]]
+    assert [(one["name"], one["address"]) for one in ran] == [
+        *[("ray", None)] * 3,
+        *[("live", None)] * 3,
+        ("ray", "auto"),
+    ]
+    assert [one["actors"] for one in ran[1:3]] == [2, 8]
+    assert len({pid for one in ran for pid in one["pids"]}) == sum(one["actors"] for one in ran)
+
+
 def after_contributing() -> None:
     assert "pre-commit" in Path(".git/hooks/pre-commit").read_text()
 
 
 AFTER: dict[str, Callable[[], None]] = {
     "CONTRIBUTING.md": after_contributing,
+    "docs/cluster.md": after_clusters,
     "docs/data.md": after_prices,
     "docs/plugins.md": after_plug_ins,
     "docs/tutorial.md": after_the_tutorial,

@@ -13,9 +13,11 @@ import numpy.typing as npt
 from swarm.communication.topology.graph import Ints
 
 Bools = npt.NDArray[np.bool_]
+Table = npt.NDArray[np.int32] | None  # by the code of a pair
 BATCHES = 32  # parts in which the links of a small world are moved, one after the other
 TRIES = 100  # draws of a new place for a link, before it stays where it is
 HEAD = 1000  # devices that attach themselves one after the other, before the others do so together
+DENSE = 4  # with a link to every so many-th device, a table of all pairs is quicker than sorting
 NOTHING: Ints = np.empty((0, 2), np.int64)
 
 
@@ -175,26 +177,33 @@ def regular_links(n: int, degree: int, rng: np.random.Generator) -> Ints:
         lacks = np.zeros((n, n), bool)
         lacks[missing_E2.min(1), missing_E2.max(1)] = True
         return np.stack(upper, axis=1)[~lacks[upper]]
+    first_C = np.zeros(n * n, np.int32) if n <= DENSE * degree else None
     while True:
         ends_E2 = rng.permutation(np.repeat(np.arange(n), degree)).reshape(-1, 2)
         for _ in range(TRIES):
             code = _code(n, ends_E2[:, 0], ends_E2[:, 1])
-            bad = np.flatnonzero(_repeated(code) | (ends_E2[:, 0] == ends_E2[:, 1]))
-            if not len(bad):
+            bad_E = _repeated(code, first_C) | (ends_E2[:, 0] == ends_E2[:, 1])
+            if not bad_E.any():
                 return ends_E2
-            _exchange(n, ends_E2, code, bad, rng)
+            _exchange(n, ends_E2, code, bad_E, rng, first_C)
 
 
-def _exchange(n: int, ends_E2: Ints, code: Ints, bad: Ints, rng: np.random.Generator) -> None:
-    """Let the pairs ``bad`` a-b exchange an end with random others c-d, in place: a-c and b-d."""
-    good = np.setdiff1d(np.arange(len(ends_E2)), bad, assume_unique=True)
+def _exchange(
+    n: int, ends_E2: Ints, code: Ints, bad_E: Bools, rng: np.random.Generator, first_C: Table
+) -> None:
+    """Let the pairs ``bad_E`` a-b exchange an end with random others c-d, in place: a-c and
+    b-d."""
+    bad, good = np.flatnonzero(bad_E), np.flatnonzero(~bad_E)
     if not len(good):
         return
     other, at = np.unique(rng.choice(good, len(bad)), return_index=True)
     bad = bad[at]
     (a, b), (c, d) = ends_E2[bad].T, ends_E2[other].T
     pair_2 = np.concatenate([_code(n, a, c), _code(n, b, d)])
-    wrong_2 = _repeated(pair_2) | _among(np.sort(code), pair_2)
+    if first_C is None:
+        wrong_2 = _repeated(pair_2) | _among(np.sort(code), pair_2)
+    else:
+        wrong_2 = _repeated(pair_2) | (code[first_C[pair_2]] == pair_2)
     wrong_2 |= np.concatenate([a == c, b == d])
     fits = ~wrong_2.reshape(2, -1).any(0)
     ends_E2[bad[fits]] = np.stack([a, c], axis=1)[fits]
@@ -206,8 +215,17 @@ def _code(n: int, a: Ints, b: Ints) -> Ints:
     return np.maximum(a, b) * n + np.minimum(a, b)
 
 
-def _repeated(code: Ints) -> Bools:
-    """Which of the codes have occurred before."""
+def _repeated(code: Ints, first_C: Table = None) -> Bools:
+    """Which of the codes have occurred before.
+
+    Where there is a table with a place for each possible code, it gets the position at which each
+    code occurs first, which is quicker than to sort them.
+    """
+    if first_C is not None:
+        position = np.arange(len(code), dtype=first_C.dtype)
+        first_C[code[::-1]] = position[::-1]  # of equal codes, the first is written last
+        found: Bools = first_C[code] != position
+        return found
     order = np.argsort(code, kind="stable")
     again = np.empty(len(code), bool)
     again[order] = np.diff(code[order], prepend=-1) == 0

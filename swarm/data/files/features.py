@@ -26,7 +26,9 @@ from swarm.data.files.readers.kinds import (
 
 Missing = Literal["refuse", "drop", "mean"]
 Table = dict[str, Column]
-_MARKED = re.compile(r"\s*[+-]?[$€£]?\s*\d{1,3}([,' ]?\d{3})*([.,]\d+)?\s*[%$€£]?\s*")
+_MARKED = re.compile(  # also of a negative number, -$5 or $ -5 or (5)
+    r"\s*\(?[+-]?[$€£¥]?\s*[+-]?\d{1,3}([,' ]?\d{3})*([.,]\d+)?\)?\s*[%$€£¥]?\s*"
+)
 
 
 def require_one_role_each(single: dict[str, list[str]], lists: dict[str, list[str]]) -> None:
@@ -96,7 +98,7 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
     for name in left_out:
         if table[name].ndim == 1 and not is_text(table[name]).mean() >= 0.5:
             valid = (
-                f"column {name!r} is numeric but for {first_text(table[name])}; mend it, or"
+                f"column {name!r} is numeric, but {first_text(table[name])}; mend it, or"
                 " list data.features"
             )
             raise ConfigError("path", path, valid)

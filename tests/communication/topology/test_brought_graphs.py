@@ -41,6 +41,7 @@ def lines(text: str, *head: str) -> str:
         ("string.txt", lines("9606.P{a} 9606.P{b} 490", "protein1 protein2 combined_score")),
         ("mail.csv", lines("ann{a},ann{b},3", "sender,receiver,count")),
         ("wiki.csv", lines("{a},{b}", "a,b")),
+        ("gui.csv", lines("{a},{b},1", "From Node,To Node,Edge Weight")),
         ("pandas.csv", pd.DataFrame(RING, columns=["source", "target"]).to_csv()),
     ],
 )
@@ -60,6 +61,9 @@ def test_a_ring_is_a_ring(tmp_path: Path, name: str, text: str) -> None:
         ("out.wiki", lines("{a} {b}", "% bip unweighted"), "line 1: the network is bipartite"),
         ("a.col", "p edge 3 2\ne 1 2\ne 2 9\n", "line 3: its nodes must be 1 to 3"),
         ("a.gr", f"p sp {10**9} 1\na 1 2 3\n", "more than max_nodes"),
+        ("a.txt", lines("{a} -> {b}"), "line 1: '->' stands where the other end"),
+        ("b.txt", lines("{a} -- {b}"), "line 1: '--' stands where the other end"),
+        ("c.csv", lines("{a},→,{b}"), "line 1: '→' stands where the other end"),
         ("a.sif", "1 pp 2\n3 pp\n", "line 2: needs `node relation node`, found two fields"),
         # a matrix with headings, of which two could be those of edges
         ("matrix.csv", ",h,i,j,k\n" + "".join(f"{r},0,1,1,0\n" for r in "hijk"), "cannot be read"),
@@ -85,6 +89,8 @@ def test_contacts_whose_time_comes_last_are_refused(tmp_path: Path) -> None:
 
 RING_N = nx.cycle_graph(N)
 MATRIX = nx.to_numpy_array(RING_N)
+TRUTH = MATRIX == 1  # as pandas and R write it, in words
+R_NAMES = ["TRUE", *(f"V{i}" for i in range(1, N))]
 NAMED = nx.relabel_nodes(RING_N, {i: f"node {i}, {'zyx'[i % 3]}" for i in range(N)})
 
 
@@ -94,6 +100,16 @@ def savetxt(**options: Any) -> Callable[[Path], None]:
 
 def save_npz(kind: str) -> Callable[[Path], None]:
     return lambda file: scipy.sparse.save_npz(file, scipy.sparse.csr_array(MATRIX).asformat(kind))
+
+
+def crosstab(graph: nx.Graph) -> pd.DataFrame:
+    both = [*graph.edges, *((b, a) for a, b in graph.edges)]
+    return pd.crosstab(
+        *(
+            pd.Series(end, name=name)
+            for end, name in zip(zip(*both, strict=True), ("who", "whom"), strict=True)
+        )
+    )
 
 
 def cyjs(change: Callable[[dict[str, Any]], Any] = lambda found: found) -> Callable[[Path], object]:
@@ -122,6 +138,14 @@ def listed(found: dict[str, Any]) -> dict[str, Any]:
         ("k.npz", save_npz("coo")),
         ("l.cyjs", cyjs()),
         ("m.json", cyjs(listed)),
+        ("l.csv", lambda file: crosstab(RING_N).to_csv(file)),
+        ("k.csv", lambda file: crosstab(NAMED).to_csv(file, sep=";")),
+        ("n.csv", lambda file: pd.DataFrame(TRUTH, list(NAMED), list(NAMED)).to_csv(file)),
+        ("o.csv", lambda file: pd.DataFrame(TRUTH).to_csv(file, index=False, header=False)),
+        (
+            "p.csv",
+            lambda file: file.write_text(pd.DataFrame(TRUTH, R_NAMES, R_NAMES).to_csv().upper()),
+        ),
     ],
 )
 def test_matrices_and_cytoscape(tmp_path: Path, name: str, write: Callable[[Path], object]) -> None:
@@ -191,6 +215,10 @@ NOT_A_NUMBER = np.where(MATRIX == 0, np.nan, 1)
         ("k.npz", lambda file: np.savez(file, format="csr", shape=[2, 2], data=np.array([{}])), "Python objects"),
         ("l.cyjs", cyjs(without), "edge 4: an edge names '3', which is no node"),
         ("m.cyjs", cyjs(lambda found: {"elements": 3}), "`elements` must have lists"),
+        *((f"u{i}.cyjs", cyjs(lambda found, word=word: found | {"directed": word}), "`directed` must be true")
+          for i, word in enumerate(("yes", "true", 1, None))),
+        *((f"v{i}.gml", lambda file, word=word: file.write_text(f'graph [ directed {word} node [ id 1 ] ]'),
+           f"`directed` must be 0 or 1, not {word}") for i, word in enumerate(('"yes"', '"0"', "2"))),
         ("n.cyjs", cyjs(lambda found: {"elements": [{}]}), "elements: needs an object `data`"),
         ("o.json", lambda file: file.write_text(json.dumps(nx.adjacency_data(RING_N))), "node_link_data writes"),
         ("p.csv", lambda file: file.write_text(",a,b,c,d\n" + "a,1,1,1,1\n" * 4), "row 'a' and column 'b'"),

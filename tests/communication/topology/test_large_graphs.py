@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Floats, Graph
+from swarm.communication.topology.random_links import regular_links
 from tests.communication.topology.test_topologies import (
     CHANGING,
     RANDOM,
@@ -127,3 +128,13 @@ def test_there_is_no_python_object_for_a_link(name: str) -> None:
     rounds = made.period if name == "base_graph" else 1
     assert rounds is not None
     assert peak < 130 * (rounds * len(graph.src_E) + graph.n)
+
+
+@pytest.mark.parametrize(("n", "degree"), [(8, 3), (101, 50), (200, 60)])
+def test_dense_regular_graphs_are_those_that_sorting_finds(
+    n: int, degree: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of pairs saves time only: a seed has the same graph with it and without it."""
+    by_table = regular_links(n, degree, np.random.default_rng(3))
+    monkeypatch.setattr("swarm.communication.topology.random_links.DENSE", 0)
+    assert (by_table == regular_links(n, degree, np.random.default_rng(3))).all()

@@ -21,6 +21,7 @@ _DATA = re.compile(r"(?:^|[\s,;])(\{.*\})$")
 _TUPLE = re.compile(r"\([^()]*\)")
 _FIELD = re.compile(r"\([^()]*\)|\"[^\"]*\"|[^\s,]+")  # (0, 1) is a node of networkx
 _SCALAR = re.compile(r"\bnp\.(?:float|int|uint|bool|str)\d*_?\(([^()]*)\)")  # as NumPy 2 writes it
+_ARROW = re.compile(r"[<>=~-]+|[←→↔–—]")  # between two nodes, a -> b
 # nan and inf, as Python writes what is no number
 _MISSING = re.compile(r"([:,(\[]\s*)(-?(?:nan|inf))(?=\s*[,})\]])")
 
@@ -46,7 +47,6 @@ PAIRS = [
     ("protein1", "protein2"),
     ("node_id1", "node_id2"),
     ("nodea", "nodeb"),
-    ("source id", "target id"),
     ("sender", "receiver"),
     ("follower", "followee"),
     ("ego", "alter"),
@@ -74,7 +74,7 @@ class Heading:
         length, whatever its name, if none is called ``length``. Raises ``ValueError`` for an end
         that is there twice.
         """
-        own = [name.strip().lower() for name in names]
+        own = [_tidy(name) for name in names]
         short = short and len(own) <= _MOST_BESIDE_SHORT
         pair = next((p for p in PAIRS + (SHORT if short else []) if set(p) <= set(own)), None)
         if pair is None:
@@ -87,10 +87,15 @@ class Heading:
             return own.index(name) if name in own else None
 
         source, target = own.index(pair[0]), own.index(pair[1])
-        far = None if length is None else place(length.strip().lower())
+        far = None if length is None else place(_tidy(length))
         if length is not None and far is None and len(own) == 3:
             far = 3 - source - target
         return cls(source, target, far, place("weight"), place("type"), len(own))
+
+
+def _tidy(name: str) -> str:
+    """The name of a column as :data:`PAIRS` have it: "From Node" is from_node."""
+    return name.strip().lower().replace(" ", "_")
 
 
 def read_edge_list(data: bytes, parsed: Parsed) -> None:
@@ -272,6 +277,8 @@ def _edge(row: list[str], found: str | None, parsed: Parsed) -> None:
             f"needs `source target [weight]`, found {_fields(row)}; topology.format=adjlist reads"
             " lines of a node and its neighbours, and topology.format=matrix an adjacency matrix"
         )
+    if _ARROW.fullmatch(row[1]):
+        raise ValueError(f"{row[1]!r} stands where the other end of the edge should; leave it out")
     if len(row) == 3 and parsed.length is None:
         finite(row[2], "weight")
         parsed.weighted = True

@@ -22,6 +22,8 @@ _SURE = 9  # columns of numbers from which on they are a matrix, even if it is n
 _START = 1 << 20  # bytes in which the first line of a matrix ends
 _SEPARATORS = re.compile(r"[\t;,]")
 _NAMELESS = ("", '""')
+_TRUTH = re.compile(r"\b(true|false)\b", re.IGNORECASE)
+_TRUTH_VALUES = {"true": "1", "false": "0"}
 
 
 def is_matrix(data: bytes) -> bool:
@@ -41,7 +43,7 @@ def is_matrix(data: bytes) -> bool:
     starts = [_fields(line)[0] for line in lines]
     if starts in (counted[:-1], counted[1:]):
         return False  # a list of neighbours, which begins each line with the node
-    return all(_is_float(field) for field in first) and len(_fields(lines[-1])) == len(first)
+    return all(_is_number(field) for field in first) and len(_fields(lines[-1])) == len(first)
 
 
 def read_text_matrix(data: bytes, parsed: Parsed) -> None:
@@ -69,6 +71,7 @@ def read_text_matrix(data: bytes, parsed: Parsed) -> None:
     try:
         value_NN = np.loadtxt(
             rows, delimiter=sep, ndmin=2, quotechar='"',
+            converters=_number if any(map(_TRUTH.search, rows)) else None,
             usecols=None if names is None else range(1, columns + 1),
         )  # fmt: skip
     except ValueError as error:
@@ -97,19 +100,31 @@ def _fields(line: str) -> list[str]:
 
 
 def _heading(lines: Sequence[str]) -> list[str] | None:
-    """The names above a matrix, behind a first field that is empty; None if it has none."""
+    """The names above a matrix; None if it has none. They stand behind a first field that is empty,
+    or that names the rows, where the rows have the same names (as ``pandas.crosstab`` does)."""
     sep = _separator(lines[0])
-    if sep is None or lines[0].split(sep, 1)[0].strip() not in _NAMELESS:
+    if sep is None:
         return None
-    return [name.strip() for name in next(csv.reader([lines[0]], delimiter=sep))[1:]]
+    names = [name.strip() for name in next(csv.reader([lines[0]], delimiter=sep))]
+    if lines[0].split(sep, 1)[0].strip() in _NAMELESS:
+        return names[1:]
+    if _is_number(names[0]) or len(names) != len(lines):
+        return None
+    own = [next(csv.reader([line], delimiter=sep))[0].strip() for line in lines[1:]]
+    return names[1:] if own == names[1:] else None
 
 
-def _is_float(text: str) -> bool:
+def _is_number(text: str) -> bool:
     try:
-        float(text)
+        _number(text)
     except ValueError:
         return False
     return True
+
+
+def _number(text: str) -> float:
+    """The number that an entry is; of truth values, as pandas and R write them, 1 or 0."""
+    return float(_TRUTH_VALUES.get(text.strip().lower(), text))
 
 
 def is_sparse(data: bytes) -> bool:

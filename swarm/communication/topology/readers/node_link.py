@@ -32,9 +32,7 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
         raise ValueError(
             "`nodes` and `links` (or `edges`) must be lists, as networkx.node_link_data writes them"
         )
-    parsed.directed = document.get("directed", False)
-    if not isinstance(parsed.directed, bool):
-        raise ValueError("`directed` must be true or false")
+    parsed.directed = _directed(document, False)
     named = nodes and all(isinstance(node, dict) and "id" not in node for node in nodes)
     called = "name" if named and "name" in nodes[0] else "id"
     names: list[Name] = []
@@ -79,8 +77,15 @@ def _read_cytoscape(document: dict[str, Any], parsed: Parsed) -> None:
             _require_weight(own["weight"], where)
             parsed.weighted = True
         found.edge(source, target, own.get(str(parsed.length)), i + 1)
-    parsed.directed = document.get("directed", parsed.directed) is True
+    parsed.directed = _directed(document, parsed.directed)
     found.finish()
+
+
+def _directed(document: dict[str, Any], default: bool) -> bool:
+    found = document.get("directed", default)
+    if not isinstance(found, bool):
+        raise ValueError("`directed` must be true or false")
+    return found
 
 
 def _data(element: Any, where: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def of_arrow(path: Path, table: pa.Table, most: int) -> ArrowColumns:
     Raises ``ConfigError`` for two columns of one name, and for more than ``most`` bytes.
     """
     require_own_names(path, table.schema.names)
-    leaves = {name: _leaves(table.column(name)) for name in table.schema.names}
+    leaves = {name: _leaves(table.column(name), name) for name in table.schema.names}
     size = sum(_size(values) + HEADING for _, values in leaves.values())
     require_unpacked_room(path, size, most)
     found = ArrowColumns(
@@ -127,7 +127,7 @@ def _words(schema: pa.Schema) -> dict[str, list[str]]:
     }
 
 
-def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
+def _leaves(column: pa.ChunkedArray, name: str) -> tuple[list[int], pa.Array]:
     """The shape of a column of nested lists, and its innermost values in one array."""
     shape, values = [len(column)], column.combine_chunks()
     while _is_list(values.type):
@@ -135,10 +135,10 @@ def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
         each = len(inner) // max(1, len(values))
         lengths = pa.compute.list_value_length(values)
         if values.null_count or not bool(pa.compute.all(pa.compute.equal(lengths, each)).as_py()):
-            raise ValueError("a column of lists whose lengths differ")
+            raise ValueError(f"{name} is a column of lists whose lengths differ")
         shape, values = [*shape, each], inner
     if pa.types.is_dictionary(values.type) and not _is_text(values.type.value_type):
-        _require_decodable(values)
+        _require_decodable(values, name)
         values = values.dictionary_decode()
     if pa.types.is_decimal(values.type):
         values = pa.compute.cast(values, pa.float64())
@@ -147,11 +147,11 @@ def _leaves(column: pa.ChunkedArray) -> tuple[list[int], pa.Array]:
     return shape, values
 
 
-def _require_decodable(values: pa.DictionaryArray) -> None:
+def _require_decodable(values: pa.DictionaryArray, name: str) -> None:
     """Refuse a dictionary of anything but single numbers, as each use of an entry would copy it."""
     kind = values.type.value_type
     if not (pa.types.is_primitive(kind) or pa.types.is_null(kind)):
-        raise ValueError(f"a dictionary of {kind}")
+        raise ValueError(f"{name} is a dictionary of {kind}")
 
 
 def _is_list(kind: pa.DataType) -> bool:

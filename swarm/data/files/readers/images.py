@@ -5,6 +5,7 @@ their headings, before any is unpacked.
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -31,6 +32,7 @@ _STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF", b"P5", b"P6", b
 _GREY = ("1", "L", "LA", "La")
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # more than 8 bits of a colour
 _FLOAT = 4  # bytes of a number that is learnt from, beside its byte
+_OBJECT = re.compile(r" <[^>]* object at [^>]*>")  # as Python prints a file that has no name
 # What Pillow raises on damaged images.
 _DAMAGED = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, OverflowError, MemoryError,
@@ -140,7 +142,7 @@ def _opened(path: object, data: bytes, place: str) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ConfigError("path", path, f"has an image of too many pixels in {place}") from None
     except _DAMAGED as error:
-        reason = " ".join(str(error).split())[:120].replace("<_io.BytesIO object at ", "<")
+        reason = _OBJECT.sub("", " ".join(str(error).split()))[:120]
         raise ConfigError(
             "path", path, f"has no image that can be read in {place} ({reason})"
         ) from None

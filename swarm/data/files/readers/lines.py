@@ -171,7 +171,16 @@ def read_jsonl(path: Path, file: BinaryIO, most: int) -> pa.Table:
             rows, size = [], 0
     table = pa.concat_tables([*tables, _table(rows, names)], promote_options="permissive")
     while any(pa.types.is_struct(field.type) for field in table.schema):
-        table = table.flatten()
+        table = _with_empty_objects(table).flatten()
+    return table
+
+
+def _with_empty_objects(table: pa.Table) -> pa.Table:
+    """The table with nulls in the place of objects that are all empty: without a key, flattening
+    would leave their column out."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_struct(field.type) and not field.type.num_fields:
+            table = table.set_column(i, field.name, pa.nulls(len(table)))
     return table
 
 

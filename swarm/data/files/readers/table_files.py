@@ -194,8 +194,11 @@ def _npz(path: Path, file: BinaryIO, most: int) -> dict[str, Column]:
     scalars = [name for name, array in table.items() if array.ndim == 0]
     lengths = {name: len(array) for name, array in table.items() if array.ndim}
     uneven = len(set(lengths.values())) > 1 and not _in_pairs(lengths)
-    if scalars or uneven:
-        raise ValueError(f"arrays of different lengths {lengths}, single values {scalars}")
+    if uneven:
+        found = ", ".join(f"{name} has {length}" for name, length in list(lengths.items())[:8])
+        raise ValueError(f"arrays of different lengths: {found}")
+    if scalars:
+        raise ValueError(f"a single number instead of an array: {', '.join(scalars[:8])}")
     return table
 
 

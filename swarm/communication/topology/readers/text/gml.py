@@ -9,6 +9,7 @@ from swarm.communication.topology.readers.labelled import Labelled
 from swarm.communication.topology.readers.parsed import Parsed, finite, text_of
 
 _GRAPH = re.compile(r"^(\s*graph\s*\[)", re.MULTILINE)
+_DIRECTED = re.compile(r'"[^"]*"|\bdirected\s+("[^"]*"|[^\s\]]+)')  # or a text, which is skipped
 _SCALAR = re.compile(r"\bNP\.[A-Z]+\d*_?\(([^()\s]*)\)")  # as networkx writes NumPy's numbers
 _WHERE = re.compile(r" at \((\d+), \d+\)$")
 
@@ -45,6 +46,10 @@ def read_gml(data: bytes, parsed: Parsed) -> None:
             _weight(of["weight"], where)
             parsed.weighted = True
         found.edge(source, target, None if parsed.length is None else of.get(parsed.length), where)
+    head = re.split(r"\b(?:node|edge)\s*\[", text, maxsplit=1)[0]
+    mark = next((each[1] for each in _DIRECTED.finditer(head) if each[1]), "0")
+    if mark not in ("0", "1"):  # networkx takes every word for yes
+        raise ValueError(f"`directed` must be 0 or 1, not {mark[:40]}")
     parsed.directed = graph.is_directed()
     found.finish()
 
