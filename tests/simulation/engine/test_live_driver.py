@@ -107,12 +107,13 @@ def test_each_message_is_counted_once_by_the_device_that_sent_it(
 
 def test_throughput_is_of_the_steps_and_seconds_since_the_record_before(clock: Clock) -> None:
     engine = Driver(clock, 12, 3)
-    told = 0.0
+    told, steps = 0.0, 0
     for result in engine.advance(12):
         expected = result.steps_N.sum() / (clock.now - told)
         assert result.measured["steps_per_s"] == pytest.approx(expected)
-        told = clock.now
-    assert told > 0
+        told, steps = clock.now, steps + int(result.steps_N.sum())
+        engine._poll()  # what it hears goes into the next record, with what that one hears
+    assert steps == 12 * 8 * engine.experiment.settings.train.local_steps
 
 
 def test_an_arm_ends_at_the_first_question_after_its_seconds(clock: Clock) -> None:
@@ -125,6 +126,19 @@ def test_an_arm_ends_at_the_first_question_after_its_seconds(clock: Clock) -> No
     assert 1.0 <= engine._asked_at <= 1.0 + 4 * POLL_SECONDS  # with those that wait for messages
     assert found[-1].measured["local_round_mean"] <= found[-1].round
     assert not any(handle.actor.running for handle in engine.handles)
+
+
+def test_the_last_record_of_an_arm_comes_although_no_round_is_complete(clock: Clock) -> None:
+    engine = Driver(clock, 1000, 1)
+    engine.limit = 1.0
+    results = engine.advance(1000)
+    before = next(results).round
+    for handle in engine.handles:
+        handle.actor.halt()
+    engine._poll()
+    rounds = [result.round for result in results]
+    assert rounds[-1] == max(before, *rounds[:-1], before) + 1
+    assert engine.ended
 
 
 def test_an_arm_without_seconds_ends_with_its_rounds(clock: Clock) -> None:
