@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from swarm.common.errors import SwarmError
@@ -101,7 +102,7 @@ class ActorPool:
     def ensure(self, count: int) -> list[ActorHandle]:
         """The first ``count`` actors; those that are missing are started. They can be called before
         :meth:`wait_started` returns."""
-        slots = self._slots()
+        slots = self._slots(count)
         new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
         self._starting = self._pings(new)
@@ -121,17 +122,19 @@ class ActorPool:
                 self.gather([call])
             except FaultError:
                 dead.append(call.member)
-        slots = self._slots() if dead else []
+        slots = self._slots(len(self.members)) if dead else []
         for member in dead:
             member.replace(self._make(member.number, slots))
         self._wait_ready(self._pings(dead))
 
-    def _slots(self) -> list[str]:
-        """The ids of a cluster's living nodes, each as often as the node has cores; empty on our
-        own Ray, which is one node.
+    def _slots(self, count: int) -> list[str]:
+        """The id of a living node of the cluster for each of ``count`` actors; empty on our own
+        Ray, which is one node.
 
-        Ray itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may
-        put all of them on one node.
+        Every node gets about the same share of its cores, and the actors of a node follow each
+        other in their order, as actors that are close in it have most to tell each other. Ray
+        itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may put
+        all of them on one node.
         """
         if self.cluster.address is None:
             return []
@@ -141,15 +144,20 @@ class ActorPool:
             if node["Alive"]
         }
         most = max(cores.values(), default=0)
-        return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
+        one_of_each_core = [
+            name for turn in range(most) for name in sorted(cores) if turn < cores[name]
+        ]
+        if not one_of_each_core:
+            return []
+        return sorted(islice(cycle(one_of_each_core), count))
 
     def _make(self, number: int, slots: Sequence[str]) -> Any:
-        """A new actor on the node whose turn it is, or on another node if that one has gone."""
+        """A new actor on the node that it is to live on, or on another if that one has gone."""
         if not slots:
             return self._host.remote()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number], soft=True)
         return self._host.options(scheduling_strategy=home).remote()
 
     def _pings(self, members: Sequence[ActorHandle]) -> list[Call]:
