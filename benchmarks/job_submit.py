@@ -146,7 +146,10 @@ def checks(environment: Mapping[str, str], server: int, folder: Path) -> Iterato
     same = len(alone) > 5 and records(first) == alone
     yield "its records are those of the same run in one process", same
     code, said = submitted(environment, [*words[:-1], "devices=0"])
-    yield "a refused setting ends the job with its sentence", code != 0 and "error: devices=0" in said
+    yield (
+        "a refused setting ends the job with its sentence",
+        code != 0 and "error: devices=0" in said,
+    )
     long = folder / "long"
     said = stopped(environment, server, long)
     yield "a job that is stopped leaves a run that can go on", f"resume={long}" in said

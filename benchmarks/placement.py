@@ -107,6 +107,10 @@ def measured(
         return [rows, arrays(engine, homes, 0), sent / ROUNDS], homes, end
 
 
+def _nothing() -> None:
+    """What a node does to show that it is known."""
+
+
 def wait_until_known(nodes: Any) -> None:
     """Wait until actors are placed on every node: the others hear of one a little after it is up."""
     import ray
@@ -116,7 +120,7 @@ def wait_until_known(nodes: Any) -> None:
     for node in nodes.list_all_nodes():
         there = NodeAffinitySchedulingStrategy(node_id=node.node_id, soft=False)
         while True:
-            task = ray.remote(num_cpus=0)(os.getpid).options(scheduling_strategy=there)
+            task = ray.remote(num_cpus=0)(_nothing).options(scheduling_strategy=there)
             try:
                 ray.get(task.remote(), timeout=60)
                 break
@@ -141,9 +145,7 @@ def main() -> None:
         for _ in range(NODES - 1):
             nodes.add_node(num_cpus=CORES)
         nodes.wait_for_nodes()
-        raylets = [
-            node.all_processes["raylet"][0].process.pid for node in nodes.list_all_nodes()
-        ]
+        raylets = [node.all_processes["raylet"][0].process.pid for node in nodes.list_all_nodes()]
         wait_until_known(nodes)
         packed = ActorPool._slots
         print("KiB a round          placement      rows    arrays   sockets  actors of each node")

@@ -17,10 +17,9 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,14 +28,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from benchmarks.actors import family, proportional, ready, started, turn
+from benchmarks.actors import family, proportional, ready, started, ticks, turn
 from swarm.communication.topology.graph import Graph
 from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
 GIB = float(1 << 30)
 REPORT_BYTES = 48  # of a device in an actor's report: six numbers of 8 bytes
-BLOCK, LOCAL_STEPS = 20, 5
+BLOCK, LOCAL_STEPS, SAMPLES = 20, 5, 60
 
 
 @dataclass(frozen=True)
@@ -108,23 +107,25 @@ class Machine:
 
     A round takes ``step_s`` for each local step, ``flop_s`` for each of its operations, ``call_s``
     for each call (Ray's threads and the driver's with it), and ``byte_s`` for each byte that goes
-    from one actor to another. Starting takes ``start_s``, and ``actor_s`` for each actor. Memory is
+    from one actor to another. Of this the driver, which is one process, takes ``driver_call_s`` for
+    each call and ``driver_device_s`` for each device. Starting takes ``start_s``, and ``actor_s`` for each actor. Memory is
     ``fixed_bytes`` (the driver, Ray, imports), ``actor_bytes`` for each actor, ``known_bytes`` for
-    each device in each actor (whose process knows the whole graph), ``copies`` of the rows, and
-    ``data_copies`` of the data.
+    each device in each actor (whose process knows the whole graph), and ``copies`` of the rows. The
+    data are there :data:`DATA_COPIES` times.
     """
 
     step_s: float
     flop_s: float
     call_s: float
     byte_s: float
+    driver_call_s: float
+    driver_device_s: float
     start_s: float
     actor_s: float
     fixed_bytes: float
     actor_bytes: float
     known_bytes: float
     copies: float
-    data_copies: float
 
     def round_s(self, w: Work) -> float:
         """Processor seconds of a round, of all processes."""
@@ -136,16 +137,26 @@ class Machine:
 
     def memory(self, w: Work) -> float:
         """Bytes of all processes, a shared page once."""
-        return float(np.dot(_of_memory(w), _constants(self, MEMORY)))
+        return float(np.dot(_of_memory(w), _constants(self, MEMORY))) + DATA_COPIES * w.data
+
+    def driver_s(self, w: Work) -> float:
+        """Processor seconds of a round in the driver."""
+        return float(np.dot(_of_driver(w), _constants(self, DRIVER)))
 
 
 ROUND = ("step_s", "flop_s", "call_s", "byte_s")
+DRIVER = ("driver_call_s", "driver_device_s")
 START = ("start_s", "actor_s")
-MEMORY = ("fixed_bytes", "actor_bytes", "known_bytes", "copies", "data_copies")
+MEMORY = ("fixed_bytes", "actor_bytes", "known_bytes", "copies")
+DATA_COPIES = 2  # the driver's, and the one in the object store that all actors read
 
 
 def _of_round(w: Work) -> list[float]:
     return [w.steps, w.flops, w.calls, w.moved]
+
+
+def _of_driver(w: Work) -> list[float]:
+    return [w.calls, w.devices]
 
 
 def _of_start(w: Work) -> list[float]:
@@ -153,7 +164,7 @@ def _of_start(w: Work) -> list[float]:
 
 
 def _of_memory(w: Work) -> list[float]:
-    return [1, w.actors, w.actors * w.devices, w.rows, w.data]
+    return [1, w.actors, w.actors * w.devices, w.rows]
 
 
 def _constants(machine: Machine, names: Sequence[str]) -> list[float]:
@@ -162,11 +173,12 @@ def _constants(machine: Machine, names: Sequence[str]) -> list[float]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run took: processor seconds of a round and of the start, and bytes of memory; and what
-    it counted in a round."""
+    """What a run took: processor seconds of a round, in all and of the driver, and of the start;
+    bytes of memory; and what it counted in a round."""
 
     work: Work
     round_s: float
+    driver_s: float
     begin_s: float
     memory: float
     messages: int
@@ -176,12 +188,14 @@ class Measured:
 def fitted(runs: Sequence[Measured]) -> Machine:
     """The constants, none below 0, that make the squares of relative errors least."""
     found: dict[str, float] = {}
-    for names, of, name in (
-        (ROUND, _of_round, "round_s"),
-        (START, _of_start, "begin_s"),
-        (MEMORY, _of_memory, "memory"),
-    ):
-        took = np.array([getattr(run, name) for run in runs])
+    parts: Sequence[tuple[Sequence[str], Callable[[Work], list[float]], list[float]]] = (
+        (ROUND, _of_round, [run.round_s for run in runs]),
+        (DRIVER, _of_driver, [run.driver_s for run in runs]),
+        (START, _of_start, [run.begin_s for run in runs]),
+        (MEMORY, _of_memory, [run.memory - DATA_COPIES * run.work.data for run in runs]),
+    )
+    for names, of, each in parts:
+        took = np.array(each)
         matrix = np.array([of(run.work) for run in runs], float) / took[:, None]
         scale = matrix.max(axis=0)  # the counts differ by ten orders of magnitude
         x, _ = nnls(matrix / scale, np.ones(len(runs)))
@@ -200,23 +214,11 @@ VALIDATE = ((300, 1, 128, 64, 5), (300, 2, 128, 64, 5), (300, 5, 128, 64, 5))
 TURNS = 5
 
 
-def ticks(pids: Sequence[int]) -> float:
-    """Processor seconds of these processes, and of their children that have ended."""
-    total = 0
-    for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        total += sum(int(field) for field in fields[11:15])
-    return total / os.sysconf("SC_CLK_TCK")
-
-
 def measured(devices: int, actors: int, hidden: int, features: int, rounds: int) -> Measured:
     """Run it in this process, which must be a fresh one, and its actors."""
     words = (
         "engine=ray", f"engine.actors={actors}", f"engine.block={BLOCK}", f"devices={devices}", "rounds=1000000",
-        "data=gaussian", "data.classes=10", f"data.features={features}", "data.per_device=60", "partition=natural",
+        "data=gaussian", "data.classes=10", f"data.features={features}", f"data.per_device={SAMPLES}", "partition=natural",
         f"model.hidden=[{hidden}]", "train.batch=32", f"train.local_steps={LOCAL_STEPS}",
     )  # fmt: skip
     me = os.getpid()
@@ -226,11 +228,12 @@ def measured(devices: int, actors: int, hidden: int, features: int, rounds: int)
         begin = ticks(family(me))
         play = turn(engine, rounds)
         play()  # warms up: routes, and the first rows
-        each, sent = [], []
+        each, driver, sent = [], [], []
         for _ in range(TURNS):
-            before = ticks(family(me))
+            before, mine = ticks(family(me)), ticks([me])
             play()
             each.append((ticks(family(me)) - before) / rounds)
+            driver.append((ticks([me]) - mine) / rounds)
         for happened in engine.advance(engine.round + 1):
             sent += happened.traffic
         memory = proportional(family(me))
@@ -240,7 +243,7 @@ def measured(devices: int, actors: int, hidden: int, features: int, rounds: int)
         work = work_of(running.experiment, owner_N)
         messages = sum(int(part.sent_N.sum()) for part in sent)
         return Measured(
-            work, statistics.median(each), begin, memory, messages,
+            work, statistics.median(each), statistics.mean(driver), begin, memory, messages,
             sum(int(part.sent_N.sum()) * part.bits // 8 for part in sent),
         )  # fmt: skip
 
@@ -254,22 +257,25 @@ def in_a_process(run: Sequence[int]) -> Measured:
 
 def medians(runs: Sequence[Measured]) -> Measured:
     """The same run several times: its median figures."""
-    names = ("round_s", "begin_s", "memory")
+    names = ("round_s", "driver_s", "begin_s", "memory")
     middle = {name: statistics.median(getattr(run, name) for run in runs) for name in names}
     return Measured(**{**vars(runs[0]), **middle})
 
 
 def print_runs(title: str, machine: Machine, runs: Sequence[Measured]) -> None:
     print(f"\n{title}: measured (model, model / measured)")
-    print("devices actors    flops/step  ms a round               start, s                MiB")
+    print(
+        "devices actors    flops/step  ms a round     of the driver               start, s            MiB"
+    )
     for run in runs:
         w = run.work
         pairs = (
             (1000 * run.round_s, 1000 * machine.round_s(w)),
+            (1000 * run.driver_s, 1000 * machine.driver_s(w)),
             (run.begin_s, machine.begin_s(w)),
             (run.memory / 2**20, machine.memory(w) / 2**20),
         )
-        text = "   ".join(f"{a:8.1f} ({b:8.1f}, {b / a:.2f})" for a, b in pairs)
+        text = "   ".join(f"{a:8.1f} ({b:8.1f}, {b / max(a, 1e-9):.2f})" for a, b in pairs)
         same = (run.messages, run.bytes) == (w.messages, w.bytes)
         counts = "counts equal" if same else "COUNTS DIFFER"
         print(f"{w.devices:7d} {w.actors:6d} {w.flops / w.steps:13,.0f}  {text}  {counts}")
@@ -288,7 +294,9 @@ class Nodes:
     network: float = 25e9 / 8
 
 
-def foretold(m: Machine, nodes: Nodes, devices: int, degree: float, crossing: float) -> dict[str, float]:
+def foretold(
+    m: Machine, nodes: Nodes, devices: int, degree: float, crossing: float
+) -> dict[str, float]:
     """What a round of MLP 64-64-10 takes with an actor on each core, when each device has so many
     links (``degree``), and a row crosses to ``crossing`` other nodes on average.
 
@@ -297,12 +305,12 @@ def foretold(m: Machine, nodes: Nodes, devices: int, degree: float, crossing: fl
     row, actors = 4_810 * 4, nodes.count * nodes.cores
     steps = devices * LOCAL_STEPS
     flops = steps * 6.0 * 32 * (64 * 64 + 64 * 10)
-    compute = (steps * m.step_s + flops * m.flop_s) / actors
+    compute = (steps * m.step_s + flops * m.flop_s) / actors + m.call_s - m.driver_call_s
     known = nodes.cores * devices * m.known_bytes
-    own = devices / nodes.count * (m.copies * row + m.data_copies * 60 * 64 * 4)
+    own = devices / nodes.count * (m.copies * row + SAMPLES * 64 * 4)
     return {
         "compute_s": compute,
-        "calls_s": actors * m.call_s,
+        "driver_s": actors * m.driver_call_s + devices * m.driver_device_s,
         "network_s": devices / nodes.count * crossing * row / nodes.network,
         "messages_GB": devices * degree * row / 1e9,
         "crossing_GB": devices * crossing * row / 1e9,
@@ -314,7 +322,9 @@ def foretold(m: Machine, nodes: Nodes, devices: int, degree: float, crossing: fl
 
 
 def print_foretold(machine: Machine) -> None:
-    print("\nMLP 64-64-10, 6 links, nodes of 32 cores, 128 GiB, 25 Gbit/s; rows cross 1.2 nodes on average or 6")
+    print(
+        "\nMLP 64-64-10, 6 links, nodes of 32 cores, 128 GiB, 25 Gbit/s; rows cross 1.2 nodes on average or 6"
+    )
     for devices in (1_000_000, 100_000_000):
         for count in (32, 1000):
             for crossing in (1.2, 6.0):

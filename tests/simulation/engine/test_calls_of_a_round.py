@@ -15,6 +15,7 @@ import pytest
 from swarm.simulation.engine.ray.actor import Order, Report, _packed, _unpacked
 from swarm.simulation.engine.ray.actor_pool import ActorHandle, ActorPool
 from swarm.simulation.engine.ray.call_scheduler import CallScheduler, ShardAssignment
+from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.phases.base import TrainResult
 from tests.support import prepared
@@ -161,3 +162,18 @@ def test_actors_that_follow_each_other_live_on_one_node() -> None:
     assert _homes(7, 1, 4) == ["n0", "n0", "n1", "n1", "n1", "n1", "n1"]  # more than cores
     assert _homes(4, 0, 8) == ["n1"] * 4
     assert _homes(4, 0) == []
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_death_of_rays_own_processes_ends_the_run_at_its_next_call(name: str) -> None:
+    cluster = Cluster(None, 1, prefork=False, dashboard=False, store_bytes=0)
+    cluster.ray = SimpleNamespace(
+        remote=lambda **_: lambda actor: actor,
+        exceptions=SimpleNamespace(GetTimeoutError=TimeoutError, RayError=OSError),
+        get=lambda *_, **__: [],
+    )
+    pool = ActorPool(cluster)
+    assert pool.gather([]) == []
+    cluster.vital[name] = SimpleNamespace(poll=lambda: -9, pid=7, returncode=-9)
+    with pytest.raises(ClusterError, match=rf"^Ray's own process \({name}, 7\) has died"):
+        pool.gather([])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.placement import between
-from benchmarks.scale import Machine, Measured, Work, fitted, foretold, Nodes, rows_between, work_of
+from benchmarks.scale import Machine, Measured, Nodes, Work, fitted, foretold, rows_between, work_of
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.engine.ray.actor import Order, ShardActor
 from swarm.simulation.engine.ray.actor_pool import ActorHandle
@@ -105,12 +105,24 @@ def test_a_row_crosses_once_to_each_owner_that_needs_it() -> None:
     assert rows_between(graph, np.zeros(6, np.int64)) == 0
 
 
-TRUE = Machine(2e-5, 1e-11, 4e-3, 1e-9, 5.0, 0.2, 7e8, 4e7, 500.0, 3.0, 1.0)
+TRUE = Machine(2e-5, 1e-11, 4e-3, 1e-9, 1e-3, 1e-6, 5.0, 0.2, 7e8, 4e7, 500.0, 3.0)
 
 
 def _work(devices: int, actors: int, flops: float, moved: int) -> Work:
     steps, rows = 5 * devices, int(devices * (20_000 + flops % 977))
-    return Work(devices, actors, steps, flops * steps, 6 * devices, 0, moved, 0, actors, rows, 7 * devices**2)
+    return Work(
+        devices,
+        actors,
+        steps,
+        flops * steps,
+        6 * devices,
+        0,
+        moved,
+        0,
+        actors,
+        rows,
+        7 * devices**2,
+    )
 
 
 def test_the_fit_finds_the_constants_that_made_the_figures() -> None:
@@ -121,7 +133,10 @@ def test_the_fit_finds_the_constants_that_made_the_figures() -> None:
             (9000, 5, 1e5, 1 << 22),
         )
     ]  # fmt: skip
-    runs = [Measured(w, TRUE.round_s(w), TRUE.begin_s(w), TRUE.memory(w), 0, 0) for w in works]
+    runs = [
+        Measured(w, TRUE.round_s(w), TRUE.driver_s(w), TRUE.begin_s(w), TRUE.memory(w), 0, 0)
+        for w in works
+    ]
     found = fitted(runs)
     for name, value in asdict(TRUE).items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
@@ -131,12 +146,14 @@ def test_the_fit_finds_the_constants_that_made_the_figures() -> None:
 
 def test_what_is_foretold_of_nodes_scales_as_it_must() -> None:
     one, more = (foretold(TRUE, Nodes(count), 10**6, 6, 1.2) for count in (32, 64))
-    assert one["compute_s"] == pytest.approx(2 * more["compute_s"])
+    call_s = TRUE.call_s - TRUE.driver_call_s  # each actor has its own
+    assert one["compute_s"] - call_s == pytest.approx(2 * (more["compute_s"] - call_s))
     assert one["network_s"] == pytest.approx(2 * more["network_s"])
-    assert 2 * one["calls_s"] == pytest.approx(more["calls_s"])
+    serial = 1e6 * TRUE.driver_device_s
+    assert 2 * (one["driver_s"] - serial) == pytest.approx(more["driver_s"] - serial)
     assert one["known_GiB"] == more["known_GiB"]  # every process knows the whole graph
     assert one["messages_GB"] == pytest.approx(1e6 * 6 * 4810 * 4 / 1e9)
-    fast = replace(TRUE, step_s=0.0, flop_s=1e-12)
+    fast = replace(TRUE, step_s=0.0, flop_s=1e-12, call_s=TRUE.driver_call_s)
     steps = 5e6 * 6 * 32 * (64 * 64 + 64 * 10) * 1e-12 / (32 * 32)
     assert foretold(fast, Nodes(32), 10**6, 6, 1.2)["compute_s"] == pytest.approx(steps)
 

@@ -30,6 +30,7 @@ LOST = (
     "WorkerCrashedError",
     "OutOfMemoryError",
     "NodeDiedError",
+    "ActorUnschedulableError",
 )
 
 
@@ -119,7 +120,7 @@ class ActorPool:
         dead = []
         for call in calls:
             try:
-                self.gather([call])
+                (call.member.pid,) = self.gather([call])
             except FaultError:
                 dead.append(call.member)
         slots = self._slots(len(self.members)) if dead else []
@@ -152,12 +153,16 @@ class ActorPool:
         return sorted(islice(cycle(one_of_each_core), count))
 
     def _make(self, number: int, slots: Sequence[str]) -> Any:
-        """A new actor on the node that it is to live on, or on another if that one has gone."""
+        """A new actor on the node that it is to live on.
+
+        If that node has gone meanwhile, the actor's first answer is an error like that of an actor
+        which has died. Ray would not heed a wish (``soft=True``) of actors that ask for no core.
+        """
         if not slots:
             return self._host.remote()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        home = NodeAffinitySchedulingStrategy(node_id=slots[number], soft=True)
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number], soft=False)
         return self._host.options(scheduling_strategy=home).remote()
 
     def _pings(self, members: Sequence[ActorHandle]) -> list[Call]:
@@ -188,13 +193,13 @@ class ActorPool:
         end = time.monotonic() + limit
         try:
             while True:
+                self.cluster.check()
                 left = max(end - time.monotonic(), 0.0)
                 try:
                     return list(
                         self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS))
                     )
                 except errors.GetTimeoutError:
-                    self.cluster.check()
                     if left <= LOOK_SECONDS:
                         raise self._stuck(calls, limit) from None
         except errors.RayError as error:
