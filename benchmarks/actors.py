@@ -2,6 +2,7 @@
 
     python benchmarks/actors.py                 # all of it: about half an hour on two cores
     python benchmarks/actors.py --only cost     # start-up, memory and round time against the number of actors
+    python benchmarks/actors.py --only cost --actors 256    # of so many
     python benchmarks/actors.py --only pairs    # two actors against one process on 1,000 devices, beside the ceiling
     python benchmarks/actors.py --only scan     # the number of devices from which on two actors are faster
 
@@ -18,6 +19,7 @@ import multiprocessing
 import os
 import re
 import statistics
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -128,10 +130,46 @@ def family(pid: int) -> list[int]:
     return found
 
 
+def ticks(pids: Sequence[int]) -> float:
+    """Processor seconds of these processes, and of their children that have ended."""
+    total = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue
+        total += sum(int(field) for field in fields[11:15])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+class Peak(threading.Thread):
+    """Watches within a block how much of the machine's memory is taken at most, in GiB beyond what
+    was taken before. What else runs there counts, too."""
+
+    most = 0.0
+
+    def __enter__(self) -> Peak:
+        self.before, self.over = self.available(), threading.Event()
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.over.wait(0.1):
+            self.most = max(self.most, self.before - self.available())
+
+    def available(self) -> float:
+        text = Path("/proc/meminfo").read_text()
+        return int(re.search(r"^MemAvailable:\s+(\d+)", text, re.M)[1]) / 2**20  # type: ignore[index]
+
+
 def cost(actors: int, rounds: int) -> None:
     """Print a line: a fresh Ray with so many actors, one device in each, in the default scenario."""
-    begin = time.perf_counter()
-    with ExitStack() as stack:
+    me, begin, spent = os.getpid(), time.perf_counter(), ticks([os.getpid()])
+    with Peak() as peak, ExitStack() as stack:
         few = ["topology=ring"] if actors < 8 else []  # the scenario's own has six neighbours
         own = (
             "engine=ray",
@@ -141,19 +179,20 @@ def cost(actors: int, rounds: int) -> None:
             *few,
         )
         running = started(stack, ready(*own))
-        start = time.perf_counter() - begin
+        start, start_cpu = time.perf_counter() - begin, ticks(family(me)) - spent
         play = turn(running.engine, 1)
-        first = play()
+        first, spent = play(), ticks(family(me))
         each = statistics.median([play() for _ in range(rounds)])
         several = turn_of(running.engine, rounds)
+        round_cpu = (ticks(family(me)) - spent) / (2 * rounds)
         pids = running.engine.describe()["pids"]
         one, everyone = (
             proportional(pids) / len(pids) / 2**20,
             proportional(family(os.getpid())) / 2**30,
         )
     print(
-        f"  {actors:6d} {start:10.1f} {first:10.2f} {each:10.3f} {several:14.3f} {one:12.1f}"
-        f" {everyone:10.2f}",
+        f"  {actors:6d} {start:9.1f} {start_cpu:10.1f} {first:10.2f} {each:14.3f} {several:9.3f}"
+        f" {round_cpu:12.3f} {one:10.1f} {everyone:11.2f} {peak.most:12.2f}",
         flush=True,
     )
 
@@ -170,10 +209,13 @@ def turn_of(engine: Engine, rounds: int) -> float:
 
 def costs(counts: Sequence[int], rounds: int) -> None:
     print(
-        "one device an actor, default scenario (digits, MLP 64-64-10): seconds, and proportional"
-        " memory"
+        "one device an actor, default scenario (digits, MLP 64-64-10): seconds, of all processors"
+        " where it says cpu; proportional memory, and the most that the whole machine took"
     )
-    print("  actors  start, s  1st round  alone, s/round  in a row  MiB/actor  GiB in all")
+    print(
+        "  actors  start, s  start, cpu  1st round  alone, s/round  in a row  cpu s/round"
+        "  MiB/actor  GiB in all  machine, GiB"
+    )
     for count in counts:
         cost(count, rounds)
 

@@ -171,6 +171,7 @@ ELSEWHERE = (
     Elsewhere(r"make (?!help)", "makes an environment from the package index, or lasts minutes", target),
     Elsewhere(r"source |export ", "sets up the reader's own shell", nothing),
     Elsewhere(r"pip install", "installs from the package index", extra),
+    Elsewhere(r"ssh ", "needs a second machine", nothing),
     Elsewhere(r"ray job", "needs a cluster with Ray's job server", prepared),
     Elsewhere(r"ray ", "starts servers on several machines", parsed_by_ray),
     Elsewhere(

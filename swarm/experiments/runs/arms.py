@@ -65,12 +65,14 @@ def is_done(
     prepared: PreparedRun, arm: PreparedArm, folder: Folder, progress: dict[str, Any]
 ) -> bool:
     """Whether the arm is finished and its last checkpoint is there; without that checkpoint it is
-    run again. An arm that diverged, or stopped early, is finished however many rounds there are.
+    run again. An arm that diverged, stopped early, or live for all of its seconds, is finished
+    however many rounds there are.
     """
     done = progress["arms"].get(arm.name)
     if done is None or done["diverged"]:
         return done is not None
     stopped = bool((done.get("early_stopping") or {}).get("stopped"))
+    stopped = stopped or bool((done.get("engine") or {}).get("out_of_time"))
     return bool(
         (stopped or done["rounds"] >= prepared.settings.rounds)
         and folder.arm(arm.name, 1).newest == done["rounds"]

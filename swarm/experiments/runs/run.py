@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import option
+from swarm.config.build import choice, option
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
@@ -22,6 +22,7 @@ from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder, typed_words
 from swarm.results.presentation import stored
+from swarm.results.provenance import OF_ENGINE
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
 from swarm.results.track.background import beside
@@ -77,12 +78,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     home.require_settings(old.model_dump())
     resolved = resolve(overridden(old, overrides))
     new = resolved.settings
-    if new.engine.get("block") != old.engine.get("block"):
-        raise ConfigError(
-            "engine",
-            new.engine,
-            f"needs blocks of {new.engine.get('block')}, but the run has others",
-        )
+    _require_same_numbers(old, new)
     if new.rounds < old.rounds:
         raise ConfigError(
             "rounds",
@@ -114,6 +110,21 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     typed_words.write(path, None if words is None else typed_words.changed(words, overrides))
     (path / "summary.json").unlink(missing_ok=True)
     return _run(prepared, home)
+
+
+def _require_same_numbers(old: Settings, new: Settings) -> None:
+    """Raises :class:`ConfigError` for an engine whose numbers would be of another run."""
+    then, now = old.engine, new.engine
+    if now.get("block") != then.get("block"):
+        valid = f"needs blocks of {now.get('block')}, but the run has others"
+        raise ConfigError("engine", now, valid)
+    for name in OF_ENGINE:
+        if (name in now) != (name in then):
+            valid = "cannot take over this run: a live run goes on live, and no other run does"
+            raise ConfigError("engine", choice("engine", now), valid)
+        if now.get(name) != then.get(name):
+            valid = f"cannot change on resume; it is {then[name]}"
+            raise ConfigError(f"engine.{name}", now[name], valid)
 
 
 def _warn_of_another_order(home: Folder, prepared: PreparedRun) -> None:

@@ -12,11 +12,17 @@ from swarm.simulation.experiment import Experiment
 from swarm.simulation.shard import Shard
 
 
+class Answer:
+    """What a call returns, once it has been served."""
+
+    there, value = False, None
+
+
 class Handle:
     """An actor and its queue; ``handle.step.remote(1)`` appends a call, as with Ray."""
 
     def __init__(self, actor: LiveActor) -> None:
-        self.actor, self.queue = actor, deque[tuple[str, Any]]()
+        self.actor, self.queue = actor, deque[tuple[Answer, str, Any]]()
 
     def __getattr__(self, name: str) -> Any:
         return _Method(self, name)
@@ -24,20 +30,23 @@ class Handle:
     def serve(self) -> None:
         """Do what has been asked until now, but not what that asks for."""
         for _ in range(len(self.queue)):
-            name, arguments = self.queue.popleft()
-            getattr(self.actor, name)(*arguments)
+            answer, name, arguments = self.queue.popleft()
+            answer.value = getattr(self.actor, name)(*arguments)
+            answer.there = True
 
 
 class _Method:
     def __init__(self, handle: Handle, name: str) -> None:
         self.handle, self.name = handle, name
 
-    def remote(self, *arguments: Any) -> None:
-        self.handle.queue.append((self.name, arguments))
+    def remote(self, *arguments: Any) -> Answer:
+        answer = Answer()
+        self.handle.queue.append((answer, self.name, arguments))
+        return answer
 
 
-def actors(experiment: Experiment, count: int) -> list[Handle]:
-    """So many actors of an experiment, which have begun."""
+def actors(experiment: Experiment, count: int, go: bool = True) -> list[Handle]:
+    """So many actors of an experiment, which have begun, and play rounds if they ``go``."""
     parts = experiment.blocks.spread(count)
     owner_N = np.empty(experiment.settings.devices, np.int64)
     handles = [Handle(LiveActor()) for _ in parts]
@@ -46,5 +55,6 @@ def actors(experiment: Experiment, count: int) -> list[Handle]:
         owner_N[handle.actor.shard.devices] = number
     for number, handle in enumerate(handles):
         handle.actor.join(1, number, owner_N, handles, 0, 0.0)
-        handle.actor.go()
+        if go:
+            handle.actor.go()
     return handles

@@ -6,14 +6,16 @@ The calls are counted on handles that only take notes, without Ray.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from swarm.simulation.engine.ray.actor import Order, Report, _packed, _unpacked
-from swarm.simulation.engine.ray.actor_pool import ActorHandle
+from swarm.simulation.engine.ray.actor_pool import ActorHandle, ActorPool
 from swarm.simulation.engine.ray.call_scheduler import CallScheduler, ShardAssignment
+from swarm.simulation.engine.ray.cluster import Cluster, ClusterError
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.phases.base import TrainResult
 from tests.support import prepared
@@ -138,3 +140,40 @@ def test_rows_travel_without_a_change_whatever_their_size(width: int) -> None:
     found = _unpacked(_packed(rows), 2, "float32")
     assert found.dtype == rows.dtype
     assert np.array_equal(found, rows)
+
+
+def _homes(count: int, *cores: int) -> list[str]:
+    nodes = [
+        {"NodeID": f"n{i}", "Alive": True, "Resources": {"CPU": float(each)}}
+        for i, each in enumerate(cores)
+    ]
+    dead = {"NodeID": "dead", "Alive": False, "Resources": {"CPU": 9.0}}
+    cluster: Any = SimpleNamespace(
+        address="auto",
+        ray=SimpleNamespace(nodes=lambda: [dead, *nodes], remote=lambda **_: lambda actor: actor),
+    )
+    return ActorPool(cluster)._slots(count)
+
+
+def test_actors_that_follow_each_other_live_on_one_node() -> None:
+    """Those are neighbours on the graph more often than others, and rows between nodes cost most."""
+    assert _homes(6, 2, 2, 2) == ["n0", "n0", "n1", "n1", "n2", "n2"]
+    assert _homes(3, 4, 4, 4) == ["n0", "n1", "n2"]  # each node before the second core of any
+    assert _homes(7, 1, 4) == ["n0", "n0", "n1", "n1", "n1", "n1", "n1"]  # more than cores
+    assert _homes(4, 0, 8) == ["n1"] * 4
+    assert _homes(4, 0) == []
+
+
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_a_death_of_rays_own_processes_ends_the_run_at_its_next_call(name: str) -> None:
+    cluster = Cluster(None, 1, prefork=False, dashboard=False, store_bytes=0)
+    cluster.ray = SimpleNamespace(
+        remote=lambda **_: lambda actor: actor,
+        exceptions=SimpleNamespace(GetTimeoutError=TimeoutError, RayError=OSError),
+        get=lambda *_, **__: [],
+    )
+    pool = ActorPool(cluster)
+    assert pool.gather([]) == []
+    cluster.vital[name] = SimpleNamespace(poll=lambda: -9, pid=7, returncode=-9)
+    with pytest.raises(ClusterError, match=rf"^Ray's own process \({name}, 7\) has died"):
+        pool.gather([])

@@ -88,7 +88,7 @@ def test_the_latest_message_counts_and_only_once() -> None:
     for _ in range(3):
         fast.serve()
     last = fast.actor._own().state.x.clone()
-    packets = [a for name, (a,) in slow.queue if name == "deliver"]
+    packets = [a for _, name, (a,) in slow.queue if name == "deliver"]
     assert [packet.round for packet in packets] == [1, 2, 3]
     slow.queue.rotate(-1)  # its own first round stands before the three packets
     slow.serve()
@@ -118,7 +118,7 @@ def test_packets_for_an_actor_that_does_not_read_are_dropped(
     fast, stuck = actors(experiment(*SWARM, "rounds=20"), 2)
     while fast.queue:
         fast.serve()
-    assert sum(name == "deliver" for name, _ in stuck.queue) == UNDER_WAY
+    assert sum(name == "deliver" for _, name, _ in stuck.queue) == UNDER_WAY
     found = fast.actor.progress()
     assert int(found.lost_N.sum()) == 2 * (20 - UNDER_WAY)
 

@@ -74,7 +74,7 @@ class LiveEngine(RayEngine):
     # --- from start to stop -----------------------------------------------------------------------
 
     def start(self, experiment: Experiment) -> None:
-        self.ended, self._asked_at = False, 0.0
+        self.ended, self._asked_at, self._told_at = False, 0.0, 0.0
         self._since: float | None = None
         self._session += 1
         self._away: set[int] = set()
@@ -160,7 +160,7 @@ class LiveEngine(RayEngine):
 
     def advance(self, until: int) -> Iterator[RoundResult]:
         if self._since is None:
-            self._since = time.perf_counter()
+            self._since = self._told_at = time.perf_counter()
             self._looking(lambda: self._tell("go"))
         rounds = self.experiment.settings.rounds
         while self.round < until and not self.ended:
@@ -222,8 +222,10 @@ class LiveEngine(RayEngine):
     def _result(self) -> RoundResult:
         """What has happened since the result before."""
         news, self._news = self._news, self._news.emptied()
+        before, self._told_at = self._told_at, time.perf_counter()
         phases = [phase for phase in self.experiment.communication.phases if phase.sends]
-        return news.result(self.round, self._at_N, phases[0].bits if phases else 0)
+        took = self._told_at - before
+        return news.result(self.round, self._at_N, phases[0].bits if phases else 0, took)
 
     def _looking(self, look: Callable[[], T]) -> T:
         while True:
@@ -235,7 +237,8 @@ class LiveEngine(RayEngine):
     def describe(self) -> dict[str, Any]:
         found = super().describe()
         del found["seconds_an_actor_and_round"]
-        return {**found, "name": "live", "messages": {**self._totals, "unread": self._news.waiting}}
+        messages = {**self._totals, "unread": self._news.waiting}
+        return {**found, "name": "live", "out_of_time": self.ended, "messages": messages}
 
 
 def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:

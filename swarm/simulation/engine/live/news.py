@@ -66,9 +66,9 @@ class News:
         """The messages that lie in mailboxes."""
         return sum(self.unread.values())
 
-    def result(self, round: int, at_N: Ints, bits: int) -> RoundResult:
-        """These news as the result of ``round``, when each device has played ``at_N`` rounds, and
-        messages have so many ``bits``."""
+    def result(self, round: int, at_N: Ints, bits: int, took: float) -> RoundResult:
+        """These news, of ``took`` seconds, as the result of ``round``, when each device has played
+        ``at_N`` rounds, and messages have so many ``bits``."""
         scored_N, score_N, steps_N, work_N = self.sums_4N
         late_N = np.zeros_like(self.lost_N)
         sent = Traffic(self.sent_N, self.received_N, self.lost_N, late_N, self.behind, bits)
@@ -77,6 +77,7 @@ class News:
             "local_round_min": int(at_N.min()),
             "local_round_max": int(at_N.max()),
             "unread": self.waiting,
+            "steps_per_s": float(steps_N.sum()) / took,
         }
         if self.mailed:
             measured["staleness"] = self.behind / self.mailed

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from swarm.common.errors import SwarmError
@@ -29,6 +30,7 @@ LOST = (
     "WorkerCrashedError",
     "OutOfMemoryError",
     "NodeDiedError",
+    "ActorUnschedulableError",
 )
 
 
@@ -101,7 +103,7 @@ class ActorPool:
     def ensure(self, count: int) -> list[ActorHandle]:
         """The first ``count`` actors; those that are missing are started. They can be called before
         :meth:`wait_started` returns."""
-        slots = self._slots()
+        slots = self._slots(count)
         new = [ActorHandle(n, self._make(n, slots)) for n in range(len(self.members), count)]
         self.members += new
         self._starting = self._pings(new)
@@ -118,20 +120,22 @@ class ActorPool:
         dead = []
         for call in calls:
             try:
-                self.gather([call])
+                (call.member.pid,) = self.gather([call])
             except FaultError:
                 dead.append(call.member)
-        slots = self._slots() if dead else []
+        slots = self._slots(len(self.members)) if dead else []
         for member in dead:
             member.replace(self._make(member.number, slots))
         self._wait_ready(self._pings(dead))
 
-    def _slots(self) -> list[str]:
-        """The ids of a cluster's living nodes, each as often as the node has cores; empty on our
-        own Ray, which is one node.
+    def _slots(self, count: int) -> list[str]:
+        """The id of a living node of the cluster for each of ``count`` actors; empty on our own
+        Ray, which is one node.
 
-        Ray itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may
-        put all of them on one node.
+        Every node gets about the same share of its cores, and the actors of a node follow each
+        other in their order, as actors that are close in it have most to tell each other. Ray
+        itself would spread actors by the cores that they ask for. Ours ask for none, so Ray may put
+        all of them on one node.
         """
         if self.cluster.address is None:
             return []
@@ -141,15 +145,24 @@ class ActorPool:
             if node["Alive"]
         }
         most = max(cores.values(), default=0)
-        return [name for turn in range(most) for name in sorted(cores) if turn < cores[name]]
+        one_of_each_core = [
+            name for turn in range(most) for name in sorted(cores) if turn < cores[name]
+        ]
+        if not one_of_each_core:
+            return []
+        return sorted(islice(cycle(one_of_each_core), count))
 
     def _make(self, number: int, slots: Sequence[str]) -> Any:
-        """A new actor on the node whose turn it is, or on another node if that one has gone."""
+        """A new actor on the node that it is to live on.
+
+        If that node has gone meanwhile, the actor's first answer is an error like that of an actor
+        which has died. Ray would not heed a wish (``soft=True``) of actors that ask for no core.
+        """
         if not slots:
             return self._host.remote()
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        home = NodeAffinitySchedulingStrategy(node_id=slots[number % len(slots)], soft=True)
+        home = NodeAffinitySchedulingStrategy(node_id=slots[number], soft=False)
         return self._host.options(scheduling_strategy=home).remote()
 
     def _pings(self, members: Sequence[ActorHandle]) -> list[Call]:
@@ -180,13 +193,13 @@ class ActorPool:
         end = time.monotonic() + limit
         try:
             while True:
+                self.cluster.check()
                 left = max(end - time.monotonic(), 0.0)
                 try:
                     return list(
                         self.ray.get([call.ref for call in calls], timeout=min(left, LOOK_SECONDS))
                     )
                 except errors.GetTimeoutError:
-                    self.cluster.check()
                     if left <= LOOK_SECONDS:
                         raise self._stuck(calls, limit) from None
         except errors.RayError as error:

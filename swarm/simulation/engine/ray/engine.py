@@ -134,8 +134,8 @@ class RayEngine(Engine):
         self.seconds = self._no_seconds()
         self.recovery = Recovery(self.restarts)
         begun = [self._begin(i) for i in range(count)]  # as soon as each has started
-        self.actor_pool.wait_started()
         try:
+            self.actor_pool.wait_started()
             self._gather(begun)
         except FaultError as fault:  # an actor may have died since the last experiment
             self._recover(fault)

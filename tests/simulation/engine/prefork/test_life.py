@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import swarm.simulation.engine.prefork
 from swarm.simulation.engine.prefork import ForkServer, available
 from swarm.simulation.engine.prefork.server import users
 from tests.simulation.engine.prefork.conftest import (
@@ -185,3 +186,25 @@ def test_a_fork_puts_its_objects_side_by_side() -> None:
         [sys.executable, "-u", "-c", _FRAGMENTED], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 8 << 10  # KiB; with the holes it takes 25 MiB
+
+
+_OTHER = """
+import runpy
+def own():
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * 4
+found, before = runpy.run_path(FILE), own()
+found['fill_holes']()
+print(own() - before)
+"""
+
+
+@pytest.mark.parametrize("allocator", ["pymalloc", "malloc", "malloc_debug"])
+def test_filling_takes_little_whatever_the_allocator(allocator: str) -> None:
+    """Each of a hundred sizes has a limit of 8 MiB, which none may reach."""
+    file = str(Path(swarm.simulation.engine.prefork.__file__).with_name("fill_holes.py"))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _OTHER.replace("FILE", repr(file))],
+        env={"PYTHONMALLOC": allocator}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 6 << 10  # KiB

@@ -93,7 +93,8 @@ class Cluster:
         )
         self.server: ForkServer | None = None
         self.ray: Any = None
-        self.raylet: Any = None  # the process that starts workers, if it is ours
+        # by their names: Ray's processes without which nothing goes on, if they are ours
+        self.vital: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self._stack = stack = ExitStack()
@@ -122,16 +123,18 @@ class Cluster:
 
     def check(self) -> None:
         """Raises :class:`PreforkError` if the fork server has died, and :class:`ClusterError` if
-        Ray's raylet has died: no worker can be started then.
+        Ray's raylet, which starts workers, or its gcs_server has died. Without the latter Ray goes
+        on for a minute, and then ends this process.
         """
         if self.server is not None:
             self.server.check()
-        if self.raylet is not None and self.raylet.poll() is not None:
-            raise ClusterError(
-                f"Ray's own process (raylet, {self.raylet.pid}) has died with status"
-                f" {self.raylet.returncode}; the run can go on from its last checkpoint with"
-                " resume="
-            )
+        for name, process in self.vital.items():
+            if process.poll() is not None:
+                raise ClusterError(
+                    f"Ray's own process ({name}, {process.pid}) has died with status"
+                    f" {process.returncode}; the run can go on from its last checkpoint with"
+                    " resume="
+                )
 
     def _start(self, stack: ExitStack) -> None:
         reports = {} if self.dashboard else UNREPORTED
@@ -161,7 +164,8 @@ class Cluster:
             found = _begun(ray, arguments)
         with suppress(ImportError, AttributeError, LookupError):
             node: Any = importlib.import_module("ray._private.worker")._global_node
-            self.raylet = node.all_processes["raylet"][0].process
+            for name in ("raylet", "gcs_server"):
+                self.vital[name] = node.all_processes[name][0].process
         if found["node_ip_address"] != LOOPBACK:
             raise ClusterError(f"Ray listens on {found['node_ip_address']} instead of {LOOPBACK}")
 
