@@ -43,7 +43,7 @@ def without_launch() -> Iterator[None]:
             del sys.modules[INPUTS]
 
 
-def packages_listed(settings: type, listed: bool) -> dict[str, bool]:
+def packages_listed(settings: type, listed: bool) -> dict[str, Any]:
     """The arguments of W&B's ``settings`` by which a run has the list of installed packages or not;
     none for a W&B without that setting."""
     return {PACKAGES: listed} if PACKAGES in getattr(settings, "model_fields", {}) else {}
