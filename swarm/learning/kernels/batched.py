@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, frozen_parameters
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.convolution import Convolution
 from swarm.learning.kernels.kernel import (
     Gradient,
@@ -105,7 +106,11 @@ class BatchedKernel(Kernel):
             return False
         if not gradients:
             return True
-        # gradients, and running statistics after the step
+        # gradients, and running statistics after the step; in the run's own precision rounding
+        # turns over some rectifiers of a deep module
+        wide = x_BP.dtype if x_BP.device.type == "mps" else torch.float64
+        alone = PerDevice(copied(module).to(wide), self.loss, layout=self.layout)
+        x_BP, both, out = (each.to(wide) for each in (x_BP, both, out))
         found_BP, plain_BP = (self._learnt(kernel, x_BP, both, out) for kernel in (self, alone))
         off_BP, least = found_BP - plain_BP, 1e-5 * plain_BP.norm()
         places = [slice(s.start, s.stop) for s in self.layout.slots]
