@@ -70,6 +70,12 @@ def gn_lenet() -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, CLASSES))
 
 
+def noisy() -> nn.Module:
+    """A perceptron with BatchNorm and dropout for samples of 64 features."""
+    hidden = nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2)
+    return nn.Sequential(*hidden, nn.Linear(32, CLASSES))
+
+
 # --- time -----------------------------------------------------------------------------------------
 
 

@@ -73,12 +73,29 @@ class Route:
         """
         if payload.device.type == "cpu":
             return torch.from_numpy(self.matrix @ payload.numpy())
-        m = self.matrix
-        pieces = (torch.as_tensor(v, device=payload.device) for v in (m.indptr, m.indices, m.data))
-        crow, column, value = pieces
-        sparse_csr = torch.sparse_csr_tensor(crow, column, value.to(payload.dtype), m.shape)
-        out: Tensor = sparse_csr @ payload
-        return out
+        # A sparse product of an accelerator's library adds in an order of its own, which may depend
+        # on how many rows there are.
+        order_R, entries = self._by_entry
+        out = payload.new_zeros(len(order_R), payload.shape[1])
+        for column_k, weight_k in entries:
+            rows = payload[torch.as_tensor(column_k, device=payload.device)]
+            weight = torch.as_tensor(weight_k, device=payload.device).to(payload.dtype)
+            out[: len(column_k)] += rows.mul_(weight[:, None])  # rounded twice, as above
+        received_RM = torch.empty_like(out)
+        received_RM[torch.as_tensor(order_R, device=out.device)] = out
+        return received_RM
+
+    @cached_property
+    def _by_entry(self) -> tuple[Ints, list[tuple[Ints, npt.NDArray[np.generic]]]]:
+        """The rows of ``matrix``, those with most entries first, and for each k the columns and
+        weights of entry k of those rows that have so many."""
+        start, count = self.matrix.indptr[:-1], np.diff(self.matrix.indptr)
+        order = np.argsort(-count, kind="stable")
+        found = []
+        for k in range(int(count.max(initial=0))):
+            at = start[order[: np.count_nonzero(count > k)]] + k
+            found.append((self.matrix.indices[at].astype(np.int64), self.matrix.data[at]))
+        return order, found
 
 
 def routes(messages: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) -> list[Route]:

@@ -180,13 +180,17 @@ class Learner:
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
         outs: list[Tensor] = []
+        simple = not self.kernel.learns_otherwise
         scale = lr * (-1.0 / samples) if batch.weight is None else batch.weight[:, None] * lr * -1.0
         scale_KB11 = (
             None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
         )
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
             own = scale if scale_KB11 is None else scale_KB11[k]
-            outs.append(self._added(add, x.views, x_k, t_k, own, batch, k))
+            if simple:
+                outs.append(add(x_k, t_k, own))
+            else:
+                outs.append(self._added(add, x.views, x_k, t_k, own, batch, k))
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:

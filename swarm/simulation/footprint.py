@@ -292,7 +292,8 @@ class _Counted:
     def _activations(self) -> int:
         """Bytes that a backward pass of the module needs of a forward pass over one sample."""
         with torch.inference_mode(False), torch.enable_grad():
-            return saved_bytes(self.e.model.module(), self.e.model.sample())
+            module = self.e.model.module().to(self.e.device)
+            return saved_bytes(module, self.e.model.sample())
 
 
 def saved_bytes(module: nn.Module, sample: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +17,7 @@ from swarm.learning.kernels.convolution import Convolution
 from swarm.learning.kernels.losses import LOSSES
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.models.cnn import CNN
+from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from tests.support import module_of, plain_gradient, predict, row_of, sgd, train
 
 B, b, C = 3, 4, 5
@@ -130,6 +132,56 @@ def test_a_block_learns_what_each_device_would(
     found, expected = _gradients(module, features)
     assert expected.norm(dim=1).min() > 1e-3
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+class Normed(nn.Module):
+    """BatchNorm of images and of features, with a way round, and one without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4, momentum=0.3)
+        self.second, self.bare = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, affine=False)
+        self.third, self.last, self.head = nn.Linear(36, 6), nn.BatchNorm1d(6), nn.Linear(6, C)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.norm(self.first(x)))
+        x = functional.max_pool2d(x + self.bare(self.second(x)), 2)
+        out: Tensor = self.head(torch.tanh(self.last(self.third(x.flatten(1)))))
+        return out
+
+
+@pytest.mark.parametrize("at_once", [1, B], ids=lambda n: f"{n} at once")
+def test_a_block_normalises_each_devices_own_batch(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions with the running statistics, and two steps of SGD that change parameters and
+    statistics, are those of one module a device."""
+    random = torch.Generator().manual_seed(0)
+    module = Normed().double().train()
+    x = torch.randn(B, 2, b, 2, 6, 6, generator=random, dtype=torch.float64)
+    y = torch.randint(0, C, (B, 2, b), generator=random)
+    layout = layout_of(module, running_statistics(module, x[0, 0]), "average", "all")
+    loss = LOSSES["cross_entropy"]()
+    kernel = kernel_for(module, loss, x[0, 0], B, layout)
+    assert isinstance(kernel, BatchedKernel), "it trains as a block"
+    assert isinstance(kernel.run, Convolution)
+    monkeypatch.setattr(convolution, "NUMBERS_AT_ONCE", at_once * b * kernel.run.numbers)
+    rows = torch.stack([layout.pack(entries(Normed().double())) for _ in range(B)]).double()
+    each = [copy.deepcopy(module) for _ in range(B)]
+    for row, own in zip(rows, each, strict=True):
+        own.load_state_dict(layout.state_dict(row))
+    optimizers = [torch.optim.SGD(own.parameters(), lr=1.0) for own in each]
+    train(kernel, loss, sgd(), rows, {}, x, y, C)
+    for own, optimizer, x_K, y_K in zip(each, optimizers, x, y, strict=True):
+        for x_k, y_k in zip(x_K, y_K, strict=True):
+            optimizer.zero_grad()
+            functional.cross_entropy(own(x_k), y_k).backward()
+            optimizer.step()
+    expected = torch.stack([layout.pack(entries(own)) for own in each])
+    torch.testing.assert_close(rows, expected, rtol=0, atol=1e-9)
+    with torch.no_grad():
+        plain = torch.stack([own.eval()(x[i, 0]).T for i, own in enumerate(each)])
+    torch.testing.assert_close(predict(kernel, rows, x[:, 0]), plain, rtol=0, atol=1e-9)
 
 
 def test_a_rectifier_behind_the_maximum_has_the_same_derivative() -> None:

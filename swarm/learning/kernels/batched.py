@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, frozen_parameters
+from swarm.learning.buffers import copied
 from swarm.learning.kernels.convolution import Convolution
 from swarm.learning.kernels.kernel import (
     Gradient,
@@ -26,9 +27,11 @@ from swarm.learning.kernels.kernel import (
     PerDevice,
     Scale,
     Views,
+    apart,
     gradients_of,
 )
 from swarm.learning.kernels.losses import Loss
+from swarm.learning.running_statistics import entries
 
 # samples of all devices that run together: with more they do not fit into the cache, with fewer the
 # products are small and slow
@@ -69,6 +72,8 @@ class BatchedKernel(Kernel):
             return None
         layout = layout or Layout.of(module)
         if isinstance(module, BatchedForward):
+            if layout.statistics:
+                return None
             found = cls(layout, module, loss)
             if not found._agrees(module, inputs, gradients=False):
                 valid = "has a method over_rows that disagrees with forward"
@@ -88,10 +93,10 @@ class BatchedKernel(Kernel):
         """Whether two devices with random parameters predict what ``module`` does with each of
         them, and learn it by the same ``gradients``."""
         draw = torch.Generator().manual_seed(0)
-        row_P = self.layout.pack(dict(module.named_parameters()))
+        row_P = self.layout.pack(entries(module))
         noise_BP = torch.randn(2, len(row_P), generator=draw, dtype=row_P.dtype).to(row_P.device)
-        x_BP = row_P + 0.1 * noise_BP
-        x, both = self.layout.views(x_BP), inputs.expand(2, *inputs.shape)
+        x_BP, both = row_P + 0.1 * noise_BP, inputs.expand(2, *inputs.shape)
+        x = self.layout.views(x_BP)
         alone = PerDevice(module, self.loss, layout=self.layout)
         with torch.no_grad():
             expected, out = alone.outputs(x, both), self.outputs(x, both)
@@ -101,13 +106,23 @@ class BatchedKernel(Kernel):
             return False
         if not gradients:
             return True
-        found_BP, plain_BP = torch.zeros_like(x_BP), torch.zeros_like(x_BP)
-        for kernel, g_BP in ((self, found_BP), (alone, plain_BP)):
-            add = kernel.gradients(self.layout.views(g_BP), x, out.shape[-1])
-            add(both, torch.zeros_like(out), 1.0)
+        # gradients, and running statistics after the step; in the run's own precision rounding
+        # turns over some rectifiers of a deep module
+        wide = x_BP.dtype if x_BP.device.type == "mps" else torch.float64
+        alone = PerDevice(copied(module).to(wide), self.loss, layout=self.layout)
+        x_BP, both, out = (each.to(wide) for each in (x_BP, both, out))
+        found_BP, plain_BP = (self._learnt(kernel, x_BP, both, out) for kernel in (self, alone))
         off_BP, least = found_BP - plain_BP, 1e-5 * plain_BP.norm()
         places = [slice(s.start, s.stop) for s in self.layout.slots]
         return all(off_BP[:, s].norm() <= 1e-3 * plain_BP[:, s].norm() + least for s in places)
+
+    def _learnt(self, kernel: Kernel, x_BP: Tensor, inputs: Tensor, out: Tensor) -> Tensor:
+        """The gradients by ``kernel`` at ``x_BP``, and by how much its step changes the running
+        statistics."""
+        g_BP, after_BP = torch.zeros_like(x_BP), x_BP.clone()
+        x, samples = self.layout.views(after_BP), out.shape[-1]
+        kernel.gradients(self.layout.views(g_BP), x, samples)(inputs, torch.zeros_like(out), 1.0)
+        return g_BP + (after_BP - x_BP)
 
     def at_once(self, devices: int, samples: int, learning: bool) -> int:
         if isinstance(self.run, Convolution):
@@ -129,21 +144,33 @@ class BatchedKernel(Kernel):
         outs = []
         for part, leaves in _parts(x, at_once):
             own = scale[part] if isinstance(scale, Tensor) and len(scale) > 1 else scale
-            out, gradients = self._differentiate(leaves, inputs[part], target_BCb[part], own)
+            out, gradients, after = self._differentiate(leaves, inputs[part], target_BCb[part], own)
             outs.append(out)
-            for view, gradient in zip(into.values(), gradients, strict=True):
-                view[part].add_(gradient)
+            for name, gradient in gradients.items():
+                into[name][part].add_(gradient)
+            for name, value in after.items():
+                x[name][part].copy_(value)
         return torch.cat(outs)
 
     def _differentiate(
         self, own: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Views, Views]:
+        """The outputs, the gradient of each parameter, and the running statistics afterwards."""
         with torch.inference_mode(False), torch.enable_grad():
-            leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
-            out = _class_major(self.run.over_rows(leaves, inputs.clone()))
+            parameters, statistics = apart(own, self.layout)
+            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+            held = {name: value.clone() for name, value in statistics.items()}
+            rows, after = self._run({**leaves, **held}, inputs.clone())
+            out = _class_major(rows)
             residual = self.loss.grad_outputs(out.detach(), target_BCb.clone())
             residual.mul_(scale.clone() if isinstance(scale, Tensor) else scale)
-            return out.detach(), gradients_of(out, leaves, residual)
+            gradients = gradients_of(out, leaves, residual)
+            return out.detach(), dict(zip(leaves, gradients, strict=True)), after
+
+    def _run(self, rows: Views, inputs: Tensor) -> tuple[Tensor, Views]:
+        if isinstance(self.run, Convolution):
+            return self.run.learning_rows(rows, inputs)
+        return self.run.over_rows(rows, inputs), {}
 
 
 def _class_major(out: Tensor) -> Tensor:

@@ -135,6 +135,8 @@ class _Pass:
         self.residual_BbC = self.residual_BCb.transpose(1, 2)
         self.ones_Bb1 = weight.new_ones(block, samples, 1)
         self.ones_B1b = self.ones_Bb1.transpose(1, 2)
+        # asked once, as asking takes a fiftieth of a small step
+        self.compiled = torch.compiler.is_compiling()
 
     def __call__(self, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Tensor:
         h_BbD = first_BbD = inputs if inputs.dim() == 3 else inputs.flatten(2)
@@ -169,7 +171,7 @@ class _Pass:
         A product with ones does it in one call. The compiler gets a sum instead, which it fuses
         with neighbouring operations.
         """
-        if torch.compiler.is_compiling():
+        if self.compiled:
             bias.add_(d.sum(samples, keepdim=True), alpha=scale)
         else:
             bias.baddbmm_(

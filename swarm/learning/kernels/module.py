@@ -234,8 +234,7 @@ def kernel_for(
     if dense is not None:
         return dense
     noisy = draws_noise(module, inputs)
-    plain = not noisy and not layout.statistics
-    stacked = BatchedKernel.match(module, loss, inputs, layout) if plain else None
+    stacked = None if noisy else BatchedKernel.match(module, loss, inputs, layout)
     if stacked is not None:
         return stacked
     if block == 1:

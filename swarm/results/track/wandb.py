@@ -22,6 +22,7 @@ from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import DEVICES, Tracker, device_scores
 from swarm.results.track.devices import read_devices
 from swarm.results.track.jsonl import plain, read_jsonl
+from swarm.results.track.wandb_start import packages_listed, without_launch
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
@@ -106,6 +107,7 @@ class WandbTracker(Tracker):
         # W&B's own process takes its time to answer; online it may also have something to say
         self.deadline_s = init_timeout + ANSWERS_S if self.mode == "offline" else None
         self._run: Any = None
+        self._started = False  # whether one run of this process has the list of packages
         self._next: str | None = None  # the arm whose W&B run begins with its first record
         self._waiting: Any = None  # the leading arm's run, over but for the scenario's numbers
         self._over: set[str] = set()  # arms
@@ -248,20 +250,23 @@ class WandbTracker(Tracker):
             )
         settings = wandb.Settings(
             console="off", silent=True, quiet=True, show_errors=False, show_warnings=False,
-            init_timeout=self.init_timeout,
+            init_timeout=self.init_timeout, **packages_listed(wandb.Settings, not self._started),
         )  # fmt: skip
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
         if replaces and not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
-        run = wandb.init(
-            project=self.project, entity=self.entity, tags=self.tags or None,
-            config=self._configs.get(arm, self.config), allow_val_change=replaces,
-            id=self._id(arm), name=wandb_names.of_arm(name, arm), group=self.group, job_type=arm,
-            mode="online" if online else "offline", resume="allow" if online else None,
-            reinit="create_new", dir=str(self.folder), settings=settings,
-        )  # fmt: skip
+        with without_launch():
+            run = wandb.init(
+                project=self.project, entity=self.entity, tags=self.tags or None,
+                config=self._configs.get(arm, self.config), allow_val_change=replaces,
+                id=self._id(arm), name=wandb_names.of_arm(name, arm), group=self.group,
+                job_type=arm, mode="online" if online else "offline",
+                resume="allow" if online else None, reinit="create_new", dir=str(self.folder),
+                settings=settings,
+            )  # fmt: skip
+        self._started = True
         wandb.termsetup(settings, None)  # else it speaks of the files that it keeps
         return run
 

@@ -85,8 +85,9 @@ class Evaluation:
         )
 
 
-def prepare_process() -> None:
-    """Set up the arithmetic of a process that hosts shards; every engine calls it in each of them.
+def prepare_process(device: torch.device | None = None) -> None:
+    """Set up the arithmetic of a process that hosts shards, on this ``device`` (None: the CPU);
+    every engine calls it in each of them.
 
     torch runs on one thread: more gain nothing on small products, and sums would depend on their
     number. Numbers below 1e-38 count as zero: a confident softmax has many of them, and the
@@ -94,6 +95,11 @@ def prepare_process() -> None:
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    if device is not None and device.type == "cuda":
+        # some sums on a card are otherwise added up in whatever order its threads end
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.deterministic = True
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def merge(parts: Sequence[Mapping[int, Tensor]]) -> Tensor:

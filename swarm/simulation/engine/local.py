@@ -64,7 +64,7 @@ class LocalEngine(Engine):
         require_blocks("/engine.shards", self.count, experiment.blocks)
 
     def start(self, experiment: Experiment) -> None:
-        prepare_process()
+        prepare_process(experiment.device)
         blocks = experiment.blocks
         self.experiment = experiment
         self.shards = [

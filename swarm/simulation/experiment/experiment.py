@@ -4,6 +4,8 @@ swarm's size is allocated yet.
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from swarm.common.errors import ConfigError
@@ -113,4 +115,6 @@ def _device(name: str) -> torch.device:
         raise ConfigError(
             "compute.device", name, f"is not there; this machine and torch build have: {valid}"
         )
+    if name == "cuda":  # read when the first product is computed
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device(name)

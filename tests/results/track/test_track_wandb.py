@@ -122,6 +122,7 @@ from pathlib import Path
 from tests.support import run
 run(Path(sys.argv[1]), "tracker=wandb", "rounds=3", "devices=12", "report=true", "optimizer.lr=auto", "lr_search.lrs=[0.03,0.3]",
     "lr_search.rounds=1", "scenario.arms=[swarm,isolated,centralised,fedavg]")
+Path(sys.argv[1], "imported").write_text(" ".join(name for name in sys.modules if "launch" in name))
 """
     folder = tmp_path_factory.mktemp("mirrored") / "run"
     outside(script, str(folder), **ENVIRONMENT)
@@ -160,6 +161,13 @@ def test_each_arm_logs_what_it_ran_with(mirrored: Path) -> None:
     for arm in ("isolated", "centralised", "fedavg"):
         assert "gap_closed" not in laid_over(parts[arm], "summary")
         assert [row["round"] for row in history(parts[arm])] == [0, 1, 2, 3]
+
+
+def test_a_start_leaves_out_what_takes_long(mirrored: Path) -> None:
+    """W&B Launch is not imported, and one run of all has the list of the installed packages."""
+    assert "wandb" not in (mirrored / "imported").read_text()
+    listed = [arm for arm, part in by_arm(mirrored).items() if list(part.rglob("requirements.txt"))]
+    assert listed == ["swarm"]
 
 
 def test_a_run_is_called_by_its_options_its_seed_and_its_arm(mirrored: Path) -> None:
