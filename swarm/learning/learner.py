@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +39,9 @@ class Batch:
         noise: The seed of the noise that modules draw while they learn.
         weight: How much each of the b samples (b · L labels) counts in the mean over the
             mini-batch, ``[B, b]``, where devices have mini-batches of several sizes; None: 1/b.
+        there: Which places of a mini-batch hold a sample, ``[B, K, b]``, where its size is random;
+            ``weight`` is ``[B, 1]`` then. None: all.
+        device: The ids of the devices, ``[B]``, where noise is drawn for each of them.
     """
 
     x: Tensor
@@ -47,6 +52,8 @@ class Batch:
     true_target: Tensor | None = None
     noise: int = 0
     weight: Tensor | None = None
+    there: Tensor | None = None
+    device: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,7 @@ class Learner:
         if keep and size in self._benches:
             return self._benches[size]
         parts = BlockParameters(self.kernel.layout, size[0], x_BP)
-        bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
+        bench = parts, self._gradients(parts.views, parts.views, samples)
         if keep:
             self._benches[size] = bench
         return bench
@@ -219,7 +226,7 @@ class Learner:
         mean = 1.0 / samples if batch.weight is None else batch.weight[:, None]
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
         at, outs = layout.views(x_BP), []
-        add = self.kernel.gradients(g.views, at, samples)
+        add = self._gradients(g.views, at, samples)
         fixed = None if self._fixed is None else self._fixed.to(x_BP.device)
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
@@ -242,6 +249,10 @@ class Learner:
             for rows, old in zip(held, before, strict=True):
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
+
+    def _gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        """The function that adds gradients at ``x`` to ``into``."""
+        return self.kernel.gradients(into, x, samples)
 
     def _step_(self, x_BP: Tensor, g_BP: Tensor, slots: Views, rate: Tensor, t_B1: Tensor) -> None:
         """A step of the optimiser, which leaves running statistics as they are."""

@@ -36,12 +36,15 @@ class StreamPosition:
         steps_n: Local steps taken.
         consumed_n: Mini-batches of the stream met.
         since_replay_n: Mini-batches of the stream met since the device last learnt from its memory.
+        releases_n: How often the device has let out something about its data; zeros where that is
+            not counted.
         memory: The replay memories.
     """
 
     steps_n: Ints
     consumed_n: Ints
     since_replay_n: Ints
+    releases_n: Ints
     memory: Memory
 
 
@@ -53,6 +56,7 @@ class BatchLoader:
         self.devices, self._rows = devices, rows
         nothing = np.zeros(len(devices), np.int64)
         self.progress = StreamPosition(
+            nothing,
             nothing,
             nothing,
             nothing,
@@ -85,7 +89,8 @@ class BatchLoader:
 
     def steps(self, plan: BatchPlan, active_n: npt.NDArray[np.bool_] | None) -> Ints:
         """The number of mini-batches of ``plan`` that each device works through, ``[n]``: none if
-        it is inactive or learns from an empty memory, and no more than its stream still has."""
+        it is inactive or learns from an empty memory, and no more than its stream still has, or its
+        privacy budget allows."""
         e, now = self.experiment, self.progress
         steps_n = (
             now.since_replay_n if plan.source == "kept" else e.data.local_steps_N[self.devices]
@@ -99,6 +104,8 @@ class BatchLoader:
             )
         elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
+        if plan.learn and e.data.account is not None:
+            steps_n = e.data.account.allowed(self.devices, now.releases_n, steps_n)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
     def work(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
@@ -130,7 +137,7 @@ class BatchLoader:
         together = max(
             1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.data.stream.batch)
         )
-        if e.data.stream.batch_N is not None:
+        if e.data.stream.alone:
             together = 1
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
@@ -179,7 +186,14 @@ class BatchLoader:
                 x = e.data.augment(x, self.devices[at], self.progress.steps_n[at])
             noise = self._noise(rows.start)
             own = None if weight is None else weight[part]
-            yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise, own)
+            there, ids = None, None
+            if draw.there_BKb is not None:
+                there = torch.as_tensor(draw.there_BKb[part, :k], device=device).to(e.dtype)
+                ids = self.devices[taking[part]]
+            yield (
+                chosen,
+                Batch(x, target[part, :k], first, active, done[part], true, noise, own, there, ids),
+            )
 
     def _weight(self, taking: Ints, answers: int) -> Tensor | None:
         """How much each of the ``answers`` of a mini-batch counts, for the devices ``taking``."""
@@ -187,6 +201,8 @@ class BatchLoader:
         found = e.data.stream.weight(self.devices[taking])
         if found is None:
             return None
+        if e.data.stream.random:
+            return torch.as_tensor(found, device=e.device).to(e.dtype)
         each = answers // found.shape[1]  # labels of a sample
         return torch.as_tensor(np.repeat(found / each, each, 1), device=e.device).to(e.dtype)
 
@@ -209,8 +225,11 @@ class BatchLoader:
             if e.data.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
             consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
+        releases_n = now.releases_n
+        if plan.learn and e.data.account is not None:
+            releases_n = e.data.account.after(releases_n, steps_n)
         self.progress = StreamPosition(
-            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, memory
+            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, releases_n, memory
         )
 
     def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
@@ -297,6 +316,8 @@ class BatchLoader:
         """The fields of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
+        if self.experiment.data.account is not None:
+            found["releases"] = now.releases_n
         if self.experiment.data.replay.size:
             found |= {
                 "kept": now.memory.kept_nM,
@@ -313,7 +334,10 @@ class BatchLoader:
         steps_n, consumed_n, since_replay_n = (
             rows[name].numpy() for name in ("steps", "met", "lately")
         )
-        self.progress = StreamPosition(steps_n, consumed_n, since_replay_n, memory)
+        releases_n = np.zeros_like(steps_n)
+        if self.experiment.data.account is not None:
+            releases_n = rows["releases"].numpy()
+        self.progress = StreamPosition(steps_n, consumed_n, since_replay_n, releases_n, memory)
         self._before = (0, self.progress)
 
 

@@ -47,6 +47,7 @@ class Simulation:
         self.experiment, self.engine = experiment, engine
         self.round = self._before = 0
         self.counters = Counters.zero(experiment.settings.devices)
+        self.releases_N = np.zeros(experiment.settings.devices, np.int64)
         self.seconds = self.learning_seconds = 0.0
         self.measure = SwarmEvaluator(experiment, engine)
         rule = experiment.stopping
@@ -134,6 +135,8 @@ class Simulation:
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
+        if (account := self.experiment.data.account) is not None:
+            self.releases_N = account.after(self.releases_N, happened.steps_N)
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
             happened, spent, s.evaluate.fading, s.network.round_seconds
@@ -188,7 +191,21 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             values["joules_total"] = rounded(float(counters.joules_N.sum()))
-        return values
+        return values | self._spent()
+
+    def _spent(self) -> dict[str, Any]:
+        """What has been spent of the devices' privacy, where that is counted."""
+        account = self.experiment.data.account
+        if account is None:
+            return {}
+        epsilon_N = account.epsilon_N(self.releases_N)
+        found = {
+            "epsilon_max": float(epsilon_N.max()),
+            "epsilon_median": float(np.median(epsilon_N)),
+        }
+        if account.privacy.epsilon is not None:
+            found["budgets_spent"] = int((self.releases_N >= account.most_N).sum())
+        return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
         """What was learnt in a round, and how well the devices had predicted before it."""
@@ -252,6 +269,8 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
+        if (account := self.experiment.data.account) is not None:
+            counted["epsilon"] = account.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
             kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
@@ -300,6 +319,8 @@ class Simulation:
         arrays, facts = checkpoint.arrays, checkpoint.facts
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
+        if self.experiment.data.account is not None:
+            self.releases_N = arrays["releases"].numpy().copy()
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:
             self.stopping.restore(kept)

@@ -38,11 +38,13 @@ STANDARD: Final = "standard"
 """The entry of ``metrics`` that stands for all metrics that a run measures by default."""
 MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
+NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "transforms": [],
     "augment": [],
     "aggregator": {"_target_": MEAN},
+    "privacy": {"_target_": NO_PRIVACY},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -73,6 +75,7 @@ class Settings(Section):
     partition: PlugIn
     drift: PlugIn
     labels: PlugIn
+    privacy: PlugIn = _default("privacy")
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

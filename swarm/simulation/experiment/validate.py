@@ -18,6 +18,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
+from swarm.simulation.experiment.private import check_privacy
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
@@ -47,6 +48,7 @@ def validate(experiment: Experiment) -> None:
     if not communication.aggregator.linear:
         _check_aggregator(settings, communication)
     experiment.data.check()
+    check_privacy(experiment)
     _require_fit(experiment)
 
 

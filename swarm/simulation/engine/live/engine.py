@@ -256,6 +256,9 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
     if c.transforms:
         named = [choice("transform", node) for node in s.transforms]
         yield "/transforms", f"[{','.join(named)}]", "must be empty"
+    if e.data.privacy.unit is not None:
+        # devices of an actor that dies do steps again, with the same noise
+        yield "/privacy", choice("privacy", s.privacy), "must be none"
     if network.drop:
         yield "/network.drop", str(network.drop), "must be 0"
     simulated = {"delay": network.delay, "churn": network.churn, "outage": network.outage}
