@@ -49,7 +49,7 @@ def clipped_gradients(
 def _factors(square_Bb: Tensor, there_Bb: Tensor, clip_norm: float | None) -> Tensor:
     """What each sample's gradient is multiplied by, given its squared norm, ``[B, b]``."""
     if clip_norm is None:
-        return there_Bb.to(square_Bb)
+        return there_Bb.clone()
     # a norm of 0 gives infinity, which becomes 1
     return square_Bb.rsqrt_().mul_(clip_norm).clamp_max_(1.0).mul_(there_Bb)
 

@@ -64,8 +64,6 @@ def _of_samples(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if policy.streams or any(plan.source != "all" for plan in plans):
         valid = "must be epochs with {}: samples that come one after the other, or back from a"
         yield "update", choice("update", s.update), f"{valid} memory, are no Poisson sample"
-    if e.data.dataset.concept is not None or e.data.split.ordered:
-        yield "data", choice("data", s.data), "must have no order in time with {}"
     if e.data.dataset.observed_labels is not None:
         valid = "must be none with {}: a sample would count the more, the fewer of the others have"
         yield "labels", choice("labels", s.labels), f"{valid} a label"
