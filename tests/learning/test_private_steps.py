@@ -170,8 +170,8 @@ def test_noise_has_the_stated_size_and_follows_from_seed_device_and_step() -> No
     std = np.full(B, 0.1 * 0.25 * 2.0 * 1.5)
     expected = x_BP.clone()
     for k in range(2):
-        for i, row in normal.rows(np.array([5, 6, 9]), np.array([k, 4 + k, 4 + k]), std):
-            expected[i] += torch.from_numpy(row)
+        for some, rows in normal.rows(np.array([5, 6, 9]), np.array([k, 4 + k, 4 + k]), std):
+            expected[some] += torch.from_numpy(rows)
     torch.testing.assert_close(learnt, expected)
     with_momentum, _ = _learner(SampleLevel(2.0, 1.5), momentum=1e-9).train(
         x_BP, {"velocity": torch.zeros_like(x_BP)}, batch, 0.1
@@ -182,7 +182,7 @@ def test_noise_has_the_stated_size_and_follows_from_seed_device_and_step() -> No
 @pytest.mark.parametrize("count", [4096, 4811])
 def test_normal_rows_are_normal_and_independent(count: int) -> None:
     normal, devices = NormalRows(Keys(0, "test"), count), np.arange(64)
-    rows = np.stack([row.copy() for _, row in normal.rows(devices, devices * 0, np.ones(64))])
+    rows = np.concatenate([r.copy() for _, r in normal.rows(devices, devices * 0, np.ones(64))])
     z, n = rows.astype(np.float64), rows.size
     assert abs(z.mean()) < 4 / n**0.5
     assert abs((z**2).mean() - 1) < 4 * (2 / n) ** 0.5
@@ -193,13 +193,15 @@ def test_normal_rows_are_normal_and_independent(count: int) -> None:
     for t, share in ((1, 0.317311), (2, 0.0455), (3, 0.0026998)):
         assert abs((np.abs(z) > t).mean() - share) < 4 * (share / n) ** 0.5
     # a row is the same whichever others are drawn, and another for another step, device or purpose
-    some = devices[[9, 3]]
-    for i, row in normal.rows(some, some * 0, np.ones(2)):
-        assert np.array_equal(row, rows[some[i]])
-    (_, later), *_ = normal.rows(devices[:1], np.array([1]), np.ones(1))
-    assert abs(np.corrcoef(later, rows[0])[0, 1]) < 0.1
-    (_, other), *_ = NormalRows(Keys(0, "x"), count).rows(devices[:1], np.array([0]), np.ones(1))
-    assert abs(np.corrcoef(other, rows[0])[0, 1]) < 0.1
+    some, std = devices[[9, 3, 40, 8]], np.array([1.0, 0.0, 2.0, 1.0])
+    ((places, found),) = normal.rows(some, some * 0, std)
+    assert list(places) == [0, 2, 3]
+    assert np.array_equal(found[[0, 2]], rows[[9, 8]])
+    np.testing.assert_allclose(found[1], 2 * rows[40], rtol=1e-5)
+    ((_, later),) = normal.rows(devices[:1], np.array([1]), np.ones(1))
+    assert abs(np.corrcoef(later[0], rows[0])[0, 1]) < 0.1
+    ((_, other),) = NormalRows(Keys(0, "x"), count).rows(devices[:1], np.array([0]), np.ones(1))
+    assert abs(np.corrcoef(other[0], rows[0])[0, 1]) < 0.1
 
 
 def test_a_release_is_clipped_and_noised() -> None:

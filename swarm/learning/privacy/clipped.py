@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from swarm.learning.kernels.dense import Affine, Dense
+from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.kernel import Kernel, Views
 
 # numbers of the gradients of single samples that are in memory together
@@ -95,13 +95,13 @@ class DenseClipped:
             above = d
         factor_Bb = _factors(square_Bb, there_Bb, self.clip_norm).mul_(scale_B11[:, :, 0])
         for i, d in enumerate(self.down):
-            self._add(self.sums[i], d.mul_(factor_Bb.unsqueeze(2)).transpose(1, 2), below[i])
-        self._add(self.sums[-1], d_BCb.mul_(factor_Bb.unsqueeze(1)), below[-1])
+            d.mul_(factor_Bb.unsqueeze(2))
+            self.sums[i].weight.baddbmm_(d.transpose(1, 2), below[i])
+            self.sums[i].row.baddbmm_(self.ones_Bb1.transpose(1, 2), d)
+        d_BCb.mul_(factor_Bb.unsqueeze(1))
+        self.sums[-1].weight.baddbmm_(d_BCb, below[-1])
+        self.sums[-1].column.baddbmm_(d_BCb, self.ones_Bb1)
         return out
-
-    def _add(self, into: Affine, d_BHb: Tensor, below_BbD: Tensor) -> None:
-        into.weight.baddbmm_(d_BHb, below_BbD)
-        into.column.baddbmm_(d_BHb, self.ones_Bb1)
 
 
 def _square(x_BbH: Tensor) -> Tensor:

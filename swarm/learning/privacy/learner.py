@@ -75,13 +75,13 @@ class PrivateLearner(Learner):
         like, width = into[slots[0].name], self.kernel.layout.width
         dtype = np.float64 if like.dtype == torch.float64 else np.float32
         self._normal = self._normal or NormalRows(self._keys, width, dtype)
-        # added row by row, while a row is in the fastest cache
+        # added some rows at a time, while these are in the cache
         on_cpu = like.device.type == "cpu"
         sums = {n: v if on_cpu else torch.zeros_like(v, device="cpu") for n, v in into.items()}
         parts = [(sums[s.name].flatten(1).numpy(), s.start, s.stop) for s in slots]
-        for i, z_P in self._normal.rows(batch.device, step_B, std_B):
+        for some, z_rP in self._normal.rows(batch.device, step_B, std_B):
             for part_BP, start, stop in parts:
-                part_BP[i] += z_P[start:stop]
+                part_BP[some] += z_rP[:, start:stop]
         if not on_cpu:
             for name, view in into.items():
                 view.add_(sums[name].to(view.device))

@@ -32,7 +32,7 @@ def released(
         std_B = np.full(len(device_B), std)
         drawn_BM, round_B = np.empty(delta_BM.shape, dtype), np.full(len(device_B), round)
         normal = NormalRows(Keys(seed, "privacy.device"), drawn_BM.shape[1], drawn_BM.dtype)
-        for i, row_M in normal.rows(device_B, round_B, std_B):
-            drawn_BM[i] = row_M
+        for some, rows_rM in normal.rows(device_B, round_B, std_B):
+            drawn_BM[some] = rows_rM
         delta_BM.add_(torch.from_numpy(drawn_BM).to(delta_BM.device))
     return delta_BM.add_(start_BM)
