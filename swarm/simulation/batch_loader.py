@@ -104,8 +104,8 @@ class BatchLoader:
             )
         elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
-        if plan.learn and e.data.account is not None:
-            steps_n = e.data.account.allowed(self.devices, now.releases_n, steps_n)
+        if plan.learn and e.data.accountant is not None:
+            steps_n = e.data.accountant.allowed(self.devices, now.releases_n, steps_n)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
     def work(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
@@ -226,8 +226,8 @@ class BatchLoader:
                 memory = self._remembering(steps_n)
             consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
         releases_n = now.releases_n
-        if plan.learn and e.data.account is not None:
-            releases_n = e.data.account.after(releases_n, steps_n)
+        if plan.learn and e.data.accountant is not None:
+            releases_n = e.data.accountant.after(releases_n, steps_n)
         self.progress = StreamPosition(
             now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, releases_n, memory
         )
@@ -316,7 +316,7 @@ class BatchLoader:
         """The fields of :class:`StreamPosition`, a row for each device."""
         now = self.progress
         found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
-        if self.experiment.data.account is not None:
+        if self.experiment.data.accountant is not None:
             found["releases"] = now.releases_n
         if self.experiment.data.replay.size:
             found |= {
@@ -335,7 +335,7 @@ class BatchLoader:
             rows[name].numpy() for name in ("steps", "met", "lately")
         )
         releases_n = np.zeros_like(steps_n)
-        if self.experiment.data.account is not None:
+        if self.experiment.data.accountant is not None:
             releases_n = rows["releases"].numpy()
         self.progress = StreamPosition(steps_n, consumed_n, since_replay_n, releases_n, memory)
         self._before = (0, self.progress)

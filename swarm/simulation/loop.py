@@ -135,8 +135,8 @@ class Simulation:
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
-        if (account := self.experiment.data.account) is not None:
-            self.releases_N = account.after(self.releases_N, happened.steps_N)
+        if (accountant := self.experiment.data.accountant) is not None:
+            self.releases_N = accountant.after(self.releases_N, happened.steps_N)
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
             happened, spent, s.evaluate.fading, s.network.round_seconds
@@ -195,16 +195,16 @@ class Simulation:
 
     def _spent(self) -> dict[str, Any]:
         """What has been spent of the devices' privacy, where that is counted."""
-        account = self.experiment.data.account
-        if account is None:
+        accountant = self.experiment.data.accountant
+        if accountant is None:
             return {}
-        epsilon_N = account.epsilon_N(self.releases_N)
+        epsilon_N = accountant.epsilon_N(self.releases_N)
         found = {
             "epsilon_max": float(epsilon_N.max()),
             "epsilon_median": float(np.median(epsilon_N)),
         }
-        if account.privacy.epsilon is not None:
-            found["budgets_spent"] = int((self.releases_N >= account.most_N).sum())
+        if accountant.privacy.epsilon is not None:
+            found["budgets_spent"] = int((self.releases_N >= accountant.most_N).sum())
         return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
@@ -269,8 +269,8 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
-        if (account := self.experiment.data.account) is not None:
-            counted["epsilon"] = account.epsilon_N(self.releases_N)
+        if (accountant := self.experiment.data.accountant) is not None:
+            counted["epsilon"] = accountant.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
             kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
@@ -319,7 +319,7 @@ class Simulation:
         arrays, facts = checkpoint.arrays, checkpoint.facts
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
-        if self.experiment.data.account is not None:
+        if self.experiment.data.accountant is not None:
             self.releases_N = arrays["releases"].numpy().copy()
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:

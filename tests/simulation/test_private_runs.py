@@ -30,7 +30,7 @@ MIXED = ("partition=quantity_skew", "privacy.rate=0.2", "privacy.epsilon=9", "ch
     [
         ("privacy=sample_level", *MIXED, "optimizer=momentum"),
         ("privacy=device_level", "privacy.epsilon=20", "churn=markov", "update=online", "train.batch=2"),
-        ("privacy=device_level", "privacy.seen=mean", "protocol=fedavg", "topology=none", "protocol.fraction=0.5"),
+        ("privacy=device_level", "privacy.noise=distributed", "protocol=fedavg", "topology=none", "protocol.fraction=0.5"),
     ],
     ids=["samples", "devices", "mean"],
 )  # fmt: skip
@@ -44,12 +44,12 @@ def test_same_bits_in_shards_and_after_a_resume(settings: tuple[str, ...], tmp_p
 def test_records_have_what_every_device_has_spent(tmp_path: Path) -> None:
     run(tmp_path / "run", *SAMPLES, "clock=periodic", "clock.period=2", "rounds=5")
     e = experiment(*SAMPLES, "clock=periodic", "clock.period=2", "rounds=5")
-    assert e.data.account is not None
+    assert e.data.accountant is not None
     steps_N = np.zeros(12, np.int64)
     for round, record in enumerate(logged(tmp_path / "run")):
         active = e.communication.active(round) if round else np.zeros(12, bool)
         steps_N += 2 * (np.ones(12, bool) if active is None else active)
-        epsilon_N = e.data.account.epsilon_N(steps_N)
+        epsilon_N = e.data.accountant.epsilon_N(steps_N)
         assert record["epsilon_max"] == epsilon_N.max()
         assert record["epsilon_median"] == np.median(epsilon_N)
         assert "budgets_spent" not in record
@@ -64,8 +64,8 @@ def test_devices_stop_at_their_budget(unit: str, steps: int, tmp_path: Path) -> 
     """Within a round, at the level of samples: each step costs something."""
     common = SAMPLES if unit == "sample" else DEVICES
     e = experiment(*common)
-    assert e.data.account is not None
-    budget = float(e.data.account.epsilon_N(np.full(12, steps)).max()) * 1.0001
+    assert e.data.accountant is not None
+    budget = float(e.data.accountant.epsilon_N(np.full(12, steps)).max()) * 1.0001
     settings = (*common, f"privacy.epsilon={budget}", "rounds=5")
     summary = run(tmp_path / "run", *settings)["arms"]["swarm"]
     assert summary["budgets_spent"] == 12
@@ -86,7 +86,7 @@ def test_without_clipping_and_noise_a_step_is_that_of_plain_sgd() -> None:
     assert sizes_N.min() == sizes_N.max()  # so that plain SGD can take them all
     expected = trajectory(prepared(*common, f"train.batch={sizes_N[0]}"))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert experiment(*common, "privacy=sample_level", *plain).data.account is None
+    assert experiment(*common, "privacy=sample_level", *plain).data.accountant is None
 
 
 def test_what_a_device_sends_has_moved_no_further_than_the_norm_but_for_noise() -> None:
@@ -100,7 +100,7 @@ def test_what_a_device_sends_has_moved_no_further_than_the_norm_but_for_noise() 
 def test_the_noise_of_all_devices_adds_up_to_the_stated_one_in_a_mean() -> None:
     """Also where a budget, or a stream that ends, keeps some devices from learning."""
     common = (
-        *("privacy=device_level", "privacy.seen=mean", "privacy.noise_multiplier=5"),
+        *("privacy=device_level", "privacy.noise=distributed", "privacy.noise_multiplier=5"),
         *("protocol=fedavg", "protocol.fraction=0.5", "topology=none", "optimizer.lr=0.001"),
     )
     for further, chosen in (("privacy.epsilon=null", 6), ("privacy.epsilon=1.5", 6)):
@@ -130,8 +130,8 @@ def test_every_round_has_noise_of_its_own(common: tuple[str, ...]) -> None:
         ("protocol=best_neighbour data.local_validation=0.2", "protocol=best_neighbour: must be one .* measures nothing"),
         ("privacy.epsilon=0.01", r"privacy.epsilon=0.01: is spent by the first step of every device, whose ε is \d"),
         ("privacy.clip_norm=null", "privacy.noise_multiplier=1: must be 0 with clip_norm=null"),
-        ("privacy=device_level privacy.seen=mean", "privacy.seen=mean: must be messages with"),
-        ("privacy=device_level privacy.seen=mean protocol=fedavg topology=none protocol.shares=samples partition=quantity_skew",
+        ("privacy=device_level privacy.noise=distributed", "privacy.noise=distributed: must be local with"),
+        ("privacy=device_level privacy.noise=distributed protocol=fedavg topology=none protocol.shares=samples partition=quantity_skew",
          "protocol.shares=samples: must be equal"),
         ("model=custom model._target_=user_models.WithBatchNorm", "model=user_models.WithBatchNorm: must have no running statistic such as norm"),
         ("privacy=device_level model=custom model._target_=user_models.WithBatchNorm", "buffers=average: must be local with privacy=device_level"),

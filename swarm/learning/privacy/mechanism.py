@@ -118,12 +118,11 @@ class DeviceLevel(Gaussian):
 
         x_end ← x_start + clip_C(Δ) + s·σC·z,   z ~ N(0, I).
 
-    ``seen`` says what others see. With ``messages`` they see each device's own messages, and s = 1
-    (local noise, for gossip and for a server that nobody trusts). With ``mean`` they see only the
-    mean that a server takes over the m devices of a round, and s = 1/√m: the noise of all m devices
-    together has the standard deviation σC in their sum (McMahan et al., *Learning differentially
-    private recurrent language models*, ICLR 2018, arXiv 1710.06963, with the noise made by the
-    devices).
+    With ``local`` ``noise``, s = 1: others may see each device's own messages, as in gossip, or at
+    a server that nobody trusts. With ``distributed`` noise they may see only the mean that a server
+    takes over the m devices of a round, and s = 1/√m: the noise of all m devices together has the
+    standard deviation σC in their sum (McMahan et al., *Learning differentially private recurrent
+    language models*, ICLR 2018, arXiv 1710.06963, with the noise made by the devices).
 
     Two swarms are neighbours if in one of them one device's Δ is 0 in all rounds.
     """
@@ -136,12 +135,12 @@ class DeviceLevel(Gaussian):
         noise_multiplier: float = 1.0,
         delta: float = 1e-5,
         epsilon: float | None = None,
-        seen: Literal["messages", "mean"] = "messages",
+        noise: Literal["local", "distributed"] = "local",
     ) -> None:
         super().__init__(clip_norm, noise_multiplier, delta, epsilon)
-        self.seen = seen
+        self.noise = noise
 
     @property
     def hidden_in_mean(self) -> bool:
-        """Whether ``seen`` is ``mean``."""
-        return self.seen == "mean"
+        """Whether ``noise`` is ``distributed``."""
+        return self.noise == "distributed"

@@ -14,7 +14,7 @@ from swarm.data.dataset import label_mixes
 from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
 from swarm.learning.augmentation.base import Augmentation, Augmentations
-from swarm.learning.privacy.account import Account
+from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
@@ -99,13 +99,13 @@ class Data:
         return max(1, round(float((self.local_steps_N * relative_N).sum())))
 
     @cached_property
-    def account(self) -> Account | None:
+    def accountant(self) -> Accountant | None:
         """What devices spend of their privacy; None where there is nothing to count."""
         if not self.privacy.counted:
             return None
         if isinstance(self.stream, PoissonStream):
-            return Account(self.privacy, self.stream.rate_N)
-        return Account(self.privacy, np.ones(self.settings.devices))
+            return Accountant(self.privacy, self.stream.rate_N)
+        return Accountant(self.privacy, np.ones(self.settings.devices))
 
     @cached_property
     def relative_batch_N(self) -> npt.NDArray[np.float64] | None:
@@ -144,7 +144,7 @@ class Data:
         stream and its replay memory.
         """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
-        if self.account is not None:
+        if self.accountant is not None:
             found["releases"] = ()
         if self.replay.size:
             classes = self.classes_told

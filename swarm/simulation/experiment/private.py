@@ -13,7 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
-from swarm.learning.privacy.account import require_library
+from swarm.learning.privacy.accountant import require_library
 from swarm.learning.update.policy import batch_plans_of
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def check_privacy(experiment: Experiment) -> None:
             raise ConfigError(key, value, valid.format(f"privacy={name}"))
     if privacy.counted:
         require_library(name)
-    if (account := experiment.data.account) is not None and privacy.epsilon is not None:
-        if account.most_N.any():
+    if (accountant := experiment.data.accountant) is not None and privacy.epsilon is not None:
+        if accountant.most_N.any():
             return
-        one = float(account.epsilon_N(account.most_N + 1).min())
+        one = float(accountant.epsilon_N(accountant.most_N + 1).min())
         what = "step" if privacy.unit == "sample" else "round"
         valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
         raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
@@ -94,9 +94,13 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         return
     sending = [phase for phase in c.phases if phase.sends]
     if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
-        valid = "must be messages with a protocol in which others see more than the mean over all"
-        yield "privacy.seen", "mean", f"{valid} devices' parameters, such as {called(c.protocol)}"
+        valid = "must be local with a protocol in which others see more than the mean over all"
+        yield (
+            "privacy.noise",
+            "distributed",
+            f"{valid} devices' parameters, such as {called(c.protocol)}",
+        )
     shares = c.server_shares(1)
     if sending and len(set(shares[shares > 0].tolist())) > 1:
-        valid = "must be equal with privacy.seen=mean: noise is added for equal weights"
+        valid = "must be equal with privacy.noise=distributed: noise is added for equal weights"
         yield "protocol.shares", shown(s.protocol.get("shares")), valid

@@ -60,7 +60,7 @@ def epsilon_of(orders_O: Floats, divergence_UO: Floats, delta: float) -> Floats:
     return np.asarray(np.maximum(0.0, np.where(none_UO, 0.0, each_UO).min(1)))
 
 
-class Account:
+class Accountant:
     """What N devices spend, if each release of device i is a sample with rate ``rate_N[i]``."""
 
     def __init__(self, privacy: Privacy, rate_N: Floats) -> None:

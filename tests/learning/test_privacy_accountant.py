@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.learning.privacy import account as module
-from swarm.learning.privacy.account import Account, divergences, epsilon_of, require_library
+from swarm.learning.privacy import accountant as module
+from swarm.learning.privacy.accountant import Accountant, divergences, epsilon_of, require_library
 from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
 
 
 def _epsilon(privacy: SampleLevel | DeviceLevel, rate: float, releases: int) -> float:
-    return float(Account(privacy, np.array([rate])).epsilon_N(np.array([releases]))[0])
+    return float(Accountant(privacy, np.array([rate])).epsilon_N(np.array([releases]))[0])
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_many_devices_spend_what_each_would_alone_and_what_the_library_says() ->
     from dp_accounting.rdp import RdpAccountant, compute_epsilon
 
     rate_N, releases_N = np.array([0.1, 1.0, 0.1, 0.02]), np.array([7, 3, 0, 500])
-    found_N = Account(SampleLevel(1.0, 2.0, 1e-6), rate_N).epsilon_N(releases_N)
+    found_N = Accountant(SampleLevel(1.0, 2.0, 1e-6), rate_N).epsilon_N(releases_N)
     assert found_N[2] == 0
     for rate, releases, found in zip(rate_N, releases_N, found_N, strict=True):
         if releases:
@@ -50,19 +50,19 @@ def test_many_devices_spend_what_each_would_alone_and_what_the_library_says() ->
 
 @pytest.mark.parametrize("budget", [0.9, 3.0, 30.0])
 def test_a_budget_allows_the_last_release_that_it_pays_for(budget: float) -> None:
-    account = Account(SampleLevel(1.0, 1.0, 1e-5, budget), np.array([0.01, 0.2, 1.0]))
-    assert (account.epsilon_N(account.most_N) <= budget).all()
-    assert (account.epsilon_N(account.most_N + 1) > budget).all()
+    accountant = Accountant(SampleLevel(1.0, 1.0, 1e-5, budget), np.array([0.01, 0.2, 1.0]))
+    assert (accountant.epsilon_N(accountant.most_N) <= budget).all()
+    assert (accountant.epsilon_N(accountant.most_N + 1) > budget).all()
     devices, none = np.arange(3), np.zeros(3, np.int64)
-    steps = account.allowed(devices, account.most_N - 2, none + 5)
-    assert steps.tolist() == np.minimum(account.most_N, 2).clip(2).tolist()
-    assert account.allowed(devices, account.most_N + 1, none + 5).tolist() == [0, 0, 0]
+    steps = accountant.allowed(devices, accountant.most_N - 2, none + 5)
+    assert steps.tolist() == np.minimum(accountant.most_N, 2).clip(2).tolist()
+    assert accountant.allowed(devices, accountant.most_N + 1, none + 5).tolist() == [0, 0, 0]
 
 
 def test_a_device_releases_once_a_round() -> None:
-    account = Account(DeviceLevel(1.0, 2.0, 1e-5, 8.0), np.ones(2))
-    assert account.after(np.array([3, 3]), np.array([5, 0])).tolist() == [4, 3]
-    left = account.allowed(np.arange(2), account.most_N - np.array([1, 0]), np.array([5, 5]))
+    accountant = Accountant(DeviceLevel(1.0, 2.0, 1e-5, 8.0), np.ones(2))
+    assert accountant.after(np.array([3, 3]), np.array([5, 0])).tolist() == [4, 3]
+    left = accountant.allowed(np.arange(2), accountant.most_N - np.array([1, 0]), np.array([5, 5]))
     assert left.tolist() == [5, 0]
 
 
