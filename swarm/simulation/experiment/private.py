@@ -95,11 +95,8 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
     sending = [phase for phase in c.phases if phase.sends]
     if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
         valid = "must be local with a protocol in which others see more than the mean over all"
-        yield (
-            "privacy.noise",
-            "distributed",
-            f"{valid} devices' parameters, such as {called(c.protocol)}",
-        )
+        named = f"{valid} devices' parameters, such as {called(c.protocol)}"
+        yield "privacy.noise", "distributed", named
     shares = c.server_shares(1)
     if sending and len(set(shares[shares > 0].tolist())) > 1:
         valid = "must be equal with privacy.noise=distributed: noise is added for equal weights"
