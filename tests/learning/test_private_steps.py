@@ -101,7 +101,8 @@ def test_clipped_sums_equal_a_plain_loop(
         torch.testing.assert_close(out, kernel.outputs(before.views, x))
 
 
-def test_each_sample_of_a_sequence_model_is_clipped_with_all_its_positions() -> None:
+@pytest.mark.parametrize("clip", [0.1, 1e6])
+def test_each_sample_of_a_sequence_model_is_clipped_with_all_its_positions(clip: float) -> None:
     module = GRU((5,), C, vocabulary=C, width=6, depth=1).double()
     tokens = torch.randint(0, C, (B, b, 5), generator=torch.Generator().manual_seed(0))
     kernel = kernel_for(module, LOSSES["cross_entropy"](), tokens[0, :2], B)
@@ -111,7 +112,7 @@ def test_each_sample_of_a_sequence_model_is_clipped_with_all_its_positions() -> 
     into.load(torch.zeros_like(x_BP))
     target = LOSSES["cross_entropy"]().encode(tokens.flatten(1), C, torch.float64)
     there, one = torch.ones(B, b, dtype=torch.float64), torch.ones(B, 1, 1, dtype=torch.float64)
-    clipped_gradients(kernel, into.views, at.views, 5 * b, 0.1)(tokens, target, one, there)
+    clipped_gradients(kernel, into.views, at.views, 5 * b, clip)(tokens, target, one, there)
     alone = PerDevice(module, LOSSES["cross_entropy"]())
     expected = torch.zeros_like(x_BP)
     for s in range(b):
@@ -120,7 +121,7 @@ def test_each_sample_of_a_sequence_model_is_clipped_with_all_its_positions() -> 
         part = target.view(B, C, b, 5)[:, :, s]
         alone.gradients(each.views, at.views, 5)(tokens[:, s : s + 1], part, 1 / 5)
         g_BP = each.rows()
-        expected += g_BP * (0.1 / g_BP.norm(dim=1, keepdim=True)).clamp_max(1)
+        expected += g_BP * (clip / g_BP.norm(dim=1, keepdim=True)).clamp_max(1)
     torch.testing.assert_close(into.rows(), expected)
 
 

@@ -141,3 +141,12 @@ def test_every_round_has_noise_of_its_own(common: tuple[str, ...]) -> None:
 def test_what_breaks_the_promise_is_refused(settings: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"^{said}"):
         prepared(*SAMPLES, f"plugins=[{MODELS}]", *settings.split())
+
+
+def test_a_rate_leaves_no_batch_to_a_table_of_devices(tmp_path: Path) -> None:
+    table = tmp_path / "devices.csv"
+    table.write_text("device,batch\n0,4\n")
+    spent = experiment(*SAMPLES, f"train.devices={table}").data
+    assert spent.stream.weight(np.arange(2)).tolist() == [[1 / 4], [1 / 8]]
+    with pytest.raises(ConfigError, match=r"^privacy.rate=0.1: must be null with .* train.devices"):
+        prepared(*SAMPLES, f"train.devices={table}", "privacy.rate=0.1")

@@ -69,7 +69,7 @@ class PrivateLearner(Learner):
         assert batch.device is not None
         assert self.privacy.clip_norm is not None
         std = self.privacy.noise_multiplier * self.privacy.clip_norm
-        std_B = np.abs(scale_B11.flatten().double().cpu().numpy()) * std
+        std_B = np.abs(scale_B11.flatten().cpu().double().numpy()) * std
         step_B = batch.done.cpu().numpy() + k
         slots = self.kernel.layout.slots
         like, width = into[slots[0].name], self.kernel.layout.width

@@ -64,6 +64,9 @@ def _of_samples(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if policy.streams or any(plan.source != "all" for plan in plans):
         valid = "must be epochs with {}: samples that come one after the other, or back from a"
         yield "update", choice("update", s.update), f"{valid} memory, are no Poisson sample"
+    if e.data.privacy.rate is not None and e.data.stream.batch_N is not None:
+        valid = "must be null with {} and a train.devices that gives mini-batches of their own"
+        yield "privacy.rate", e.data.privacy.rate, f"{valid} sizes"
     if e.data.dataset.observed_labels is not None:
         valid = "must be none with {}: a sample would count the more, the fewer of the others have"
         yield "labels", choice("labels", s.labels), f"{valid} a label"
