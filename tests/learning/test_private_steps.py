@@ -98,7 +98,8 @@ def test_clipped_sums_equal_a_plain_loop(
         torch.testing.assert_close(at.rows() - x_BP, expected)
         before = BlockParameters(kernel.layout, B, x_BP)
         before.load(x_BP)
-        torch.testing.assert_close(out, kernel.outputs(before.views, x))
+        seen = there.unsqueeze(1).bool().expand_as(out)
+        torch.testing.assert_close(out[seen], kernel.outputs(before.views, x)[seen])
 
 
 @pytest.mark.parametrize("clip", [0.1, 1e6])

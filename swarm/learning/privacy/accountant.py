@@ -22,8 +22,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 ORDERS = (*range(2, 64), 128, 256, 512, 1024)
-"""Orders of the divergences of sampled releases. Orders in between would make an ε above 8 smaller
-by up to a twentieth, and take ten times as long."""
+"""Orders of the divergences of sampled releases. Orders in between would make an ε below 8 smaller
+by a hundredth at most, and take ten times as long."""
 MANY = 1 << 40  # releases that no run reaches
 
 
@@ -48,7 +48,7 @@ def require_library(name: str) -> None:
     """Raise :class:`ConfigError` if the library is not installed that counts for the option
     ``name`` of ``privacy``."""
     if find_spec("dp_accounting") is None:
-        valid = "needs the library dp-accounting: `pip install 'swarm-sim[privacy]'`"
+        valid = "needs the library dp-accounting: `pip install '.[privacy]'`"
         raise ConfigError("privacy", name, valid)
 
 

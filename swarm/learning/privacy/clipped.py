@@ -9,7 +9,6 @@ sample, as if every sample were a device of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -111,7 +110,8 @@ def _square(x_BbH: Tensor) -> Tensor:
 
 
 class SampleByDevice:
-    """Any module: the kernel runs a device for each sample, and so has the gradient of each."""
+    """Any module: the kernel runs a device for each sample, and so has the gradient of each. Places
+    without a sample are left out; their outputs are 0."""
 
     def __init__(self, kernel: Kernel, into: Views, x: Views, clip_norm: float | None) -> None:
         self.kernel, self.into, self.x, self.clip_norm = kernel, into, x, clip_norm
@@ -121,17 +121,17 @@ class SampleByDevice:
         self, inputs: Tensor, target_BCb: Tensor, scale_B11: Tensor, there_Bb: Tensor
     ) -> Tensor:
         devices, samples = there_Bb.shape
-        outputs = target_BCb.shape[1]
-        target_BbCL = target_BCb.view(devices, outputs, samples, -1).transpose(1, 2)
-        out_BbCL, weight_Bb = torch.empty_like(target_BbCL), there_Bb * scale_B11[:, :, 0]
+        target_BbCL = target_BCb.view(devices, target_BCb.shape[1], samples, -1).transpose(1, 2)
+        out_BbCL = torch.zeros_like(target_BbCL)
         sums = {name: torch.zeros_like(view) for name, view in self.into.items()}
-        for some, places in self._parts(devices, samples):
-            out_BbCL[some, places] = self._add(
-                sums,
-                some,
-                inputs[some, places],
-                target_BbCL[some, places],
-                weight_Bb[some, places],
+        device_S, place_S = there_Bb.nonzero(as_tuple=True)
+        at_once = max(1, NUMBERS_AT_ONCE // self.numbers)
+        parts = torch.split(device_S, at_once), torch.split(place_S, at_once)
+        for own_s, at_s in zip(*parts, strict=True):
+            if not len(own_s):  # nobody has a sample
+                continue
+            out_BbCL[own_s, at_s] = self._add(
+                sums, own_s, inputs[own_s, at_s], target_BbCL[own_s, at_s], scale_B11[own_s, 0, 0]
             )
         # only now, as these may be the parameters that gradients are taken at
         for name, view in self.into.items():
@@ -139,30 +139,20 @@ class SampleByDevice:
         return out_BbCL.transpose(1, 2).flatten(2)
 
     def _add(
-        self, sums: Views, some: slice, inputs: Tensor, target_BbCL: Tensor, weight_Bb: Tensor
+        self, sums: Views, device_s: Tensor, inputs: Tensor, target_sCL: Tensor, scale_s: Tensor
     ) -> Tensor:
-        """Add the weighted clipped gradients of some samples of ``some`` devices to ``sums``;
-        returns the outputs ``[B, b, C, L]``."""
-        devices, samples = weight_Bb.shape
-        own = {n: view[some].repeat_interleave(samples, 0) for n, view in self.x.items()}
+        """Add the weighted clipped gradients of some samples, each with its device, to ``sums``;
+        returns the outputs ``[s, C, L]``."""
+        own = {name: view[device_s] for name, view in self.x.items()}
         each = {name: torch.zeros_like(view) for name, view in own.items()}
-        labels = target_BbCL.shape[3]
+        labels = target_sCL.shape[2]
         add = self.kernel.gradients(each, own, labels)
-        out = add(inputs.flatten(0, 1).unsqueeze(1), target_BbCL.flatten(0, 1), 1.0 / labels)
-        square = sum(view.flatten(1).square().sum(1) for view in each.values())
-        assert isinstance(square, Tensor)
-        factor_Bb = _factors(square.view_as(weight_Bb), torch.ones_like(weight_Bb), self.clip_norm)
-        factor_B1b = factor_Bb.mul_(weight_Bb).unsqueeze(1)
+        out = add(inputs.unsqueeze(1), target_sCL, 1.0 / labels)
+        square_s = torch.zeros_like(scale_s)
+        for view in each.values():
+            square_s += view.flatten(1).square().sum(1)
+        factor_s = _factors(square_s, torch.ones_like(scale_s), self.clip_norm).mul_(scale_s)
         for name, view in each.items():
-            sum_B1P = torch.bmm(factor_B1b, view.view(devices, samples, -1))
-            sums[name][some] += sum_B1P.view_as(sums[name][some])
-        return out.view(devices, samples, *out.shape[1:])
-
-    def _parts(self, devices: int, samples: int) -> Iterator[tuple[slice, slice]]:
-        """Which devices, and which places of their mini-batches, are taken together."""
-        many = max(1, NUMBERS_AT_ONCE // self.numbers)
-        together = max(1, many // samples)
-        places = samples if many >= samples else many
-        for first in range(0, devices, together):
-            for start in range(0, samples, places):
-                yield slice(first, first + together), slice(start, start + places)
+            weighted = view.mul_(factor_s.view(-1, *[1] * (view.dim() - 1)))
+            sums[name].index_add_(0, device_s, weighted)
+        return out
