@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -37,6 +39,9 @@ class Batch:
         noise: The seed of the noise that modules draw while they learn.
         weight: How much each of the b samples (b · L labels) counts in the mean over the
             mini-batch, ``[B, b]``, where devices have mini-batches of several sizes; None: 1/b.
+        there: Which places of a mini-batch hold a sample, ``[B, K, b]``, where its size is random;
+            ``weight`` is ``[B, 1]`` then. None: all.
+        device: The ids of the devices, ``[B]``, where noise is drawn for each of them.
     """
 
     x: Tensor
@@ -47,6 +52,8 @@ class Batch:
     true_target: Tensor | None = None
     noise: int = 0
     weight: Tensor | None = None
+    there: Tensor | None = None
+    device: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -174,20 +181,25 @@ class Learner:
         pair: tuple[Tensor, PredictionScores] = self._compiled(x_BP, slots, batch, rate, correction)
         return pair
 
+    @property
+    def _plain(self) -> bool:
+        """Whether a step is a call of the kernel and nothing else."""
+        return not self.kernel.learns_otherwise
+
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
         """Plain SGD, which adds every gradient directly to the parameters."""
         samples, target = batch.target.shape[-1], batch.target
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
         outs: list[Tensor] = []
-        simple = not self.kernel.learns_otherwise
+        plain = self._plain
         scale = lr * (-1.0 / samples) if batch.weight is None else batch.weight[:, None] * lr * -1.0
         scale_KB11 = (
             None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale
         )
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), target.unbind(1), strict=True)):
             own = scale if scale_KB11 is None else scale_KB11[k]
-            if simple:
+            if plain:
                 outs.append(add(x_k, t_k, own))
             else:
                 outs.append(self._added(add, x.views, x_k, t_k, own, batch, k))
@@ -202,7 +214,7 @@ class Learner:
         if keep and size in self._benches:
             return self._benches[size]
         parts = BlockParameters(self.kernel.layout, size[0], x_BP)
-        bench = parts, self.kernel.gradients(parts.views, parts.views, samples)
+        bench = parts, self._gradients(parts.views, parts.views, samples)
         if keep:
             self._benches[size] = bench
         return bench
@@ -223,7 +235,7 @@ class Learner:
         mean = 1.0 / samples if batch.weight is None else batch.weight[:, None]
         g = BlockParameters(layout, x_BP.shape[0], x_BP)
         at, outs = layout.views(x_BP), []
-        add = self.kernel.gradients(g.views, at, samples)
+        add = self._gradients(g.views, at, samples)
         fixed = None if self._fixed is None else self._fixed.to(x_BP.device)
         for k, (x_k, t_k) in enumerate(zip(batch.x.unbind(1), batch.target.unbind(1), strict=True)):
             for part in g.flat:
@@ -246,6 +258,10 @@ class Learner:
             for rows, old in zip(held, before, strict=True):
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
+
+    def _gradients(self, into: Views, x: Views, samples: int) -> Gradient:
+        """The function that adds gradients at ``x`` to ``into``."""
+        return self.kernel.gradients(into, x, samples)
 
     def _step_(self, x_BP: Tensor, g_BP: Tensor, slots: Views, rate: Tensor, t_B1: Tensor) -> None:
         """A step of the optimiser, which leaves running statistics as they are."""

@@ -5,7 +5,6 @@ memory holds, and which samples come next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from swarm.data.stream.stream import DrawnSamples
 from swarm.learning.learner import Batch
 from swarm.learning.update.policy import BatchPlan
 from swarm.learning.update.replay import Memory
+from swarm.learning.update.stream_position import StreamPosition
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
@@ -28,35 +28,14 @@ SAMPLES_AT_ONCE = 1 << 18  # stream positions drawn in one vectorised call
 PLACES_AT_ONCE = 1 << 18  # places of replay memories that are filled in one vectorised call
 
 
-@dataclass(frozen=True)
-class StreamPosition:
-    """Where n devices are in their streams.
-
-    Attributes:
-        steps_n: Local steps taken.
-        consumed_n: Mini-batches of the stream met.
-        since_replay_n: Mini-batches of the stream met since the device last learnt from its memory.
-        memory: The replay memories.
-    """
-
-    steps_n: Ints
-    consumed_n: Ints
-    since_replay_n: Ints
-    memory: Memory
-
-
 class BatchLoader:
     """Loads mini-batches for ``devices``; ``rows`` are the rows of each of their blocks."""
 
     def __init__(self, experiment: Experiment, devices: Ints, rows: list[slice]) -> None:
         self.experiment = e = experiment
         self.devices, self._rows = devices, rows
-        nothing = np.zeros(len(devices), np.int64)
-        self.progress = StreamPosition(
-            nothing,
-            nothing,
-            nothing,
-            Memory.empty(len(devices), e.data.replay.size, e.data.dataset.known_labels()[1]),
+        self.progress = StreamPosition.start(
+            Memory.empty(len(devices), e.data.replay.size, e.data.dataset.known_labels()[1])
         )
         self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.data.dataset
@@ -94,7 +73,8 @@ class BatchLoader:
 
     def steps(self, plan: BatchPlan, active_n: npt.NDArray[np.bool_] | None) -> Ints:
         """The number of mini-batches of ``plan`` that each device works through, ``[n]``: none if
-        it is inactive or learns from an empty memory, and no more than its stream still has."""
+        it is inactive or learns from an empty memory, and no more than its stream still has, or its
+        privacy budget allows."""
         e, now = self.experiment, self.progress
         steps_n = (
             now.since_replay_n if plan.source == "kept" else e.data.local_steps_N[self.devices]
@@ -108,6 +88,8 @@ class BatchLoader:
             )
         elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
+        if plan.learn and e.data.accountant is not None:
+            steps_n = e.data.accountant.allowed(self.devices, now.releases_n, steps_n)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
     def work(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
@@ -139,7 +121,7 @@ class BatchLoader:
         together = max(
             1, SAMPLES_AT_ONCE // (e.blocks.size * max(1, int(steps_n.max())) * e.data.stream.batch)
         )
-        if e.data.stream.batch_N is not None:
+        if e.data.stream.alone:
             together = 1
         for i in range(0, len(self._rows), together):
             some = self._rows[i : i + together]
@@ -164,9 +146,7 @@ class BatchLoader:
         draw = self._draw(plan, taking, longest)
         sample = torch.as_tensor(draw.sample_BKb, device=device)
         poison = e.poison
-        changed = None
-        if poison is not None:
-            changed = poison.chosen(self.devices[taking], draw.sample_BKb)
+        changed = poison.chosen(self.devices[taking], draw.sample_BKb) if poison else None
         target, truth = self._targets(sample, plan, changed)
         done = torch.as_tensor(self.progress.steps_n[taking], device=device)
         fresh_n = np.asarray(draw.first_BKb.reshape(len(sample), -1).any(1))
@@ -186,15 +166,39 @@ class BatchLoader:
             if each.min() < k:
                 active = torch.as_tensor(np.arange(k) < each[:, None], device=device)
             true = None if truth is None else truth[part, :k]
-            x = _gather(self.x_S, sample[part, :k])
-            if plan.learn:
-                at = taking[part]
-                x = e.data.augment(x, self.devices[at], self.progress.steps_n[at])
-            if poison is not None and changed is not None:
-                x = poison.features(x, changed[part, :k])
+            x = self._features(
+                sample[part, :k], plan, taking[part], None if changed is None else changed[part, :k]
+            )
             noise = self._noise(rows.start)
             own = None if weight is None else weight[part]
-            yield chosen, Batch(x, target[part, :k], first, active, done[part], true, noise, own)
+            there, ids = self._there(draw, taking, part, k)
+            yield (
+                chosen,
+                Batch(x, target[part, :k], first, active, done[part], true, noise, own, there, ids),
+            )
+
+    def _features(
+        self, sample_BKb: Tensor, plan: BatchPlan, at: Ints, changed_BKb: Tensor | None
+    ) -> Tensor:
+        """The features that the devices in the places ``at`` see; ``changed_BKb`` are those that
+        hostile devices change."""
+        e, x = self.experiment, _gather(self.x_S, sample_BKb)
+        if plan.learn:
+            x = e.data.augment(x, self.devices[at], self.progress.steps_n[at])
+        if e.poison is not None and changed_BKb is not None:
+            x = e.poison.features(x, changed_BKb)
+        return x
+
+    def _there(
+        self, draw: DrawnSamples, taking: Ints, part: slice, k: int
+    ) -> tuple[Tensor | None, Ints | None]:
+        """Which places of the first ``k`` mini-batches have a sample, and whose they are; None
+        where every place has one."""
+        if draw.there_BKb is None:
+            return None, None
+        e = self.experiment
+        there = torch.as_tensor(draw.there_BKb[part, :k], device=e.device).to(e.dtype)
+        return there, self.devices[taking[part]]
 
     def _weight(self, taking: Ints, answers: int) -> Tensor | None:
         """How much each of the ``answers`` of a mini-batch counts, for the devices ``taking``."""
@@ -202,6 +206,8 @@ class BatchLoader:
         found = e.data.stream.weight(self.devices[taking])
         if found is None:
             return None
+        if e.data.stream.random:
+            return torch.as_tensor(found, device=e.device).to(e.dtype)
         each = answers // found.shape[1]  # labels of a sample
         return torch.as_tensor(np.repeat(found / each, each, 1), device=e.device).to(e.dtype)
 
@@ -224,8 +230,11 @@ class BatchLoader:
             if e.data.replay.size and steps_n.any():
                 memory = self._remembering(steps_n)
             consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
+        releases_n = now.releases_n
+        if plan.learn and e.data.accountant is not None:
+            releases_n = e.data.accountant.after(releases_n, steps_n)
         self.progress = StreamPosition(
-            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, memory
+            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, releases_n, memory
         )
 
     def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
@@ -316,25 +325,15 @@ class BatchLoader:
 
     def snapshot(self) -> dict[str, Tensor]:
         """The fields of :class:`StreamPosition`, a row for each device."""
-        now = self.progress
-        found = {"steps": now.steps_n, "met": now.consumed_n, "lately": now.since_replay_n}
-        if self.experiment.data.replay.size:
-            found |= {
-                "kept": now.memory.kept_nM,
-                "offered": now.memory.offered_nC,
-                "largest": now.memory.largest_nC,
-            }
+        found = self.progress.arrays()
+        if self.experiment.data.accountant is None:
+            del found["releases"]
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
         """Go back to the position that :meth:`snapshot` returned."""
-        memory = self.progress.memory
-        if self.experiment.data.replay.size:
-            memory = Memory(*(rows[name].numpy() for name in ("kept", "offered", "largest")))
-        steps_n, consumed_n, since_replay_n = (
-            rows[name].numpy() for name in ("steps", "met", "lately")
-        )
-        self.progress = StreamPosition(steps_n, consumed_n, since_replay_n, memory)
+        found = {name: each.numpy() for name, each in rows.items()}
+        self.progress = self.progress.restored(found)
         self._before = (0, self.progress)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from swarm.communication.round_messages import Traffic
 from swarm.simulation.cost import Cost
 from swarm.simulation.engine.base import RoundResult
+from swarm.simulation.metrics.base import TrafficCounts
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -143,6 +144,16 @@ class Counters:
     def arrays(self) -> dict[str, Tensor]:
         """The counters of each device, as a checkpoint holds them."""
         return {name: torch.as_tensor(getattr(self, _ATTRIBUTE[name])) for name in PER_DEVICE}
+
+    def messages(self) -> TrafficCounts:
+        """The messages counted, as metrics get them: arrays of their own."""
+        return TrafficCounts(
+            self.sent_N.copy(),
+            self.received_N.copy(),
+            self.lost_N.copy(),
+            self.late_N.copy(),
+            self.bits_N // 8,
+        )
 
     def facts(self) -> dict[str, Any]:
         """The counters of the whole swarm, as a checkpoint holds them."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.noise import seeded
+from swarm.learning.privacy.clipped import NUMBERS_AT_ONCE
 from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
@@ -243,7 +244,19 @@ class _Counted:
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
-        return round + rows + together * batch * self._activations
+        return round + rows + self._private() + together * batch * self._activations
+
+    def _private(self) -> int:
+        """Bytes for the gradients of single samples and for noise."""
+        e, row = self.e, self.width * self.item
+        rows = {"sample": 1, "device": 3}.get(e.data.privacy.unit or "", 0) * e.blocks.size * row
+        if e.data.privacy.unit != "sample":
+            return rows
+        if isinstance(e.learner.kernel, Dense):
+            batch = e.blocks.size * e.data.stream.batch
+            return rows + 3 * batch * self._activations
+        # parameters, gradients, and what the kernel makes of both
+        return rows + 4 * max(NUMBERS_AT_ONCE * self.item, row)
 
     def _looking(self) -> int:
         e = self.e

@@ -20,7 +20,7 @@ from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import StoppingState
 from swarm.simulation.measure import SwarmEvaluator
-from swarm.simulation.metrics.base import Floats, StreamCounts, TrafficCounts
+from swarm.simulation.metrics.base import Floats, StreamCounts
 from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
@@ -47,6 +47,7 @@ class Simulation:
         self.experiment, self.engine = experiment, engine
         self.round = self._before = 0
         self.counters = Counters.zero(experiment.settings.devices)
+        self.releases_N = np.zeros(experiment.settings.devices, np.int64)
         self.seconds = self.learning_seconds = 0.0
         self.measure = SwarmEvaluator(experiment, engine)
         rule = experiment.stopping
@@ -134,6 +135,8 @@ class Simulation:
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
+        if (accountant := self.experiment.data.accountant) is not None:
+            self.releases_N = accountant.after(self.releases_N, happened.steps_N)
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
             happened,
@@ -192,7 +195,21 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             values["joules_total"] = rounded(float(counters.joules_N.sum()))
-        return values
+        return values | self._spent()
+
+    def _spent(self) -> dict[str, Any]:
+        """What has been spent of the devices' privacy, where that is counted."""
+        accountant = self.experiment.data.accountant
+        if accountant is None:
+            return {}
+        epsilon_N = accountant.epsilon_N(self.releases_N)
+        found = {
+            "epsilon_max": float(epsilon_N.max()),
+            "epsilon_median": float(np.median(epsilon_N)),
+        }
+        if accountant.privacy.epsilon is not None:
+            found["budgets_spent"] = int((self.releases_N >= accountant.most_N).sum())
+        return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
         """What was learnt in a round, and how well the devices had predicted before it."""
@@ -247,8 +264,8 @@ class Simulation:
         if not chosen:
             return {}
         nothing = Counters.zero(self.experiment.settings.devices)
-        round = _traffic_counts(nothing.after(happened, None, 0.0, 0.0))
-        total = _traffic_counts(self.counters)
+        round = nothing.after(happened, None, 0.0, 0.0).messages()
+        total = self.counters.messages()
         return {metric.name: metric.value(round, total) for metric in chosen}
 
     def _counted(
@@ -264,6 +281,8 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
+        if (accountant := self.experiment.data.accountant) is not None:
+            counted["epsilon"] = accountant.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
             kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
@@ -312,6 +331,8 @@ class Simulation:
         arrays, facts = checkpoint.arrays, checkpoint.facts
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
+        if self.experiment.data.accountant is not None:
+            self.releases_N = arrays["releases"].numpy().copy()
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:
             self.stopping.restore(kept)
@@ -323,14 +344,3 @@ def _fixed(values_N: Floats) -> Floats:
     view_N = values_N.view()
     view_N.flags.writeable = False
     return view_N
-
-
-def _traffic_counts(counters: Counters) -> TrafficCounts:
-    """The messages of a counter, as metrics get them: arrays of their own."""
-    return TrafficCounts(
-        counters.sent_N.copy(),
-        counters.received_N.copy(),
-        counters.lost_N.copy(),
-        counters.late_N.copy(),
-        counters.bits_N // 8,
-    )

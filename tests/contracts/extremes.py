@@ -223,18 +223,14 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
 
 
 def _bound_memory() -> None:
-    import swarm.common.ranges
     import swarm.common.system.machine
-    import swarm.experiments.runs.preflight
-    import swarm.simulation.experiment
+    import swarm.experiments.runs.memory
+    import swarm.simulation.experiment.model
 
-    for module in (
-        swarm.common.ranges,
-        swarm.common.system.machine,
-        swarm.simulation.experiment,
-        swarm.experiments.runs.preflight,
-    ):
-        module.available_bytes = lambda: FREE  # type: ignore[attr-defined]
+    asked = swarm.common.system.machine.available_bytes
+    for module in list(sys.modules.values()):  # whoever has imported it by name has its own
+        if vars(module).get("available_bytes") is asked:
+            module.available_bytes = lambda: FREE  # type: ignore[attr-defined]
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * os.sysconf("SC_PAGE_SIZE") + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

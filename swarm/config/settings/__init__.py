@@ -39,6 +39,7 @@ STANDARD: Final = "standard"
 MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
+NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "pre_aggregators": [],
@@ -46,6 +47,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "augment": [],
     "aggregator": {"_target_": MEAN},
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
+    "privacy": {"_target_": NO_PRIVACY},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -77,6 +79,7 @@ class Settings(Section):
     partition: PlugIn
     drift: PlugIn
     labels: PlugIn
+    privacy: PlugIn = _default("privacy")
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

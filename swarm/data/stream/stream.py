@@ -18,10 +18,13 @@ from swarm.data.dataset import DeviceSplit, Ints
 class DrawnSamples:
     """The ids of the samples that B devices meet in their next K steps, ``[B, K, b]``, and whether
     each is met for the first time, ``[B, K, b]``.
+
+    ``there_BKb`` says which places hold a sample, where mini-batches have a random size; None: all.
     """
 
     sample_BKb: Ints
     first_BKb: npt.NDArray[np.bool_]
+    there_BKb: npt.NDArray[np.bool_] | None = None
 
 
 class Stream:
@@ -37,6 +40,12 @@ class Stream:
     repeat its last sample, and :meth:`weight` counts them as nothing.
     """
 
+    alone = False
+    """Whether the mini-batches of each block are drawn by themselves, as their shape depends on
+    what is drawn together."""
+    random = False
+    """Whether mini-batches have a random size."""
+
     def __init__(
         self, holdings: DeviceSplit, batch: int, keys: Keys, batch_N: Ints | None = None
     ) -> None:
@@ -45,7 +54,7 @@ class Stream:
         self.batch, self.keys, self.ordered = batch, keys, holdings.ordered
         self.batch_N = batch_N
         if batch_N is not None:
-            self.batch = int(batch_N.max())
+            self.batch, self.alone = int(batch_N.max()), True
         self._pooled_from, self._place = holdings.pooled_from, holdings.place
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:

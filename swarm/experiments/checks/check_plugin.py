@@ -47,6 +47,7 @@ from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
 from swarm.results.track.base import Tracker
@@ -76,6 +77,7 @@ KINDS: dict[type, str] = {
     Clock: "clock",
     Delay: "delay",
     Fleet: "fleet",
+    Privacy: "privacy",
     UpdatePolicy: "update",
     Replay: "replay",
     Drift: "drift",
@@ -106,6 +108,7 @@ NEEDS = {
     "aggregator": ("topology=torus",),
     "attack": ("topology=torus",),
     "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),
+    "privacy": ("partition=iid",),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 

@@ -100,6 +100,8 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
         new = new.with_schedule_rounds(old.rounds)
     prepared = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, prepared)
+    if new.rounds > old.rounds:
+        _require_budget(path, prepared, old.rounds)
     progress = home.progress()
     # if all arms are done, nothing is computed
     if not all(arms.is_done(prepared, arm, home, progress) for arm in prepared.arms):
@@ -125,6 +127,20 @@ def _require_same_numbers(old: Settings, new: Settings) -> None:
         if now.get(name) != then.get(name):
             valid = f"cannot change on resume; it is {then[name]}"
             raise ConfigError(f"engine.{name}", now[name], valid)
+
+
+def _require_budget(path: Path, prepared: PreparedRun, done: int) -> None:
+    """Refuse more rounds than the ``done`` of a run in which every device of every arm has spent
+    its privacy budget."""
+    last = {row["arm"]: row for row in read_jsonl(path / "metrics.jsonl")}
+    spent = (last.get(arm.name, {}).get("budgets_spent") for arm in prepared.arms)
+    if all(n == arm.first.devices for n, arm in zip(spent, prepared.arms, strict=True)):
+        s = prepared.settings
+        valid = (
+            f"must be {done}: every device has spent its privacy.epsilon={s.privacy['epsilon']:g},"
+            " and would learn nothing in more rounds"
+        )
+        raise ConfigError("rounds", s.rounds, valid)
 
 
 def _warn_of_another_order(home: Folder, prepared: PreparedRun) -> None:

@@ -11,8 +11,11 @@ import numpy.typing as npt
 from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.data.dataset import label_mixes
+from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
 from swarm.learning.augmentation.base import Augmentation, Augmentations
+from swarm.learning.privacy.accountant import Accountant
+from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
 from swarm.simulation.experiment.spec import RunSpec
@@ -29,6 +32,7 @@ class Data:
         policy: Which mini-batches of a round devices learn from.
         replay: Which samples of their streams devices keep in a replay memory.
         augment: What happens to training images, each time that they are learnt from.
+        privacy: What bounds how much of these data others learn.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
@@ -45,7 +49,13 @@ class Data:
         if self.table is not None and "batch" in self.table.columns:
             usual_N = np.full(self.split.devices, s.train.batch, np.int64)
             batch_N = self.table.or_else("batch", usual_N)
-        self.stream = Stream(spec.split, s.train.batch, Keys(s.seed, "stream"), batch_N)
+        self.privacy: Privacy = build(s.privacy, Privacy, "privacy", s.plugins)
+        keys = Keys(s.seed, "stream")
+        if self.privacy.unit == "sample":
+            rate = self.privacy.rate
+            self.stream: Stream = PoissonStream(spec.split, s.train.batch, keys, batch_N, rate)
+        else:
+            self.stream = Stream(spec.split, s.train.batch, keys, batch_N)
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -89,9 +99,20 @@ class Data:
         return max(1, round(float((self.local_steps_N * relative_N).sum())))
 
     @cached_property
+    def accountant(self) -> Accountant | None:
+        """What devices spend of their privacy; None where there is nothing to count."""
+        if not self.privacy.counted:
+            return None
+        if isinstance(self.stream, PoissonStream):
+            return Accountant(self.privacy, self.stream.rate_N)
+        return Accountant(self.privacy, np.ones(self.settings.devices))
+
+    @cached_property
     def relative_batch_N(self) -> npt.NDArray[np.float64] | None:
         """The size of each device's mini-batches over ``train.batch``, ``[N]``; None: 1 for all."""
-        batch_N = self.stream.batch_N
+        batch_N: npt.NDArray[np.int64] | npt.NDArray[np.float64] | None = self.stream.batch_N
+        if self.privacy.rate is not None and isinstance(self.stream, PoissonStream):
+            batch_N = self.stream.mean_N
         return None if batch_N is None else batch_N / self.settings.train.batch
 
     @cached_property
@@ -123,6 +144,8 @@ class Data:
         stream and its replay memory.
         """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
+        if self.accountant is not None:
+            found["releases"] = ()
         if self.replay.size:
             classes = self.classes_told
             found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}

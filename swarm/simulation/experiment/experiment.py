@@ -4,6 +4,7 @@ swarm's size is allocated yet.
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
@@ -94,6 +95,15 @@ class Experiment:
         facts = facts_of(data)
         c.data_attack.check_samples(facts)
         return Poison(c.data_attack, facts, c.hostile_N, data, self.settings.seed)
+
+    def noise_share(self, round: int) -> float:
+        """The share of the noise that each device adds in ``round`` where each is protected as a
+        whole: all of it, or 1/√m where others see only the mean over m devices."""
+        if not self.data.privacy.hidden_in_mean:
+            return 1.0
+        active = self.communication.active(round)
+        count = self.settings.devices if active is None else int(active.sum())
+        return 1.0 / math.sqrt(max(count, 1))
 
     def _blocks(self) -> Blocks:
         size, devices = self.settings.engine.get("block", "auto"), self.settings.devices

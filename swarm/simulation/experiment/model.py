@@ -36,6 +36,7 @@ from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.privacy.learner import PrivateLearner
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
 
@@ -151,6 +152,11 @@ class Model:
         """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
         kernel = kernel_for(self.template, self.loss, self.sample(), block, self.layout)
+        if self.data.privacy.unit == "sample":
+            seed, privacy = self.settings.seed, self.data.privacy
+            return PrivateLearner(
+                kernel, self.loss, self.optimizer, self.data.outputs, privacy, seed
+            )
         return Learner(
             kernel,
             self.loss,

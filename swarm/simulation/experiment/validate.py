@@ -18,6 +18,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
+from swarm.simulation.experiment.private import check_privacy
 from swarm.simulation.hostile.check import check_attack
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def validate(experiment: Experiment) -> None:
         _check_aggregator(settings, communication)
     check_attack(settings, communication)
     experiment.data.check()
+    check_privacy(experiment)
     _require_fit(experiment)
 
 

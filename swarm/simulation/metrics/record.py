@@ -5,7 +5,14 @@ Every run has these, whatever metrics it lists. No metric may take one of their 
 
 from __future__ import annotations
 
-from swarm.simulation.metrics.column import DETAILS, PAGE, RECORDED, Column, Surface
+from swarm.simulation.metrics.column import (
+    DETAILS,
+    EVERYWHERE,
+    PAGE,
+    RECORDED,
+    Column,
+    Surface,
+)
 
 AXIS: tuple[Surface, ...] = ("axis", "tracker")
 
@@ -27,6 +34,9 @@ NUMBERS = (
     Column("late", "messages of a round that are given up as late", "", "lower", PAGE, sparse=True),
     Column("staleness", "ticks that messages are under way", "", "lower", PAGE, sparse=True),
     Column("joules_total", "energy of all devices", "J", "lower", PAGE, sparse=True),
+    Column("epsilon_max", "ε of the device that has spent most", "", "lower", EVERYWHERE, "ε"),
+    Column("epsilon_median", "ε of the median device", "", "lower", PAGE),
+    Column("budgets_spent", "devices that have spent their privacy budget", "", None, PAGE),
     Column("mean_drift", "drift of the mean", "", "lower", PAGE),
     Column("flops_total", "floating-point operations of learning", "", "lower", PAGE, sparse=True),
     Column("bytes_total", "bytes sent by all devices", "", "lower", AXIS),
@@ -87,7 +97,7 @@ LEADING = (
 """The keys that a line of ``metrics.jsonl`` begins with; the others follow by name."""
 
 NAMES = "arm round recovery_rounds params_sha256 diverged early_stopping engine"
-DEVICE = "device name sent received joules"
+DEVICE = "device name sent received joules epsilon"
 RESERVED = frozenset(
     [*(column.key for column in (*NUMBERS, *FINAL)), *NAMES.split(), *DEVICE.split()]
 )

@@ -15,8 +15,9 @@ from swarm.communication.protocol.base import RoundInfo, Rows
 from swarm.communication.returned import start_of
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
+from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
-from swarm.simulation.phases.base import Ints, Phase, TrainResult
+from swarm.simulation.phases.base import Bools, Ints, Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived, NoTransport, Transport
 
 if TYPE_CHECKING:
@@ -69,9 +70,37 @@ class Learn(Phase):
                 if scores.scored_B is not None and scores.score_B is not None:
                     scored[some], score[some] = scores.scored_B, scores.score_B
             loader.end(plan, steps_n)
+        self._release_noise(shard, round, active_n, taken_n, start)
         self._finish(shard, round)
         losses, scored_n, score_n = found.double().cpu().numpy()
         return TrainResult(losses, scored_n, score_n, taken_n, work_n, shard.is_finite())
+
+    def _released(self, shard: Shard, some: Rows, start_BM: Tensor, end_BM: Tensor) -> Tensor:
+        """The parameters that devices send after their local steps: what they have learnt, which
+        is clipped and noised where each device is protected as a whole."""
+        e, now = shard.experiment, shard.state.now
+        privacy = e.data.privacy
+        if privacy.unit != "device":
+            return end_BM
+        device_B = shard.devices[some if isinstance(some, slice) else some.cpu().numpy()]
+        share = e.noise_share(now.round)
+        seed = e.settings.seed
+        return released(privacy, start_BM, end_BM, device_B, now.round, seed, share)
+
+    def _release_noise(
+        self, shard: Shard, round: int, active_n: Bools | None, taken_n: Ints, start: _Start | None
+    ) -> None:
+        """Let the devices that take part without a step add their share of the noise to a mean."""
+        e, n = shard.experiment, len(taken_n)
+        if not e.data.privacy.hidden_in_mean or start is None:
+            return
+        idle_n = (taken_n == 0) & (np.ones(n, bool) if active_n is None else active_n)
+        some = torch.as_tensor(np.flatnonzero(idle_n), device=shard.state.x.device)
+        if len(some):
+            begin_BM = start.sent_nM[some]
+            noised_BM = self._released(shard, some, begin_BM, begin_BM)
+            self.protocol.after_local_steps(shard.state, some, begin_BM, noised_BM)
+            shard.require_state("after_local_steps")
 
     def _rate(self, shard: Shard, round: int) -> Scale:
         """The learning rate of ``round``: one for all, or ``[n, 1, 1]`` for each device."""
@@ -102,7 +131,7 @@ class Learn(Phase):
             if isinstance(rows, slice) and not steps_n[rows].all():
                 took = torch.as_tensor(np.flatnonzero(steps_n[rows]), device=learnt.device)
                 some, learnt = rows.start + took, learnt[took]
-            sent = shard.keep(some, learnt)
+            sent = self._released(shard, some, start.sent_nM[some], shard.keep(some, learnt))
             protocol.after_local_steps(shard.state, some, start.sent_nM[some], sent)
             shard.require_state("after_local_steps")
             if not isinstance(rows, slice):

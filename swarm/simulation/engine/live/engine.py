@@ -262,6 +262,9 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
     if c.message_attack is not None or c.link_attack is not None:
         attack = choice("attack", s.attack)
         yield "/attack", attack, "must be none, or change only what devices learn from,"
+    if e.data.privacy.unit is not None:
+        # devices of an actor that dies do steps again, with the same noise
+        yield "/privacy", choice("privacy", s.privacy), "must be none"
     if network.drop:
         yield "/network.drop", str(network.drop), "must be 0"
     simulated = {"delay": network.delay, "churn": network.churn, "outage": network.outage}

@@ -1,0 +1,1 @@
+"""Differential privacy: what is clipped and noised, and how much privacy that has spent."""

@@ -1,0 +1,146 @@
+"""The mechanisms that make what leaves a device differentially private, and their settings."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from swarm.common.errors import ConfigError
+
+MOST_NOISE, LEAST_NOISE = 1000.0, 0.05  # between them the accountant's sums are exact enough
+
+
+class Privacy:
+    """A mechanism that bounds what a run tells about a sample or a device; this one does nothing.
+
+    Attributes:
+        unit: What is protected: one ``sample`` of a device, or all that one ``device`` has; None:
+            nothing is.
+        clip_norm: C, the largest L2 norm of what one unit contributes; None: it is not clipped.
+        noise_multiplier: σ; the noise of a release has the standard deviation σ·C.
+        delta: δ of the guarantee (ε, δ).
+        epsilon: The budget: a device stops learning before its ε would exceed it; None: none.
+        rate: The probability with which a sample takes part in a step; None: ``train.batch`` over
+            the number of samples.
+    """
+
+    unit: ClassVar[Literal["sample", "device"] | None] = None
+    clip_norm: float | None = None
+    noise_multiplier: float = 0.0
+    delta: float = 0.0
+    epsilon: float | None = None
+    rate: float | None = None
+
+    @property
+    def hidden_in_mean(self) -> bool:
+        """Whether others see only means over devices, which add up the noise together."""
+        return False
+
+    @property
+    def counted(self) -> bool:
+        """Whether there is a guarantee to count: without noise ε is infinite."""
+        return self.unit is not None and self.noise_multiplier > 0
+
+
+class NoPrivacy(Privacy):
+    """Nothing is clipped or noised."""
+
+
+class Gaussian(Privacy):
+    """The Gaussian mechanism: what a unit contributes is clipped to the norm C, and noise
+    N(0, σ²C²) is added to each number.
+
+    Raises :class:`ConfigError` for settings out of range, for noise without clipping, and for a
+    budget without noise.
+    """
+
+    def __init__(
+        self,
+        clip_norm: float | None,
+        noise_multiplier: float,
+        delta: float,
+        epsilon: float | None,
+    ) -> None:
+        if clip_norm is not None and not 1e-12 <= clip_norm <= 1e12:
+            raise ConfigError("clip_norm", clip_norm, "must be null or a norm from 1e-12 to 1e12")
+        if noise_multiplier != 0 and not LEAST_NOISE <= noise_multiplier <= MOST_NOISE:
+            valid = f"must be 0 or a number from {LEAST_NOISE:g} to {MOST_NOISE:g}"
+            raise ConfigError("noise_multiplier", noise_multiplier, valid)
+        if noise_multiplier and clip_norm is None:
+            valid = (
+                "must be 0 with clip_norm=null: noise hides only what clipping has bounded, so it"
+                " needs a clip_norm"
+            )
+            raise ConfigError("noise_multiplier", noise_multiplier, valid)
+        if not 1e-300 <= delta < 1:
+            valid = "must be a probability above 0 and below 1, such as 1e-5"
+            raise ConfigError("delta", delta, valid)
+        if epsilon is not None and not 0 < epsilon < math.inf:
+            raise ConfigError("epsilon", epsilon, "must be null or a budget above 0")
+        if epsilon is not None and not noise_multiplier:
+            valid = "must be null with noise_multiplier=0, which spends any budget at once"
+            raise ConfigError("epsilon", epsilon, valid)
+        self.clip_norm, self.noise_multiplier = clip_norm, noise_multiplier
+        self.delta, self.epsilon = delta, epsilon
+
+
+class SampleLevel(Gaussian):
+    """DP-SGD on each device: a step is
+
+        x ← x − lr · (1/L) · (Σ_{s∈S} clip_C(∇ℓ_s(x)) + σC·z),   z ~ N(0, I),
+
+    where each sample is in S by itself with probability q (Poisson sampling), and L = q·n is the
+    mean size of S. Any optimiser may take that gradient. Abadi et al., *Deep learning with
+    differential privacy*, CCS 2016 (arXiv 1607.00133).
+
+    Two data sets are neighbours if one has one sample more, on one device.
+    """
+
+    unit = "sample"
+
+    def __init__(
+        self,
+        clip_norm: float | None = 1.0,
+        noise_multiplier: float = 1.0,
+        delta: float = 1e-5,
+        epsilon: float | None = None,
+        rate: float | None = None,
+    ) -> None:
+        super().__init__(clip_norm, noise_multiplier, delta, epsilon)
+        if rate is not None and not 1e-9 <= rate <= 1:
+            raise ConfigError("rate", rate, "must be null or a probability from 1e-9 to 1")
+        self.rate = rate
+
+
+class DeviceLevel(Gaussian):
+    """Each device clips and noises the change Δ of the parameters that it sends, once after its
+    local steps, before the protocol sees it:
+
+        x_end ← x_start + clip_C(Δ) + s·σC·z,   z ~ N(0, I).
+
+    With ``local`` ``noise``, s = 1: others may see each device's own messages, as in gossip, or at
+    a server that nobody trusts. With ``distributed`` noise they may see only the mean that a server
+    takes over the m devices of a round, and s = 1/√m: the noise of all m devices together has the
+    standard deviation σC in their sum (McMahan et al., *Learning differentially private recurrent
+    language models*, ICLR 2018, arXiv 1710.06963, with the noise made by the devices).
+
+    Two swarms are neighbours if in one of them one device's Δ is 0 in all rounds.
+    """
+
+    unit = "device"
+
+    def __init__(
+        self,
+        clip_norm: float | None = 1.0,
+        noise_multiplier: float = 1.0,
+        delta: float = 1e-5,
+        epsilon: float | None = None,
+        noise: Literal["local", "distributed"] = "local",
+    ) -> None:
+        super().__init__(clip_norm, noise_multiplier, delta, epsilon)
+        self.noise = noise
+
+    @property
+    def hidden_in_mean(self) -> bool:
+        """Whether ``noise`` is ``distributed``."""
+        return self.noise == "distributed"

@@ -1,0 +1,106 @@
+"""Checks that a mechanism of privacy keeps its promise in an arm: a combination in which it would
+not, or in which nobody can count what is spent, is refused.
+
+Every function raises a :class:`~swarm.common.errors.ConfigError` that names the key to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called
+from swarm.config.build import choice
+from swarm.config.explain import shown
+from swarm.learning.privacy.accountant import require_library
+from swarm.learning.update.policy import batch_plans_of
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.experiment import Experiment
+
+
+def check_privacy(experiment: Experiment) -> None:
+    """Check that the privacy of ``experiment`` is what it says.
+
+    Raises :class:`~swarm.common.errors.ConfigError` for the first thing that breaks it."""
+    privacy = experiment.data.privacy
+    if privacy.unit is None:
+        return
+    name = choice("privacy", experiment.settings.privacy)
+    refused = _of_samples if privacy.unit == "sample" else _of_devices
+    for check in (_of_both, refused):
+        for key, value, valid in check(experiment):
+            raise ConfigError(key, value, valid.format(f"privacy={name}"))
+    if privacy.counted:
+        require_library(name)
+    if (accountant := experiment.data.accountant) is not None and privacy.epsilon is not None:
+        if accountant.most_N.any():
+            return
+        one = float(accountant.epsilon_N(accountant.most_N + 1).min())
+        what = "step" if privacy.unit == "sample" else "round"
+        valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
+        raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
+
+
+def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What breaks the promise at either level: the key, its value, and what would be valid."""
+    protocol, s = e.communication.protocol, e.settings
+    if sum(phase.learns for phase in e.communication.phases) > 1:
+        valid = "must be one that learns once a round with {}, as both times the noise is the same"
+        yield "protocol", called(protocol), valid
+    if protocol.requirements.own_validation:
+        valid = "must be one with {} that measures nothing on a device's own samples: what it then"
+        yield "protocol", called(protocol), f"{valid} does would tell of them, without noise"
+    if s.train.class_weights == "balanced":
+        valid = "must be null or a list with {}: the labels of all devices are counted for it"
+        yield "train.class_weights", "balanced", valid
+
+
+def _of_samples(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What breaks the promise of DP-SGD."""
+    s, policy, layout = e.settings, e.data.policy, e.model.layout
+    plans = {plan for round in range(1, s.rounds + 1) for plan in batch_plans_of(policy, round)}
+    if policy.streams or any(plan.source != "all" for plan in plans):
+        valid = "must be epochs with {}: samples that come one after the other, or back from a"
+        yield "update", choice("update", s.update), f"{valid} memory, are no Poisson sample"
+    if e.data.privacy.rate is not None and e.data.stream.batch_N is not None:
+        valid = "must be null with {} and a train.devices that gives mini-batches of their own"
+        yield "privacy.rate", e.data.privacy.rate, f"{valid} sizes"
+    if e.data.dataset.observed_labels is not None:
+        valid = "must be none with {}: a sample would count the more, the fewer of the others have"
+        yield "labels", choice("labels", s.labels), f"{valid} a label"
+    if layout.statistics:
+        valid = "must have no {} with {{}}, which depends on all samples of a mini-batch; GroupNorm"
+        kind = f"running statistic such as {layout.statistics[0].name}"
+        yield "model", choice("model", s.model), f"{valid.format(kind)} or LayerNorm would do"
+    if s.train.clip_norm is not None:
+        valid = "must be null with {}, which clips the gradient of each sample"
+        yield "train.clip_norm", s.train.clip_norm, valid
+    if s.compute.compile:
+        valid = "must be false with {}: mini-batches of a random size would be compiled again"
+        yield "compute.compile", "true", f"{valid} and again"
+
+
+def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What breaks the promise at the level of devices."""
+    s, c = e.settings, e.communication
+    rounds = range(1, s.rounds + 1)
+    if any(sum(p.learn for p in batch_plans_of(e.data.policy, round)) > 1 for round in rounds):
+        valid = "must learn once a round with {}, as both times the noise would be the same"
+        yield "update", choice("update", s.update), valid
+    if c.layout.statistics:
+        valid = "must be local with {}: counts and variances such as "
+        valid += f"{c.layout.statistics[0].name} cannot be noised"
+        yield "buffers", s.buffers, valid
+    if not e.data.privacy.hidden_in_mean:
+        return
+    sending = [phase for phase in c.phases if phase.sends]
+    if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
+        valid = "must be local with a protocol in which others see more than the mean over all"
+        named = f"{valid} devices' parameters, such as {called(c.protocol)}"
+        yield "privacy.noise", "distributed", named
+    shares = c.server_shares(1)
+    if sending and len(set(shares[shares > 0].tolist())) > 1:
+        valid = "must be equal with privacy.noise=distributed: noise is added for equal weights"
+        yield "protocol.shares", shown(s.protocol.get("shares")), valid
