@@ -160,7 +160,7 @@ class Learner:
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        if self._plain and correction is None:
+        if self._kernel_alone and correction is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
         else:
             learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, correction)
@@ -182,7 +182,7 @@ class Learner:
         return pair
 
     @property
-    def _plain(self) -> bool:
+    def _kernel_alone(self) -> bool:
         """Whether a step is a call of the kernel and nothing else."""
         return not self.kernel.learns_otherwise
 
@@ -192,7 +192,7 @@ class Learner:
         x, add = self._bench(x_BP, samples)
         x.load(x_BP)
         outs: list[Tensor] = []
-        plain = self._plain
+        plain = self._kernel_alone
         scale = lr * (-1.0 / samples) if batch.weight is None else batch.weight[:, None] * lr * -1.0
         scale_KB11 = (
             None if batch.active is None else batch.active.to(target).T[:, :, None, None] * scale

@@ -46,7 +46,7 @@ class PrivateLearner(Learner):
         )
 
     @property
-    def _plain(self) -> bool:
+    def _kernel_alone(self) -> bool:
         return False  # a step also says where samples are, and adds noise
 
     def _added(
