@@ -160,7 +160,7 @@ class Learner:
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        if self._kernel_alone and correction is None:
+        if self._plain and correction is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
         else:
             learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, correction)
