@@ -102,13 +102,27 @@ def _require_together(func: Any, args: Any, given: list[Any], far: list[_Far]) -
         raise RuntimeError(f"tensors of two devices in {func}: {shapes}")
 
 
+def _backend() -> Any:
+    """What torch asks of the modules of devices. Later tests keep and restore the random state of
+    every device that there is."""
+
+    class Backend(backend_registration._DummyBackendModule):
+        def get_rng_state(self, device: Any = None) -> Tensor:
+            return torch.empty(0, dtype=torch.uint8)
+
+        def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+            pass
+
+    return Backend()
+
+
 @cache
 def accelerator() -> torch.device | None:
     """The accelerator, registered for the rest of this process; None if torch cannot."""
     register = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
     if register is None:
         return None
-    register(NAME)
+    register(NAME, _backend())
     anything, aten = Library("_", "IMPL"), Library("aten", "IMPL")
     anything.fallback(lambda func, *args, **named: _played(func, *args, **named), "PrivateUse1")
     for name in ("empty.memory_format", "empty_strided"):

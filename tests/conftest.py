@@ -67,7 +67,7 @@ def pytest_collection_finish() -> None:
     look at it again and again; nor need it look as often as Python does."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 

@@ -198,17 +198,18 @@ class Simulation:
         return values | self._spent()
 
     def _spent(self) -> dict[str, Any]:
-        """What has been spent of the devices' privacy, where that is counted."""
+        """What has been spent of the honest devices' privacy, where that is counted."""
         accountant = self.experiment.data.accountant
         if accountant is None:
             return {}
-        epsilon_N = accountant.epsilon_N(self.releases_N)
+        honest_N = self.experiment.communication.honest_N
+        epsilon_n = accountant.epsilon_N(self.releases_N)[honest_N]
         found = {
-            "epsilon_max": float(epsilon_N.max()),
-            "epsilon_median": float(np.median(epsilon_N)),
+            "epsilon_max": float(epsilon_n.max()),
+            "epsilon_median": float(np.median(epsilon_n)),
         }
         if accountant.privacy.epsilon is not None:
-            found["budgets_spent"] = int((self.releases_N >= accountant.most_N).sum())
+            found["budgets_spent"] = int((self.releases_N >= accountant.most_N)[honest_N].sum())
         return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:

@@ -203,7 +203,12 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("data", "linear_regression"): lambda: ["partition=iid"],
         ("data", "markov"): lambda: ["partition=natural", "model=gru"],
         **{
-            ("model", name): lambda: ["data=markov", "partition=natural"]
+            ("model", name): lambda: [
+                "data=markov",
+                "data.context=8",
+                "partition=natural",
+                "model.width=16",
+            ]
             for name in ("gru", "mcsd", "transformer")
         },
         ("model", "custom"): lambda: [

@@ -150,6 +150,7 @@ def arguments(words: Sequence[str], patch: pytest.MonkeyPatch) -> None:
     script = words[2:]
     patch.setattr(sys, "argv", list(script))
     patch.syspath_prepend(str(ROOT))
+    patch.delitem(sys.modules, script[0], raising=False)  # where another test has imported it
     with pytest.raises(ParsedError):
         runpy.run_module(script[0], run_name="__main__")
 

@@ -51,7 +51,11 @@ def has_code(page: Path) -> bool:
     return any(block.language in ("bash", "python", "console") for block in blocks(page))
 
 
-FOLLOWED = [page for page in PAGES if has_code(page)]
+# those with a Ray beside each other, so that one worker of the suite starts one
+FOLLOWED = sorted(
+    (page for page in PAGES if has_code(page)),
+    key=lambda page: "engine=ray" not in page.read_text(),
+)
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,7 @@ def test_compiled_steps_are_the_same_steps_whatever_the_batch_brings() -> None:
     forms = [
         (3, False, False, 0.1),
         (3, True, False, 0.1),
-        (3, False, True, 0.05),
-        (2, False, False, 0.2),
+        (2, False, True, 0.05),
     ]
     # the compiler need not be tried on vector instructions first, which takes longer than two forms
     with torch.inference_mode(), inductor.patch({"cpp.vec_isa_ok": True}):

@@ -165,7 +165,7 @@ def test_isolated_devices_learn_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_centralised_is_no_straw_man(seed: int) -> None:
     """Within a point of scikit-learn's MLP of the same width on the same training and test samples
     (better is fine).

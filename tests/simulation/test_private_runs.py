@@ -14,6 +14,7 @@ from tests.support import (
     experiment,
     logged,
     prepared,
+    records,
     require_same_bits,
     run,
     trajectory,
@@ -113,6 +114,19 @@ def test_the_noise_of_all_devices_adds_up_to_the_stated_one_in_a_mean() -> None:
         np.testing.assert_allclose(each, 5 / chosen, rtol=0.05)
 
 
+def test_what_is_spent_is_that_of_honest_devices() -> None:
+    """Free riders learn nothing and spend nothing, so that they would hide what honest ones do."""
+    attacked = ("attack=free_rider", "attack.devices=7", "topology=complete", "rounds=2")
+    ready = prepared(*DEVICES, *attacked, "privacy.epsilon=null")
+    last = records(ready)[-1].values
+    assert 0 < last["epsilon_median"] == last["epsilon_max"]
+    alone = (*DEVICES, *attacked[-2:], "privacy.noise_multiplier=1", "privacy.epsilon=6")
+    honest, mixed = (
+        records(prepared(*alone, *more))[-1].values["budgets_spent"] for more in ((), attacked[:2])
+    )
+    assert (honest, mixed) == (12, 5)
+
+
 @pytest.mark.parametrize("common", [SAMPLES, DEVICES], ids=["samples", "devices"])
 def test_every_round_has_noise_of_its_own(common: tuple[str, ...]) -> None:
     """The same noise twice would cancel out in a difference."""
@@ -132,6 +146,7 @@ def test_every_round_has_noise_of_its_own(common: tuple[str, ...]) -> None:
         ("train.class_weights=balanced", "train.class_weights=balanced: must be null or a list"),
         ("protocol=gossip_learning protocol.variant=um", "protocol=gossip_learning: must be one that learns once"),
         ("protocol=best_neighbour data.local_validation=0.2", "protocol=best_neighbour: must be one .* measures nothing"),
+        ("aggregator=ubar topology=torus data.local_validation=0.2", "aggregator=ubar: must be one .* measures nothing"),
         ("privacy.epsilon=0.01", r"privacy.epsilon=0.01: is spent by the first step of every device, whose ε is \d"),
         ("privacy.clip_norm=null", "privacy.noise_multiplier=1: must be 0 with clip_norm=null"),
         ("privacy=device_level privacy.noise=distributed", "privacy.noise=distributed: must be local with"),

@@ -6,7 +6,6 @@ PODC 2020 (arXiv 1905.03853); the estimator is Rousseeuw's (1985).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import comb
@@ -16,10 +15,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.common.names import named, titled
+from swarm.common.names import titled
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.aggregation.stack import Stack
-from swarm.communication.topology.graph import Graph
 
 SUBSETS = 10_000  # which take as long as the rest of a round
 _AT_ONCE = 100_000  # distances
@@ -36,16 +34,12 @@ class MinimumDiameter(RobustRule):
         """See :meth:`RobustRule.most`: fewer than half of the rows."""
         return (rows - 1) // 2
 
-    def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
-        """See :meth:`Aggregator.check_bound`; devices with more than ``SUBSETS`` subsets are
-        refused, too.
-        """
-        super().check_bound(graph, names)
-        device = int(graph.degree_in.argmax())
-        rows = int(graph.degree_in[device]) + 1
+    def check_rows(self, rows: int, who: str) -> None:
+        """See :meth:`RobustRule.check_rows`: devices with more than ``SUBSETS`` subsets are
+        refused."""
         f = self.usable(rows, 0) or 0
         if comb(rows, f) > SUBSETS:
-            raise _too_many_subsets(self.f, rows, f, titled(device, named(names, device)))
+            raise _too_many_subsets(self.f, rows, f, who)
 
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""

@@ -16,7 +16,8 @@ from swarm.communication.aggregation.stack import Stack, smallest
 
 class NearestNeighbourMixing(PreAggregator):
     """Each of the n rows becomes the mean of the n − f rows nearest to it, itself included; f is
-    that of the aggregation rule. The row that a device trusts becomes the mixture of its own row.
+    that of the aggregation rule. The row that a device trusts becomes the mixture of its own row,
+    if that is among the n.
     """
 
     def __call__(self, stack: Stack) -> Stack:
@@ -24,4 +25,6 @@ class NearestNeighbourMixing(PreAggregator):
         apart_nnG = stack.squared_distances()
         many = stack.n - stack.f
         rows_nGM = torch.stack([stack.mean_of(smallest(a_nG, many)) for a_nG in apart_nnG])
+        if not stack.own_first:  # the first row is a mixture of any rows, and no one to trust
+            return replace(stack, rows_nGM=rows_nGM)
         return replace(stack, rows_nGM=rows_nGM, own_GM=rows_nGM[0])

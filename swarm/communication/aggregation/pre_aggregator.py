@@ -53,6 +53,12 @@ class PreAggregated(RobustRule):
         super().check(graph)
         self.rule.check(graph)
 
+    def check_rows(self, rows: int, who: str) -> None:
+        """See :meth:`RobustRule.check_rows`: what the rule can work with among the mixtures."""
+        for each in self.before:
+            rows = each.rows(rows)
+        self.rule.check_rows(rows, who)
+
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""
         for each in self.before:

@@ -134,6 +134,17 @@ class RobustRule(StackRule):
 
     def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
         """See :meth:`Aggregator.check_bound`; it only warns if ``unsafe`` is ``warn``."""
+        self._check_least(graph, names)
+        most = int(graph.degree_in.argmax())
+        self.check_rows(int(graph.degree_in[most]) + 1, titled(most, named(names, most)))
+
+    def check_rows(self, rows: int, who: str) -> None:
+        """Refuse a device ``who`` that combines more ``rows`` than the rule can work with, by a
+        :class:`ConfigError`."""
+        return
+
+    def _check_least(self, graph: Graph, names: Sequence[str | None] | None) -> None:
+        """Refuse a device that combines too few rows, or warn of it."""
         rows_N = graph.degree_in + 1
         short = [int(i) for i in np.flatnonzero(rows_N > 1) if self._short(int(rows_N[i]))]
         if not short:

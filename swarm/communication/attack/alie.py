@@ -6,6 +6,9 @@ NeurIPS 2019 (arXiv 1902.06156).
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 from scipy.special import ndtri
 from torch import Tensor
 
@@ -43,6 +46,16 @@ class Alie(MessageAttack):
             valid = f"must be a number where {f} of {n} devices are hostile, which is a majority"
             raise ConfigError("attack.z", None, valid)
         self.z = float(ndtri((n - f - supporters) / (n - f)))
+        if not np.isfinite(self.z):
+            valid = (
+                f"must be a number where {f} of {n} devices are hostile, as the formula has no end"
+            )
+            raise ConfigError("attack.z", None, valid)
+        if self.z <= 0:
+            text = (
+                f"attack=alie: z is {self.z:.2g} where {f} of {n} devices are hostile, which is no"
+            )
+            warnings.warn(f"{text} attack on the mean; attack.z=1 would be one", stacklevel=2)
 
     def __call__(self, rows_nM: Tensor, attacking: Attacking) -> Tensor:
         """See :meth:`MessageAttack.__call__`."""

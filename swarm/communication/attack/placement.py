@@ -48,7 +48,7 @@ def _count(attack: Attack, n: int) -> int:
     asked = attack.devices
     assert not isinstance(asked, list)
     valid = f"must be a share of the devices below 1, a number of at most {n - 1}, or a list of ids"
-    if asked < 0 or asked > n or (isinstance(asked, float) and asked >= 1 and asked % 1):
+    if asked < 0 or asked > n or (isinstance(asked, float) and asked >= 1):
         raise ConfigError("attack.devices", asked, valid)
     if 0 < asked < 1:
         return max(1, int(np.floor(asked * n + 0.5)))

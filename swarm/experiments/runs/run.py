@@ -130,11 +130,12 @@ def _require_same_numbers(old: Settings, new: Settings) -> None:
 
 
 def _require_budget(path: Path, prepared: PreparedRun, done: int) -> None:
-    """Refuse more rounds than the ``done`` of a run in which every device of every arm has spent
-    its privacy budget."""
+    """Refuse more rounds than the ``done`` of a run in which every honest device of every arm has
+    spent its privacy budget."""
     last = {row["arm"]: row for row in read_jsonl(path / "metrics.jsonl")}
     spent = (last.get(arm.name, {}).get("budgets_spent") for arm in prepared.arms)
-    if all(n == arm.first.devices for n, arm in zip(spent, prepared.arms, strict=True)):
+    experiments = [prepared.experiment(arm, arm.variants[0]) for arm in prepared.arms]
+    if all(n == e.communication.honest_N.sum() for n, e in zip(spent, experiments, strict=True)):
         s = prepared.settings
         valid = (
             f"must be {done}: every device has spent its privacy.epsilon={s.privacy['epsilon']:g},"

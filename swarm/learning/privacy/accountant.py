@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 """Orders of the divergences of sampled releases. Orders in between would make an ε below 8 smaller
-by a hundredth at most, and take ten times as long."""
+by a few hundredths at most, and take ten times as long."""
 MANY = 1 << 40  # releases that no run reaches
 
 

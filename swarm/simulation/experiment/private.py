@@ -49,9 +49,12 @@ def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if sum(phase.learns for phase in e.communication.phases) > 1:
         valid = "must be one that learns once a round with {}, as both times the noise is the same"
         yield "protocol", called(protocol), valid
+    valid = "must be one with {} that measures nothing on a device's own samples: what it then"
+    valid += " does would tell of them, without noise"
     if protocol.requirements.own_validation:
-        valid = "must be one with {} that measures nothing on a device's own samples: what it then"
-        yield "protocol", called(protocol), f"{valid} does would tell of them, without noise"
+        yield "protocol", called(protocol), valid
+    if e.communication.aggregator.own_validation:
+        yield "aggregator", choice("aggregator", s.aggregator), valid
     if s.train.class_weights == "balanced":
         valid = "must be null or a list with {}: the labels of all devices are counted for it"
         yield "train.class_weights", "balanced", valid
@@ -95,6 +98,9 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "buffers", s.buffers, valid
     if not e.data.privacy.hidden_in_mean:
         return
+    if c.message_attack is not None:
+        valid = "must be local with hostile devices, which need not add their share of the noise"
+        yield "privacy.noise", "distributed", valid
     sending = [phase for phase in c.phases if phase.sends]
     if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
         valid = "must be local with a protocol in which others see more than the mean over all"

@@ -6,9 +6,11 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import listed, named, titled
@@ -17,11 +19,14 @@ from swarm.communication.aggregation.robust import RobustRule, too_many
 from swarm.communication.attack.base import NoAttack
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.returned import skips_phases
+from swarm.communication.topology.graph import Graph
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
+
+Bools = npt.NDArray[np.bool_]
 
 
 def check_attack(settings: Settings, communication: Communication) -> None:
@@ -29,7 +34,7 @@ def check_attack(settings: Settings, communication: Communication) -> None:
     c, name = communication, choice("attack", settings.attack)
     if c.hostile_N is None or isinstance(c.attack, NoAttack):
         return
-    _require_borne(c)
+    _require_borne(settings, c)
     protocol = called(c.protocol)
     if c.data_attack is not None:
         if not c.learns:
@@ -45,29 +50,46 @@ def check_attack(settings: Settings, communication: Communication) -> None:
     _require_neighbours(settings, c)
 
 
-def _require_borne(c: Communication) -> None:
-    """Refuse more hostile neighbours of an honest device than a robust rule bears; with
-    ``aggregator.unsafe=warn``, only warn of it."""
-    rule = c.aggregator
+def _require_borne(settings: Settings, c: Communication) -> None:
+    """Refuse more hostile neighbours of an honest device than a robust rule bears, in any of the
+    rounds foreseen; with ``aggregator.unsafe=warn``, only warn of it."""
+    rule, hostile_N = c.aggregator, c.hostile_N
     if not isinstance(rule, RobustRule) or not any(phase.mixes for phase in c.phases):
         return
-    assert c.hostile_N is not None
-    graph = c.messages.graph(1)
-    found = too_many(graph, np.flatnonzero(c.hostile_N), rule).tolist()
-    if not found:
+    assert hostile_N is not None
+    for round in rounds_foreseen(c.messages):
+        graph = c.messages.graph(round)
+        found = too_many(graph, np.flatnonzero(hostile_N), rule)
+        if len(found):
+            break
+    else:
         return
-    worst = found[0]
-    bad = int(c.hostile_N[graph.src_E[graph.dst_E == worst]].sum())
-    rows = int(graph.degree_in[worst]) + 1
-    who = titled(worst, named(c.names, worst))
-    bears = f"bears {rule.bears(rows)} hostile rows among the {rows} of {who}"
-    said = f"{bears}, which has {bad} hostile neighbours"
+    bad_N = np.bincount(graph.dst_E[hostile_N[graph.src_E]], minlength=graph.n)
+    worst = int(found[bad_N[found].argmax()])
+    bad, rows = int(bad_N[worst]), int(graph.degree_in[worst]) + 1
+    name, bears = choice("aggregator", settings.aggregator), rule.bears(rows)
+    who, those = titled(worst, named(c.names, worst)), "row" if bears == 1 else "rows"
+    said = f"bears {bears} hostile {those} among the {rows} of {who}, which has {bad} hostile"
+    said += f" neighbour{'s' if bad > 1 else ''}{'' if round == 1 else f' in round {round}'}"
     if rule.unsafe == "warn":
-        all_of_them = listed([titled(i, named(c.names, i)) for i in found])
-        warnings.warn(f"aggregator.f={rule.f:g}: {said}; so it is with {all_of_them}", stacklevel=2)
+        everybody = listed([titled(i, named(c.names, i)) for i in found.tolist()])
+        text = f"aggregator={name}: {said}; these have too many for it: {everybody}"
+        warnings.warn(text, stacklevel=2)
         return
-    more = "a larger f, more links or fewer hostile devices would do, or aggregator.unsafe=warn"
-    raise ConfigError("aggregator.f", rule.f, f"{said}; {more}")
+    larger = f"aggregator.f={bad} or " if _bears(rule, bad, graph, hostile_N) else ""
+    would = f"{larger}fewer hostile devices would do, or aggregator.unsafe=warn"
+    raise ConfigError("aggregator", name, f"{said}; {would}")
+
+
+def _bears(rule: RobustRule, f: int, graph: Graph, hostile_N: Bools) -> bool:
+    """Whether ``rule`` would bear these hostile devices with another ``f``."""
+    other = copy(rule)
+    other.f = f
+    try:
+        other.check_bound(graph, None)
+    except ConfigError:
+        return False
+    return not len(too_many(graph, np.flatnonzero(hostile_N), other))
 
 
 def _check_link_attack(settings: Settings, c: Communication, name: str) -> None:

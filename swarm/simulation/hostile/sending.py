@@ -99,12 +99,13 @@ def with_link_attack(communication: Communication, found: Neighbourhoods) -> Nei
     route, matrix = found.route, found.route.matrix
     columns, rows = matrix.indices.copy(), []
     places: list[int] = []
+    unmeasured = replace(found, losses=None)  # they are those of the rows that come out
     for r in np.flatnonzero(~hostile_N[found.device_R]).tolist():
         entries = np.arange(matrix.indptr[r], matrix.indptr[r + 1])
         bad = entries[hostile_N[route.sender_m[matrix.indices[entries]]]]
         if not len(bad):
             continue
-        heard = found.heard(r)
+        heard = unmeasured.heard(r)
         row_M = attack.message(heard, hostile_N[heard.sender_K])
         fits = isinstance(row_M, Tensor) and row_M.shape == heard.own_M.shape
         if not fits or row_M.dtype != heard.own_M.dtype:

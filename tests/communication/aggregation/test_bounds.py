@@ -15,6 +15,7 @@ from swarm.communication.aggregation.coordinate_median import CoordinateMedian
 from swarm.communication.aggregation.krum import Krum
 from swarm.communication.aggregation.mean import Mean
 from swarm.communication.aggregation.minimum_diameter import SUBSETS, MinimumDiameter
+from swarm.communication.aggregation.nnm import NearestNeighbourMixing
 from swarm.communication.aggregation.pre_aggregator import PreAggregated
 from swarm.communication.aggregation.reputation import Reputation
 from swarm.communication.aggregation.robust import RobustRule, too_many
@@ -85,6 +86,13 @@ def test_minimum_diameter_refuses_too_many_subsets() -> None:
     short = "device 3 and 36 more have too few neighbours"
     with pytest.warns(UserWarning, match=short), pytest.raises(ConfigError, match=said):
         MinimumDiameter(5, "warn").check_bound(star, ["hub"] + [None] * 39)
+    with pytest.raises(ConfigError, match="658,008 subsets"):
+        PreAggregated([NearestNeighbourMixing()], MinimumDiameter(5)).check_bound(
+            Complete(40).graph(0), None
+        )
+    halves = PreAggregated([Bucketing(2)], MinimumDiameter(5))  # of 20 buckets
+    with pytest.raises(ConfigError, match="15,504 subsets of the 20 rows"):
+        halves.check_bound(Complete(40).graph(0), None)
     rows = np.random.default_rng(0).standard_normal((40, 3))  # of a graph that changes
     with pytest.raises(ConfigError, match="658,008 subsets"):
         MinimumDiameter(5).combine(heard(rows))

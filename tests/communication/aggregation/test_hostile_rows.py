@@ -11,6 +11,7 @@ import torch
 from numpy.testing import assert_allclose
 
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.bucketing import Bucketing
 from swarm.communication.aggregation.centred_clipping import CentredClipping
 from swarm.communication.aggregation.clipped_gossip import ClippedGossip
 from swarm.communication.aggregation.coordinate_median import CoordinateMedian
@@ -20,6 +21,7 @@ from swarm.communication.aggregation.minimum_diameter import MinimumDiameter
 from swarm.communication.aggregation.monna import Monna
 from swarm.communication.aggregation.nnm import NearestNeighbourMixing
 from swarm.communication.aggregation.pre_aggregator import PreAggregated
+from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.aggregation.trimmed_mean import TrimmedMean
 from swarm.communication.aggregation.ubar import Ubar
 from tests.communication.aggregation.test_rules import NAMES, made, with_f
@@ -220,6 +222,18 @@ def test_robust_averaging(name: str, mixed: bool) -> None:
             found = rule.combine(heard(rows)).numpy()
             variance = ((honest - centre) ** 2).sum() / len(honest)
             assert ((found - centre) ** 2).sum() <= kappa * variance
+
+
+@pytest.mark.parametrize("rule", [Monna(1), CentredClipping(f=1), ClippedGossip(f=1)])
+def test_the_trusted_row_is_the_own_one_in_any_order_of_pre_aggregators(rule: RobustRule) -> None:
+    """A bucket may be of any rows, so what NNM makes of the first one is no row to trust."""
+    before = [Bucketing(2), NearestNeighbourMixing()]
+    for seed in range(20):
+        rows = np.random.default_rng(seed).standard_normal((10, 4))
+        rows[3] = 1e6
+        for order in (before, before[::-1]):
+            found = PreAggregated(order, rule).combine(heard(rows))
+            assert float(found.abs().max()) < 5
 
 
 def test_mixing_makes_honest_rows_more_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,9 @@ REFUSED = {
     "attack=sign_flip attack.scale=0": "attack.scale=0: must be a factor above 0",
     "attack=alie attack.devices=9": "must be a number where 9 of 16 devices are hostile",
     "attack=mimic attack.target=3 attack.devices=[3]": "must be null or an honest device",
+    "attack=alie attack.devices=1 devices=2 topology=complete": "must be a number where 1 of 2 devices are hostile",
+    "attack=zero attack.devices=1.0": "attack.devices=1: must be a share of the devices below 1",
+    "attack=zero protocol=fedavg topology=none privacy=device_level privacy.noise=distributed": "must be local with hostile devices",
     "attack=dissensus protocol=fedavg topology=none": "another message for each neighbour, and",
     "attack=dissensus protocol=gossip_learning": "messages that are not mixed",
     "attack=dissensus compressor=qsgd": "compressor=qsgd: must be none with attack=dissensus",
@@ -232,6 +236,8 @@ REFUSED = {
     "attack=label_flip protocol=averaging": "needs a protocol that learns",
     "attack=backdoor attack.target=10": "must be the number of a class, 0 to 9",
     "attack=backdoor attack.size=65": "must be at most 64",
+    "attack=zero attack.devices=[1,3] topology=ring aggregator=trimmed_mean aggregator.f=1": "trimmed_mean: bears 1 hostile row among the 3 of device 2, which has 2 hostile neighbours; fewer",
+    "attack=zero attack.devices=[1,4] topology=torus aggregator=trimmed_mean aggregator.f=1": "which has 2 hostile neighbours; aggregator.f=2 or fewer",
     "attack=sign_flip attack.devices=0 metrics=[standard,backdoor_success]": "attack=backdoor",
 }
 
@@ -246,6 +252,19 @@ def test_a_trigger_needs_features_that_are_real_numbers() -> None:
 def test_what_cannot_work_is_refused(overrides: str) -> None:
     with pytest.raises(ConfigError, match=REFUSED[overrides]):
         prepared("devices=16", *overrides.split())
+
+
+def test_more_hostile_neighbours_than_a_rule_bears_may_be_allowed() -> None:
+    attacked = ("devices=16", "attack=zero", "attack.devices=[1,3]", "topology=ring")
+    rule = ("aggregator=trimmed_mean", "aggregator.f=1")
+    with pytest.warns(
+        UserWarning, match=r"has 2 hostile neighbours; these have too many for it: device 2$"
+    ):
+        prepared(*attacked, *rule, "aggregator.unsafe=warn")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(*attacked, "aggregator=mean")
+        prepared(*attacked, *rule, "attack.devices=[1,9]")
 
 
 def test_arms_have_the_same_hostile_devices_and_the_pooled_one_has_none(tmp_path: Path) -> None:

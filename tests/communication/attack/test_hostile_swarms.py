@@ -126,9 +126,11 @@ def test_nan_reaches_the_neighbours_and_ends_the_arm_in_the_next_round(tmp_path:
 
 
 def test_hostile_devices_may_have_no_numbers_themselves(tmp_path: Path) -> None:
-    """2 and 4 tell 3 NaN, so that its median is NaN; the median of an honest device bears one."""
-    common = ("devices=12", "topology=ring", "attack=not_a_number", "attack.devices=[2,3,4]")
-    ready = prepared(*common, "rounds=3", "aggregator=coordinate_median")
+    """A hostile device that learns at a rate at which it diverges, and sends zeros."""
+    rates = tmp_path / "rates.csv"
+    rates.write_text("device,lr\n3,1e30\n")
+    common = ("devices=12", "topology=ring", "attack=zero", "attack.devices=[3]")
+    ready = prepared(*common, "rounds=3", f"train.devices={rates}")
     with simulation(ready) as running:
         last = list(running.records(3))[-1].values
         finite_N = np.isfinite(rows(running)).all(1)

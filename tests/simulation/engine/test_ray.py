@@ -86,6 +86,14 @@ CASES = {
     ),
 }  # fmt: skip
 
+FEW_AND_MANY = (
+    "dpsgd",
+    "a server",
+    "lost, late and asleep",
+    "by link",
+    "a drifting stream, told and remembered",
+)
+
 
 @contextmanager
 def unchanged_environment() -> Iterator[None]:
@@ -136,7 +144,7 @@ def _played(
 def test_actors_do_not_change_a_bit(engine: RayEngine, case: str) -> None:
     ready = _ready("engine.block=2", *CASES[case])
     records, rows, _ = _played(ready, ready.engine)
-    for actors in (2, 5):
+    for actors in (2, 5) if case in FEW_AND_MANY else (5,):
         engine.actors = actors
         found, same, said = _played(ready, engine)
         assert said["actors"] == actors == len(set(said["pids"]))
