@@ -4,7 +4,7 @@ parameters.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -38,6 +38,12 @@ def read_start(
     if init in ("common", "independent"):
         return layout.pack(entries(module)).to(dtype)
     path = Path(init)
+    if path.is_dir():
+        valid = (
+            "is a folder; a device of a run is saved in Python by swarm.save_start(FILE,"
+            " swarm.load(FOLDER).state_dict('swarm', 0)), for init=FILE"
+        )
+        raise ConfigError("init", init, valid)
     if path.suffix != ".safetensors":
         valid = "must be common, independent, or a .safetensors file with one device's parameters"
         if path.suffix in PICKLED:
@@ -84,6 +90,11 @@ def _parameters(
     optional = {s.name for s in layout.statistics}
     lacking = [s for s, each in names.items() if s not in optional and not {*each} & values.keys()]
     strange = sorted(values.keys() - known)
+    if prefix := _prefix(values, known):
+        raise ValueError(
+            f"has names that begin with {prefix}, as those of a wrapped model do; save it without:"
+            f" {{name.removeprefix({prefix!r}): value for name, value in state.items()}}"
+        )
     if lacking or strange:
         wrong = [f"lacks {listed(lacking)}"] if lacking else []
         wrong += [f"holds {listed(strange)}, which the model does not have"] if strange else []
@@ -111,6 +122,16 @@ def _parameters(
             why = "which its constructor makes and no file changes; save the start without it"
             raise ValueError(f"holds another buffer {name} than the model's, {why}")
     return found
+
+
+def _prefix(values: Mapping[str, Tensor], known: Collection[str]) -> str | None:
+    """What all names of a file have in front of names of the model, such as DataParallel's
+    ``module.``; None if there is no such prefix."""
+    prefix = next(iter(values), "").partition(".")[0] + "."
+    if values.keys() & known or not values:
+        return None
+    inside = all(name.removeprefix(prefix) in known for name in values)
+    return prefix if inside else None
 
 
 def _load_frozen(module: nn.Module, values: Mapping[str, Tensor]) -> None:

@@ -104,7 +104,7 @@ def test_characters_of_leaf(tmp_path: Path) -> None:
         ({"u": ([[1.0]], [[1]]), "v": ([[1.0]], [[2]])}, {}, "has a label that is no name"),
         ({"u": ([[1.0]], [1]), "v": ([[1.0, 2.0]], [0])}, {}, r"of shape \[1\] and of \[2\]"),
         ({"u": (["abc"], ["d"]), "v": (["ab"], ["d"])}, {}, "or texts of two lengths"),
-        ({"u": ([[1.0]], [1])}, {"users": ["w"]}, r"is not JSON with users.* \(KeyError: 'w'\)"),
+        ({"u": ([[1.0]], [1])}, {"users": ["w", "u"]}, "has no user_data of w, whom users names"),
         ({}, {"user_data": 3}, "has no samples; at least a few are needed"),
         ({}, {"users": None}, "is not JSON with users, and user_data with x and y of each"),
     ],

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
-from swarm.common.names import Names, coded
+from swarm.common.names import Names, coded, listed
 from swarm.common.ranges import number
 from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
@@ -182,15 +182,18 @@ class Leaf(Source):
         require_unpacked_room(file, room, self.max_bytes)
         try:
             found = json.loads(data)
-            users = [str(user) for user in found["users"]]
-            pairs = [(found["user_data"][user]["x"], found["user_data"][user]["y"])
-                     for user in users]  # fmt: skip
+            users, data_of = [str(user) for user in found["users"]], found["user_data"]
+            pairs = [(data_of[user]["x"], data_of[user]["y"]) for user in users if user in data_of]
         except RecursionError:
             raise ConfigError("path", file, "is nested too deeply") from None
         except (ValueError, LookupError, TypeError) as error:
             reason = f"{type(error).__name__}: {str(error)[:80]}"
             wanted = "JSON with users, and user_data with x and y of each"
             raise ConfigError("path", file, f"is not {wanted} ({reason})") from None
+        lacking = [user for user in users if user not in data_of]
+        if lacking:
+            valid = f"has no user_data of {listed(lacking)}, whom users names"
+            raise ConfigError("path", file, valid)
         for user, (x, y) in zip(users, pairs, strict=True):
             yield user, self._array(file, user, x, y), y
 

@@ -94,6 +94,11 @@ def test_files_that_contradict_the_module_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, "Tied", values) == "lacks head.bias"
     said = refusal(tmp_path, "Tied", {**values, "fc.bias": torch.zeros(10)})
     assert said == "lacks head.bias; it holds fc.bias, which the model does not have"
+    with pytest.raises(ConfigError, match=r"is a folder; a device of a run is saved in Python by swarm.save_start"):
+        prepared("devices=4", f"init={tmp_path}")
+    wrapped = {f"module.{name}": value for name, value in values.items()}
+    said = refusal(tmp_path, "Tied", wrapped)
+    assert said.startswith("has names that begin with module., as those of a wrapped model do")
     values = {name: value.clone() for name, value in module("Buffers").state_dict().items()}
     said = refusal(tmp_path, "Buffers", {**values, "mask": values["mask"] * 2})
     assert said.startswith(
