@@ -20,7 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from benchmarks.throughput import Size, Turn, ours, simulation
+from benchmarks.throughput import Size, Turn, mlp, ours, simulation
 from swarm.common.system import paths
 from swarm.simulation.loop import Simulation
 
@@ -65,10 +65,7 @@ def compare(size: Size, names: list[str], pairs: int, overrides: list[str]) -> N
     for _ in range(pairs):
         for name, (_, turn) in made.items():
             seconds[name].append(turn() / size.rounds)
-    print(
-        f"{size.devices} devices × MLP {size.features}-{size.hidden}-10, {pairs} interleaved turns"
-        f" of {size.rounds} rounds"
-    )
+    print(f"{size}, {pairs} interleaved turns of {size.rounds} rounds")
     print(f"  {'protocol':18s} {'ms a round':>10s}   {f'× {BASE} (range)':24s} models sent")
     for name, times in seconds.items():
         ratios = [a / b for a, b in zip(times, seconds[BASE], strict=True)]
@@ -89,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(1)
     names = sorted(file.stem for file in (paths.conf() / "protocol").glob("*.yaml"))
     chosen = [BASE, *(n for n in options.only or names if n != BASE)]
-    compare(Size(1000, 64, 64, options.rounds), chosen, options.pairs, options.overrides)
+    compare(mlp(1000, 64, 64, options.rounds), chosen, options.pairs, options.overrides)
 
 
 if __name__ == "__main__":

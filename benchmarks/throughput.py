@@ -79,15 +79,15 @@ class Size:
         return f"{self.devices} devices, {' '.join(self.model[:2])}, batch {self.batch}"
 
 
-def _mlp(devices: int, features: int, hidden: int, rounds: int) -> Size:
+def mlp(devices: int, features: int, hidden: int, rounds: int) -> Size:
     make = partial(theirs.mlp, features, hidden)
     return Size(devices, features, make, (f"model.hidden=[{hidden}]",), rounds)
 
 
 SIZES = {
-    "small": _mlp(100, 64, 64, 20),
-    "large": _mlp(100, 784, 128, 3),
-    "many": _mlp(1000, 64, 64, 3),
+    "small": mlp(100, 64, 64, 20),
+    "large": mlp(100, 784, 128, 3),
+    "many": mlp(1000, 64, 64, 3),
     "cnn": Size(32, 784, theirs.cnn, CNN_SETTINGS, 2, batch=8, samples=100),
     "lenet8": Size(16, 3072, theirs.gn_lenet, LENET_SETTINGS, 1, batch=8, samples=200),
     "lenet32": Size(16, 3072, theirs.gn_lenet, LENET_SETTINGS, 1, samples=200),
@@ -247,7 +247,7 @@ def scaling(pairs: int, sizes: list[int], lean: bool, overrides: list[str]) -> N
 def _scaled(devices: int, lean: bool, overrides: list[str]) -> Simulation:
     """A swarm of so many devices, started."""
     if not lean:
-        return simulation(_mlp(devices, 64, 64, 1), "data.per_device=60", *overrides)
+        return simulation(mlp(devices, 64, 64, 1), "data.per_device=60", *overrides)
     return started(
         [f"devices={devices}", *LEAN, "train.batch=32", f"train.local_steps={K}", *overrides]
     )

@@ -162,6 +162,15 @@ def test_what_breaks_the_promise_is_refused(settings: str, said: str) -> None:
         prepared(*SAMPLES, f"plugins=[{MODELS}]", *settings.split())
 
 
+def test_a_delta_that_protects_nobody_is_warned_of() -> None:
+    with pytest.warns(
+        UserWarning, match=r"privacy.delta=0.1: should be well below 1/12, .* devices"
+    ):
+        experiment(*DEVICES, "privacy.delta=0.1")
+    with pytest.warns(UserWarning, match=r"privacy.delta=0.5: should be .* samples of a device"):
+        experiment(*SAMPLES, "privacy.delta=0.5")
+
+
 def test_a_rate_leaves_no_batch_to_a_table_of_devices(tmp_path: Path) -> None:
     table = tmp_path / "devices.csv"
     table.write_text("device,batch\n0,4\n")

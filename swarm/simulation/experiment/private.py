@@ -6,6 +6,7 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ def check_privacy(experiment: Experiment) -> None:
             raise ConfigError(key, value, valid.format(f"privacy={name}"))
     if privacy.counted:
         require_library(name)
+        _warn_of_delta(experiment)
     if (accountant := experiment.data.accountant) is not None and privacy.epsilon is not None:
         if accountant.most_N.any():
             return
@@ -41,6 +43,19 @@ def check_privacy(experiment: Experiment) -> None:
         what = "step" if privacy.unit == "sample" else "round"
         valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
         raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
+
+
+def _warn_of_delta(e: Experiment) -> None:
+    """Warn of a δ with which a mechanism could publish one of the n units as it is."""
+    privacy, n = e.data.privacy, e.settings.devices
+    units = "devices"
+    if privacy.unit == "sample":
+        n, units = int(e.data.split.sizes_N.max()), "samples of a device"
+    if privacy.delta * n >= 1:
+        text = (
+            f"privacy.delta={privacy.delta:g}: should be well below 1/{n}, as there are {n} {units}"
+        )
+        warnings.warn(f"{text}; a larger one allows to publish one of them", stacklevel=2)
 
 
 def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:

@@ -94,7 +94,9 @@ def test_files_that_contradict_the_module_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, "Tied", values) == "lacks head.bias"
     said = refusal(tmp_path, "Tied", {**values, "fc.bias": torch.zeros(10)})
     assert said == "lacks head.bias; it holds fc.bias, which the model does not have"
-    with pytest.raises(ConfigError, match=r"is a folder; a device of a run is saved in Python by swarm.save_start"):
+    with pytest.raises(
+        ConfigError, match=r"is a folder; a device of a run is saved in Python by swarm.save_start"
+    ):
         prepared("devices=4", f"init={tmp_path}")
     wrapped = {f"module.{name}": value for name, value in values.items()}
     said = refusal(tmp_path, "Tied", wrapped)
