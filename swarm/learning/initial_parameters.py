@@ -38,7 +38,7 @@ def read_start(
     if init in ("common", "independent"):
         return layout.pack(entries(module)).to(dtype)
     path = Path(init)
-    if path.is_dir():
+    if path.is_dir() and path.suffix != ".safetensors":
         valid = (
             "is a folder; a device of a run is saved in Python by swarm.save_start(FILE,"
             " swarm.load(FOLDER).state_dict('swarm', 0)), for init=FILE"
