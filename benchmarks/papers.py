@@ -173,7 +173,7 @@ def decays(folder: Path, lengths: Sequence[int], seed: int) -> dict[int, float]:
     words = ["+experiment=wsd_schedule", "hydra.mode=RUN", "tracker=none", "report=false"]
     words += [f"seed={seed}"]
     decay = ["schedule=wsd", "schedule.warmup=0", "schedule.decay=1", "schedule.half_life=0.25"]
-    stable, found = folder / f"stable,seed={seed}", {}
+    stable, found = folder / f"stable-{seed}", {}
     for length in lengths:
         start, part = 9 * length // 10, folder / "decays" / f"rounds={length},seed={seed}"
         if not (part / "summary.json").is_file():
