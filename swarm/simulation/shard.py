@@ -133,7 +133,8 @@ class Shard:
             flops_n = torch.as_tensor(hardware.flops[self.devices]).to(device, e.dtype)
         if not e.communication.own_validation:
             return LocalInfo(samples_n, validation_n, flops_n)
-        return LocalInfo(samples_n, validation_n, flops_n, OwnValidation(self))
+        own = OwnValidation(self)
+        return LocalInfo(samples_n, validation_n, flops_n, own.loss, own.accuracy)
 
     # --- for the phases of a round ----------------------------------------------------------------
 

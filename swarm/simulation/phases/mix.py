@@ -52,8 +52,6 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
-        if c.aggregator.own_validation:  # a model of each device at a time
-            found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
             # beside the rows that are joined with the others
             found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
@@ -101,7 +99,7 @@ class Mix(Packets):
             own_RM,
             shard.devices[route.dst_R],
             Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
-            shard.state.local.loss if c.aggregator.own_validation else None,
+            shard.state.local.measure_loss if c.aggregator.own_validation else None,
         )
         found = with_link_attack(self.communication, found)
         received_RM = self.communication.aggregator.combine_all(found)
