@@ -101,7 +101,8 @@ class LocalEngine(Engine):
         parts = (
             pair
             for shard in self.shards
-            for pair in shard.partial_means(phase.collect(shard, round).packets, shares_N)
+            for payload in (phase.collect(shard, round),)
+            for pair in shard.partial_means(payload.packets, shares_N, payload.squares)
         )
         mean_M = added(parts)
         for shard in self.shards:

@@ -53,6 +53,7 @@ class Payload:
             (r − 1) mod depth; None where no message is delayed.
         rows_per_device: The number of payload rows of a device.
         round: The round of ``packets``.
+        squares: Whether a mean over all devices is taken of the squares as well.
     """
 
     packets: Tensor
@@ -60,6 +61,7 @@ class Payload:
     past: Tensor | None
     rows_per_device: int
     round: int
+    squares: bool = False
 
     def take(self, index: Ints) -> Tensor:
         """The payload rows with the numbers ``index``, ``[len(index), M]``."""
@@ -69,8 +71,10 @@ class Payload:
         row, part = index // self.rows_per_device, index % self.rows_per_device
         for each in np.unique(part).tolist():
             at = np.flatnonzero(part == each)
-            rows = torch.as_tensor(row[at], device=out.device)
-            out[torch.as_tensor(at)] = self._of(each)[rows]
+            found, rows = self._of(each), row[at]
+            if not np.array_equal(rows, np.arange(len(found))):
+                found = found.index_select(0, torch.as_tensor(rows, device=out.device))
+            out.index_copy_(0, torch.as_tensor(at, device=out.device), found)
         return out
 
     def _of(self, part: int) -> Tensor:

@@ -204,7 +204,7 @@ class ShardActor:
         """The arrays that a phase sends: rows for other shards, or the partial sums of a mean."""
         payload = phase.collect(shard, step.round)
         if step.transport == "mean":
-            return [self._means(payload.packets, phase.shares(step.round))]
+            return [self._means(payload.packets, phase.shares(step.round), payload.squares)]
         shard.payload = payload
         return [_packed(_array(rows)) for rows in shard.outgoing(self.routes[step.route])]
 
@@ -220,11 +220,11 @@ class ShardActor:
             found[j] = torch.as_tensor(_unpacked(rows, len(route.inbox[j]), dtype))
         return Arrived(route=route, from_shards=found)
 
-    def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
+    def _means(self, rows_nM: Tensor | None, shares_N: Array, squares: bool = False) -> Array:
         """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the
         shard's blocks.
         """
-        parts = dict(self._own().partial_means(rows_nM, shares_N))
+        parts = dict(self._own().partial_means(rows_nM, shares_N, squares))
         return _array(torch.stack([parts[int(block)] for block in self._own().blocks]))
 
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:
