@@ -38,7 +38,7 @@ class Dissensus(LinkAttack):
 
     def message(self, heard: Heard, hostile_K: Bools) -> Tensor:
         """See :meth:`LinkAttack.message`."""
-        weight = sum(heard.weight_K[torch.as_tensor(hostile_K)].tolist())
+        weight: float = sum(heard.weight_K[torch.as_tensor(hostile_K)].tolist())
         honest_k = torch.as_tensor(np.flatnonzero(~hostile_K), device=heard.own_M.device)
         pull_kM = heard.rows_KM.index_select(0, honest_k).sub_(heard.own_M)
         pull_kM.mul_(heard.weight_K[honest_k].unsqueeze(1))

@@ -52,6 +52,8 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
+        if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
+            found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
             # beside the rows that are joined with the others
             found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
