@@ -35,12 +35,16 @@ _ATTRIBUTE = {name: f"{name}_N" for name in PER_DEVICE} | {"seen": "scored_N"}
 
 @dataclass(frozen=True)
 class MessageTotals:
-    """How many messages and bytes were sent, and how many messages were lost or late."""
+    """How many messages and bytes were sent, how many messages were lost or late, and what secure
+    sums add: bytes, exchanges, and sums that could not be recovered."""
 
     messages: int = 0
     bytes: int = 0
     lost: int = 0
     late: int = 0
+    secure_bytes: int = 0
+    secure_exchanges: int = 0
+    sums_lost: int = 0
 
     @classmethod
     def of(cls, traffic: Sequence[Traffic]) -> MessageTotals:
@@ -129,7 +133,7 @@ class Counters:
             _added(self.received_N, [sent.received_N for sent in traffic]),
             _added(self.lost_N, [sent.lost_N for sent in traffic]),
             _added(self.late_N, [sent.late_N for sent in traffic]),
-            _added(self.bits_N, [sent.sent_N * sent.bits for sent in traffic]),
+            _added(self.bits_N, [sent.sent_bits_N for sent in traffic]),
             joules_N,
             self.totals.plus(MessageTotals.of(traffic)),
             self.steps + int(happened.steps_N.sum()),

@@ -25,6 +25,7 @@ from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
 TOTALS = ("messages", "bytes", "lost", "late")
+SECURE_TOTALS = ("secure_bytes", "secure_exchanges", "sums_lost")
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,10 @@ class Simulation:
         s = self.experiment.settings
         sent_N, received_N = (
             sum(
-                (getattr(each, name) * each.bits // 8 for each in happened.traffic),
+                (getattr(each, name) // 8 for each in happened.traffic),
                 np.zeros(s.devices, np.int64),
             )
-            for name in ("sent_N", "received_N")
+            for name in ("sent_bits_N", "received_bits_N")
         )
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
@@ -195,6 +196,8 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             values["joules_total"] = rounded(float(counters.joules_N.sum()))
+        if self.experiment.communication.secure is not None:
+            values |= {f"{name}_total": getattr(totals, name) for name in SECURE_TOTALS}
         return values | self._spent()
 
     def _spent(self) -> dict[str, Any]:
@@ -253,6 +256,8 @@ class Simulation:
         """
         sent = MessageTotals.of(happened.traffic)
         values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
+        if self.experiment.communication.secure is not None:
+            values |= {name: getattr(sent, name) for name in ("secure_bytes", "sums_lost")}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
             ticks = sum(each.ticks for each in happened.traffic)

@@ -19,6 +19,7 @@ from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
+from swarm.simulation.experiment.secure import check_secure
 from swarm.simulation.hostile.check import check_attack
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def validate(experiment: Experiment) -> None:
     if not communication.aggregator.linear:
         _check_aggregator(settings, communication)
     check_attack(settings, communication)
+    check_secure(settings, communication)
     experiment.data.check()
     check_privacy(experiment)
     _require_fit(experiment)
