@@ -49,7 +49,7 @@ class Overhead:
         sent_N: The bits that each device sends.
         received_N: The bits that each device gets.
         from_server: The bits that a server sends.
-        exchanges: How many times messages go back or forth, those of the rows included.
+        round_trips: How many times messages go back or forth, those of the rows included.
         sums: The number of sums.
         lost: Those of them that cannot be recovered.
     """
@@ -57,7 +57,7 @@ class Overhead:
     sent_N: Ints
     received_N: Ints
     from_server: int = 0
-    exchanges: int = 0
+    round_trips: int = 0
     sums: int = 0
     lost: int = 0
 
@@ -130,9 +130,9 @@ class Traffic:
         return 0 if self.overhead is None else self.overhead.bits // 8
 
     @property
-    def secure_exchanges(self) -> int:
+    def secure_round_trips(self) -> int:
         """How many times messages go back or forth in secure sums."""
-        return 0 if self.overhead is None else self.overhead.exchanges
+        return 0 if self.overhead is None else self.overhead.round_trips
 
     @property
     def sums_lost(self) -> int:

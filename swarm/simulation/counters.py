@@ -36,14 +36,14 @@ _ATTRIBUTE = {name: f"{name}_N" for name in PER_DEVICE} | {"seen": "scored_N"}
 @dataclass(frozen=True)
 class MessageTotals:
     """How many messages and bytes were sent, how many messages were lost or late, and what secure
-    sums add: bytes, exchanges, and sums that could not be recovered."""
+    sums add: bytes, round trips, and sums that could not be recovered."""
 
     messages: int = 0
     bytes: int = 0
     lost: int = 0
     late: int = 0
     secure_bytes: int = 0
-    secure_exchanges: int = 0
+    secure_round_trips: int = 0
     sums_lost: int = 0
 
     @classmethod
@@ -51,6 +51,12 @@ class MessageTotals:
         """The totals of a round, given the traffic of each of its phases."""
         names = [field.name for field in fields(cls)]
         return cls(*(sum(getattr(sent, name) for sent in traffic) for name in names))
+
+    def named(self, ending: str, secure: bool) -> dict[str, int]:
+        """The numbers by the keys that records have for them; those of secure sums if there are
+        any."""
+        names = [field.name for field in fields(self)][: None if secure else 4]
+        return {f"{name}{ending}": getattr(self, name) for name in names}
 
     def plus(self, other: MessageTotals) -> MessageTotals:
         """The sum of these totals and ``other``."""

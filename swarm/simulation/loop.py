@@ -24,8 +24,6 @@ from swarm.simulation.metrics.base import Floats, StreamCounts
 from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
-TOTALS = ("messages", "bytes", "lost", "late")
-SECURE_TOTALS = ("secure_bytes", "secure_exchanges", "sums_lost")
 
 
 @dataclass(frozen=True)
@@ -188,7 +186,7 @@ class Simulation:
             "round": self.round,
             "virtual_s": counters.virtual,
             "awake": self._awake(self.round),
-            **{f"{name}_total": getattr(totals, name) for name in TOTALS},
+            **totals.named("_total", self.experiment.communication.secure is not None),
             "steps_total": counters.steps,
             "flops_total": counters.work * self.experiment.model.step_flops
             if counters.work
@@ -196,8 +194,6 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             values["joules_total"] = rounded(float(counters.joules_N.sum()))
-        if self.experiment.communication.secure is not None:
-            values |= {f"{name}_total": getattr(totals, name) for name in SECURE_TOTALS}
         return values | self._spent()
 
     def _spent(self) -> dict[str, Any]:
@@ -255,9 +251,8 @@ class Simulation:
         on average.
         """
         sent = MessageTotals.of(happened.traffic)
-        values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
-        if self.experiment.communication.secure is not None:
-            values |= {name: getattr(sent, name) for name in ("secure_bytes", "sums_lost")}
+        secure = self.experiment.communication.secure is not None
+        values: dict[str, Any] = {**sent.named("", secure)}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
             ticks = sum(each.ticks for each in happened.traffic)

@@ -117,7 +117,7 @@ def test_a_neighbourhood_that_lost_too_many_keeps_its_own_row() -> None:
     assert 4 < sum(kept) < 44
 
 
-def test_bytes_and_exchanges_are_counted(tmp_path: Path) -> None:
+def test_bytes_and_round_trips_are_counted(tmp_path: Path) -> None:
     """A server of 12 devices: keys, shares, masked rows and shares for the unmasking, up and down."""
     run(tmp_path / "secure", *SERVER, "rounds=2")
     run(tmp_path / "plain", *SERVER, "secure_sum=none", "rounds=2")
@@ -127,7 +127,7 @@ def test_bytes_and_exchanges_are_counted(tmp_path: Path) -> None:
     assert secure[1]["secure_bytes"] == 12 * (up + down)
     assert secure[1]["bytes"] == plain[1]["bytes"] + 12 * (up + down)
     assert secure[2]["secure_bytes_total"] == 2 * secure[1]["secure_bytes"]
-    assert [record["secure_exchanges_total"] for record in secure] == [0, 4, 8]
+    assert [record["secure_round_trips_total"] for record in secure] == [0, 4, 8]
     assert secure[1]["messages"] == plain[1]["messages"]
     assert "secure_bytes" not in plain[1]
 
@@ -140,10 +140,10 @@ def test_neighbours_pay_for_each_neighbourhood() -> None:
     up, down = 2 * 256 + 2 * 3 * 256 + 4 * 256, 2 * 3 * 512
     assert found.sent_N.tolist() == [4 * (up + down)] * 12
     assert found.received_N.tolist() == found.sent_N.tolist()
-    assert (found.sums, found.lost, found.exchanges) == (12, 0, 4)
+    assert (found.sums, found.lost, found.round_trips) == (12, 0, 4)
 
 
-def test_the_time_of_the_exchanges_is_on_the_line() -> None:
+def test_the_time_of_the_round_trips_is_on_the_line() -> None:
     fleet = ("fleet=uniform", "fleet.uplink=1.0e+4", "fleet.downlink=1.0e+4", "rounds=1")
     for settings in (SERVER, RING):
         plain, secure = (

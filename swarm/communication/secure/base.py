@@ -152,7 +152,7 @@ class Group:
         return (len(self.offsets) + 1) * SHARE_BITS if self.recovered else 0
 
     @property
-    def exchanges(self) -> int:
-        """The exchanges of the sum, one of them that of the rows; the last one is left out where
+    def round_trips(self) -> int:
+        """The round trips of the sum, one of them that of the rows; the last one is left out where
         too few devices are there for it."""
         return 4 if self.recovered else 3

@@ -73,7 +73,7 @@ class SecureRounds:
         sent_N[group.device_g[group.alive_g]] += group.unmask_bits
         received_N[group.device_g] = group.down_bits
         total, lost = int(received_N.sum()), int(not group.recovered)
-        return Overhead(sent_N, received_N, total, group.exchanges, 1, lost)
+        return Overhead(sent_N, received_N, total, group.round_trips, 1, lost)
 
     # --- a sum at each device, over its neighbours ------------------------------------------------
 
@@ -111,7 +111,8 @@ class SecureRounds:
 
         def make() -> Overhead:
             n = self.messages.devices
-            sent_N, received_N, exchanges, sums, lost = np.zeros(n, int), np.zeros(n, int), 0, 0, 0
+            sent_N, received_N = np.zeros(n, np.int64), np.zeros(n, np.int64)
+            round_trips = sums = lost = 0
             for receiver in self.neighbours(round):
                 group = self.at_device(round, phase, receiver)
                 assert group is not None
@@ -121,9 +122,9 @@ class SecureRounds:
                 received_N[receiver] += up_g.sum()
                 received_N[group.device_g] += group.down_bits
                 sent_N[receiver] += group.down_bits * len(up_g)
-                exchanges = max(exchanges, group.exchanges)
+                round_trips = max(round_trips, group.round_trips)
                 sums, lost = sums + 1, lost + (not group.recovered)
-            return Overhead(sent_N, received_N, 0, exchanges, sums, lost)
+            return Overhead(sent_N, received_N, 0, round_trips, sums, lost)
 
         return self._keep(("overhead", phase, round), make)
 

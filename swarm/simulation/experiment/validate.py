@@ -19,8 +19,8 @@ from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
-from swarm.simulation.experiment.secure import check_secure
 from swarm.simulation.hostile.check import check_attack
+from swarm.simulation.secure.check import check_secure
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment

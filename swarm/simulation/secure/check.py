@@ -54,10 +54,10 @@ def _of_messages(s: Settings, c: Communication) -> Refusals:
 
 
 def _of_network(s: Settings, c: Communication) -> Refusals:
-    """What the exchanges of a sum, which all belong to one round, cannot bear."""
+    """What the round trips of a sum, which all belong to one round, cannot bear."""
     network = c.network
     if network.drop:
-        valid = "must be 0 with {}, whose exchanges would be repeated until they arrive; devices"
+        valid = "must be 0 with {}, whose round trips would be repeated until they arrive; devices"
         yield "network.drop", network.drop, f"{valid} may drop out by churn, links by outage"
     why = "must be none with {}: the devices of a sum must all be there in the same round"
     for key, part in (("delay", network.delay), ("clock", network.clock)):
