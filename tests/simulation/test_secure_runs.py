@@ -143,6 +143,16 @@ def test_neighbours_pay_for_each_neighbourhood() -> None:
     assert (found.sums, found.lost, found.round_trips) == (12, 0, 4)
 
 
+def test_no_secret_is_used_twice() -> None:
+    """Not in another round, phase or neighbourhood: what two masked rows have in common would be bare."""
+    secure = experiment(*RING, "protocol=gossip_pga", "protocol.every=1").communication.secure
+    assert secure is not None
+    groups = [secure.at_device(round, 1, i) for round in (1, 2) for i in range(12)]
+    groups += [secure.at_server(round, phase) for round in (1, 2) for phase in (1, 2)]
+    words = np.concatenate([group.words_gw for group in groups if group is not None])
+    assert len(np.unique(words)) > words.size - 3  # 32 bits each: hardly two are alike
+
+
 def test_the_time_of_the_round_trips_is_on_the_line() -> None:
     fleet = ("fleet=uniform", "fleet.uplink=1.0e+4", "fleet.downlink=1.0e+4", "rounds=1")
     for settings in (SERVER, RING):

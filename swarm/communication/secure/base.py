@@ -52,8 +52,8 @@ class Bonawitz(SecureSum):
         if not 1e-6 <= range <= 1e6:
             raise ConfigError("range", range, "must be a size of numbers from 1e-6 to 1e6")
         if not 0.5 < threshold <= 1:
-            valid = "must be a share above 0.5 and at most 1: with half of the shares two halves of"
-            valid += " the devices could be told of different drop-outs"
+            valid = "must be a share above 0.5 and at most 1: of two halves, one could give back a"
+            valid += " device's seed and the other its key, which together lay its row bare"
             raise ConfigError("threshold", threshold, valid)
         if partners is not None and (partners < 2 or partners % 2):
             raise ConfigError("partners", partners, "must be null or an even number from 2 on")
