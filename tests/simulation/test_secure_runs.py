@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, OutOfRangeError
 from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.simulation.secure import check
 from tests.support import (
     experiment,
     logged,
@@ -166,6 +167,9 @@ def test_the_time_of_the_round_trips_is_on_the_line() -> None:
 def test_an_arm_whose_numbers_do_not_fit_ends_with_a_sentence(tmp_path: Path) -> None:
     summary = run(tmp_path / "run", *SERVER, "secure_sum.range=0.01")
     assert summary["arms"]["swarm"]["diverged"] == {"device": 0, "round": 1}
+    error = OutOfRangeError(3, 2, 17.5, 16.0)  # actors hand it on
+    kind, given = error.__reduce__()
+    assert str(kind(*given)) == str(error)
 
 
 def test_the_one_who_adds_up_need_not_be_trusted_with_distributed_noise() -> None:
@@ -209,6 +213,21 @@ def test_a_protocol_that_needs_both_sums_bears_no_drop_outs(
         ConfigError, match=r"^churn=markov: must be none with secure_sum=bonawitz and"
     ):
         prepared(*RING, *CHURN)
+
+
+def test_it_is_said_that_the_library_is_missing_and_that_many_devices_take_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(check, "MANY", 11)
+    with pytest.warns(
+        UserWarning, match=r"^secure_sum.partners=null: all 12 devices of a sum share masks"
+    ):
+        prepared(*SERVER)
+    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    with pytest.raises(
+        ConfigError, match=r"^secure_sum=bonawitz: needs the library shamirs: `pip install"
+    ):
+        prepared(*SERVER)
 
 
 def test_data_attacks_and_arms_that_send_nothing_go_together_with_it() -> None:

@@ -6,6 +6,7 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from swarm.config.settings import Settings
 if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
 
+MANY = 400  # devices, whose shares take six seconds a round
 Refusals = Iterator[tuple[str, object, str]]
 
 
@@ -37,6 +39,19 @@ def check_secure(settings: Settings, communication: Communication) -> None:
     if find_spec("shamirs") is None:
         valid = "needs the library shamirs: `pip install '.[secure]'`"
         raise ConfigError("secure_sum", name, valid)
+    _warn_of_time(communication)
+
+
+def _warn_of_time(c: Communication) -> None:
+    """Warn of a sum over so many devices that a round takes minutes."""
+    assert c.secure is not None
+    server = any(phase.through_server for phase in c.phases)
+    size = int(c.secure.invited(1).sum()) if server else 0
+    if any(phase.mixes for phase in c.phases):
+        size = max(size, c.messages.most_links)
+    if c.secure.plug_in.partners is None and size > MANY:
+        text = f"secure_sum.partners=null: all {size} devices of a sum share masks, whose time"
+        warnings.warn(f"{text} grows with the cube of that number; 20 would do", stacklevel=2)
 
 
 def _of_messages(s: Settings, c: Communication) -> Refusals:
