@@ -19,10 +19,12 @@ ACCURACY = "accuracy_mean"
 TARGET = 0.9
 CHANCE = 0.1  # ten classes
 PLAIN = "every number"
+# The compressed messages have the consensus steps γ of scenarios/compression.py.
 SHARING: dict[str, dict[str, Any]] = {
     PLAIN: {},
     "8 bits a number": {
         "protocol": "choco",
+        "protocol.gamma": 1.0,
         "compressor": "qsgd",
         "compressor.bits": 8,
         "compressor.unbiased": False,
