@@ -49,12 +49,12 @@ def test_same_bits_in_shards_and_after_a_resume(settings: tuple[str, ...], tmp_p
 def test_records_have_what_every_device_has_spent(tmp_path: Path) -> None:
     run(tmp_path / "run", *SAMPLES, "clock=periodic", "clock.period=2", "rounds=5")
     e = experiment(*SAMPLES, "clock=periodic", "clock.period=2", "rounds=5")
-    assert e.data.accountant is not None
+    assert e.accountant is not None
     steps_N = np.zeros(12, np.int64)
     for round, record in enumerate(logged(tmp_path / "run")):
         active = e.communication.active(round) if round else np.zeros(12, bool)
         steps_N += 2 * (np.ones(12, bool) if active is None else active)
-        epsilon_N = e.data.accountant.epsilon_N(steps_N)
+        epsilon_N = e.accountant.epsilon_N(steps_N)
         assert record["epsilon_max"] == epsilon_N.max()
         assert record["epsilon_median"] == np.median(epsilon_N)
         assert "budgets_spent" not in record
@@ -69,8 +69,8 @@ def test_devices_stop_at_their_budget(unit: str, steps: int, tmp_path: Path) -> 
     """Within a round, at the level of samples: each step costs something."""
     common = SAMPLES if unit == "sample" else DEVICES
     e = experiment(*common)
-    assert e.data.accountant is not None
-    budget = float(e.data.accountant.epsilon_N(np.full(12, steps)).max()) * 1.0001
+    assert e.accountant is not None
+    budget = float(e.accountant.epsilon_N(np.full(12, steps)).max()) * 1.0001
     settings = (*common, f"privacy.epsilon={budget}", "rounds=5")
     summary = run(tmp_path / "run", *settings)["arms"]["swarm"]
     assert summary["budgets_spent"] == 12
@@ -91,7 +91,7 @@ def test_without_clipping_and_noise_a_step_is_that_of_plain_sgd() -> None:
     assert sizes_N.min() == sizes_N.max()  # so that plain SGD can take them all
     expected = trajectory(prepared(*common, f"train.batch={sizes_N[0]}"))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-    assert experiment(*common, "privacy=sample_level", *plain).data.accountant is None
+    assert experiment(*common, "privacy=sample_level", *plain).accountant is None
 
 
 def test_what_a_device_sends_has_moved_no_further_than_the_norm_but_for_noise() -> None:
