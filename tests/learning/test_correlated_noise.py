@@ -142,7 +142,7 @@ def test_rounds_add_up_to_what_a_smaller_share_of_them_would_cost() -> None:
 
 def test_settings_that_promise_nothing_are_refused() -> None:
     for options, said in (
-        ({"correlated_multiplier": -1.0}, "correlated_multiplier=-1.0: must be a number from 0"),
+        ({"correlated_multiplier": -1.0}, "correlated_multiplier=-1: must be a number from 0"),
         ({"correlated_multiplier": float("nan")}, "must be a number from 0 to 1000"),
         ({"clip_norm": None, "noise_multiplier": 0.0}, "noise hides only what clipping has"),
         ({"colluders": -1}, "colluders=-1: must be 0 or a number of devices"),
