@@ -152,6 +152,17 @@ def test_the_noise_with_a_neighbour_that_is_away_stays() -> None:
     assert total.std() == pytest.approx(20 * left**0.5, rel=0.06)
 
 
+def test_a_pair_is_one_of_the_links_of_the_round() -> None:
+    """In a matching, two devices that are linked come out with opposite noise."""
+    matched = ("topology=random_matching", "protocol=none", "privacy.noise_multiplier=0")
+    settings = (*PAIRS, *matched, "optimizer.lr=1e-9", "rounds=3")
+    rows, e = trajectory(prepared(*settings)), experiment(*settings)
+    for round in (1, 2, 3):
+        pairs, noise_NM = e.communication.pairs(round), rows[round] - rows[round - 1]
+        assert len(pairs.own_E) == 12
+        np.testing.assert_allclose(noise_NM[pairs.own_E], -noise_NM[pairs.other_E], atol=1e-6)
+
+
 def test_epsilon_is_that_of_the_links_of_each_round() -> None:
     """Hostile devices count as colluders: they know the noise of their pairs."""
     common = ("privacy=correlated", "partition=iid", "topology=ring", "rounds=2")
