@@ -155,7 +155,7 @@ def test_the_noise_with_a_neighbour_that_is_away_stays() -> None:
 def test_a_pair_is_one_of_the_links_of_the_round() -> None:
     """In a matching, two devices that are linked come out with opposite noise."""
     matched = ("topology=random_matching", "protocol=none", "privacy.noise_multiplier=0")
-    settings = (*PAIRS, *matched, "optimizer.lr=1e-9", "rounds=3")
+    settings = (*PAIRS, *matched, "optimizer.lr=1.0e-9", "rounds=3")
     rows, e = trajectory(prepared(*settings)), experiment(*settings)
     for round in (1, 2, 3):
         pairs, noise_NM = e.communication.pairs(round), rows[round] - rows[round - 1]
