@@ -18,7 +18,7 @@ BATCH, STEPS = 4, 2
 JUDGED_UP_TO = 0.4  # wrong corrections, as a share of all
 
 
-class PeopleBudget(Budget):
+class CorrectionsBudget(Budget):
     """``rounds`` of two mini-batches of four samples each. ``chances`` are the shares of samples
     that a person corrects, ``wrong`` the shares of corrections that are wrong.
     """
@@ -29,7 +29,7 @@ class PeopleBudget(Budget):
     wrong: list[float]
 
 
-class People(Claim):
+class Corrections(Claim):
     """Devices meet a stream of samples without labels. Now and then a person is there, who says
     what the sample is, and is wrong at times: then any other class is as likely. Devices learn
     online, from corrected samples only, and exchange parameters in each round, also those that
@@ -50,7 +50,7 @@ class People(Claim):
             " refuted if it is below 0 with its interval at one of them",
         ),
     )
-    Budget = PeopleBudget
+    Budget = CorrectionsBudget
 
     def conditions(self) -> list[Condition]:
         """Each share of corrections with each share of wrong ones; the controls run with the most

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scenarios.people import People
+from scenarios.people import Corrections
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
@@ -27,7 +27,7 @@ def worth(of_wrong: dict[float, float], least: float = 0.1) -> Value:
 
 def test_a_correction_is_worth_what_the_curve_of_correct_ones_says() -> None:
     of = claim("people")
-    assert isinstance(of, People)
+    assert isinstance(of, Corrections)
     found = results(of, worth({0.0: 1.0, 0.4: 0.5}))
     (verdict,) = judged(of, found)
     assert verdict.holds is True

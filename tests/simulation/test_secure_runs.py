@@ -53,6 +53,12 @@ def test_same_bits_in_shards_and_after_a_resume(settings: tuple[str, ...], tmp_p
         ("topology=torus",),
         ("topology=complete", "devices=5"),
         ("topology=torus", "protocol=choco"),
+        (
+            "topology=torus",
+            "protocol=multi_gossip",
+            "privacy=correlated",
+            "privacy.noise_multiplier=0.1",
+        ),
     ],
 )
 def test_masks_change_nothing_but_the_rounding(settings: tuple[str, ...]) -> None:

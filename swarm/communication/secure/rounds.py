@@ -134,4 +134,5 @@ class SecureRounds:
             self._kept[key] = make()
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
         return self._kept[key]  # type: ignore[return-value]
