@@ -201,7 +201,7 @@ class _Counted:
                 "the rest of the program",
                 REST
                 + AUTOGRAD * (not isinstance(e.learner.kernel, Dense))
-                + ACCOUNTING * (e.data.accountant is not None),
+                + ACCOUNTING * e.data.privacy.counted,
                 grows=False,
             ),
             Part("the data", loaded, grows=False, there=True),

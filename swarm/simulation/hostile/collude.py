@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from swarm.communication.attack.base import Known, MessageAttack
 from swarm.simulation.phases.base import Floats, Phase, TrainResult
@@ -56,7 +58,13 @@ class Collude(Phase):
         """The rows that the devices are about to send; those of no weight count for nothing, and
         need not be finite."""
         draft = shard.draft = self.before.draft(shard, round)
-        return Payload(draft.changed, draft.changed, None, 1, round, self.attack.spread)
+        return Payload(draft.changed, draft.changed, None, 1, round)
+
+    def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
+        """See :meth:`Phase.partial_sums`; also of the squares, if the attack asks for the
+        spread."""
+        rows = self.collect(shard, round).packets
+        return shard.partial_means(rows, self.shares(round), self.attack.spread)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Keep what colluders know until the next phase."""

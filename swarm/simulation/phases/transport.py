@@ -53,7 +53,6 @@ class Payload:
             (r − 1) mod depth; None where no message is delayed.
         rows_per_device: The number of payload rows of a device.
         round: The round of ``packets``.
-        squares: Whether a mean over all devices is taken of the squares as well.
     """
 
     packets: Tensor
@@ -61,7 +60,6 @@ class Payload:
     past: Tensor | None
     rows_per_device: int
     round: int
-    squares: bool = False
 
     def take(self, index: Ints) -> Tensor:
         """The payload rows with the numbers ``index``, ``[len(index), M]``."""
