@@ -26,6 +26,8 @@ IMAGES = Path(__file__).parents[1] / "docs" / "img" / "reproductions"
 BASE_GRAPH = {1: (9, 8, 9, 6, 9), 2: (5, 6, 6, 4, 6), 3: (4, 5, 5, 3, 5), 4: (4, 4, 4, 3, 2)}
 """Rounds of a period of the Base-(k+1) graph for 21 to 25 devices, by k, as the program that was
 published with arXiv 2305.11420 constructs it."""
+DECAY = {"warmup": 0.0, "decay": 1.0, "half_life": 0.25}
+"""WSD of a run that is nothing but the decay, a tenth of the whole run, under the default options."""
 FEATURES = 47
 WEIGHT = np.array([[FEATURES + 1, FEATURES], [1, 0]])
 ZETA = 1 + float(np.linalg.eigvals(WEIGHT).max())
@@ -172,7 +174,7 @@ def decays(folder: Path, lengths: Sequence[int], seed: int) -> dict[int, float]:
     ``folder`` are not run again."""
     words = ["+experiment=wsd_schedule", "hydra.mode=RUN", "tracker=none", "report=false"]
     words += [f"seed={seed}"]
-    decay = ["schedule=wsd", "schedule.warmup=0", "schedule.decay=1", "schedule.half_life=0.25"]
+    decay = ["schedule=wsd", *(f"schedule.{key}={value}" for key, value in DECAY.items())]
     stable, found = folder / f"stable-{seed}", {}
     for length in lengths:
         start, part = 9 * length // 10, folder / "decays" / f"rounds={length},seed={seed}"
