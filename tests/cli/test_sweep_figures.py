@@ -51,6 +51,19 @@ def test_a_run_that_diverged_is_counted_and_left_out_of_the_means(command: Comma
     assert "2 diverged and are left out of the means" in Path("s/table.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("optimizer.lr=1e18", "2 diverged"), ("metrics=[loss]", "2 are scored otherwise")],
+)
+def test_a_sweep_without_any_score_has_its_files(command: Command, setting: str, said: str) -> None:
+    """All runs have diverged, or none measures a score."""
+    words = [word for word in SMALL if word.partition("=")[0] not in setting]
+    done = command("-m", "topology=ring,complete", *words, "train.local_steps=3", setting)
+    assert done.code == 0, done.err
+    assert said in Path("s/table.md").read_text()
+    assert {"sweep.png", "curves.csv", "summary.json"} <= {p.name for p in Path("s").iterdir()}
+
+
 def test_a_sweep_without_learning(command: Command) -> None:
     words = (
         "scenario=consensus",

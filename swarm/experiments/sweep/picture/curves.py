@@ -25,7 +25,7 @@ def draw_curves(
     """Draw the score of all combinations and controls against the column ``x``."""
     decorate(axes, title, x_label)
     axes.set_ylabel(found.main.label)
-    if x not in found.curves:
+    if x not in found.curves or found.curves.empty:  # all have diverged, or none has a score
         return
     one = len(found.combinations) == 1
     for values in found.combinations:
