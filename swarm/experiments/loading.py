@@ -53,7 +53,7 @@ class LoadedRun(Run):
         """
         if split not in ("train", "validation", "test"):
             raise ConfigError("/split", split, "must be train, validation or test")
-        data = self._prepared(trust, lambda prepared: prepared.dataset)
+        data = self.with_prepared(trust, lambda prepared: prepared.dataset)
         ids = getattr(data, split)
         return data.x[ids], data.y[ids]
 
@@ -75,7 +75,7 @@ class LoadedRun(Run):
                 :meth:`dataset` would raise it.
         """
         state = self.state_dict(arm, device, best)
-        prepared = self._prepared(trust, lambda prepared: prepared)
+        prepared = self.with_prepared(trust, lambda prepared: prepared)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
@@ -92,7 +92,12 @@ class LoadedRun(Run):
             ]
         return np.asarray(torch.cat(parts).numpy())
 
-    def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+    def with_prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+        """What ``look`` makes of the run, prepared once more from its own configuration.
+
+        Raises:
+            ConfigError: :meth:`dataset` would raise it, or ``look`` does.
+        """
         with blamed(), admitted(self.folder, {}, trust):
             return look(PreparedRun.prepare(Settings.parse(self.config)))
 

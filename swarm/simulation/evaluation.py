@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SAMPLES_AT_ONCE = 1024
 OWN_SAMPLES_AT_ONCE = 64  # of each device, where each has others
+Ints = npt.NDArray[np.int64]
+Asked: TypeAlias = Ints | Literal["members"] | None
+"""What devices are looked at on: the samples with these ids; ``members``: samples that each device
+has learnt from, and others; None: held-out samples of each device's own."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,16 @@ class OwnSamples:
     count_B: Tensor
 
     @classmethod
-    def of(cls, held: DeviceSplit, devices_B: npt.NDArray[np.int64]) -> OwnSamples:
+    def listed(cls, ids: Sequence[Ints]) -> OwnSamples:
+        """Those of B devices, one array of ids for each."""
+        count_B = np.array([len(each) for each in ids])
+        id_BT = np.zeros((len(ids), count_B.max(initial=0)), np.int64)
+        for row_T, each in zip(id_BT, ids, strict=True):
+            row_T[: len(each)] = each
+        return cls(torch.as_tensor(id_BT), torch.as_tensor(count_B))
+
+    @classmethod
+    def of(cls, held: DeviceSplit, devices_B: Ints) -> OwnSamples:
         """Those of ``devices_B`` among the samples ``held`` of all devices."""
         count_B = held.sizes_N[devices_B]
         place_T = np.minimum(np.arange(count_B.max(initial=0)), count_B[:, None] - 1).clip(0)
@@ -163,6 +176,25 @@ class BlockEvaluator:
         loss_B /= (own.count_B * each).to(loss_B)
         nothing_BV = loss_B.new_full((len(x_BP), len(self.metrics)), torch.nan)
         return BlockEvaluation(loss_B, hits_BC, None, nothing_BV)
+
+    def own_losses(self, x_BP: Tensor, own: OwnSamples, x_S: Tensor, y_S: Tensor) -> Tensor:
+        """The loss of each device with parameters ``x_BP`` on each of its ``own`` samples,
+        ``[B, T]``, a mean over the labels or targets of a sample; NaN in places without a sample.
+        ``x_S`` and ``y_S`` are as in :meth:`examine_local`.
+        """
+        parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
+        parts.load(x_BP)
+        found_BT = x_BP.new_full(own.id_BT.shape, torch.nan, dtype=_wide(x_BP.device))
+        classification = self.loss.classification
+        for start in range(0, own.id_BT.shape[1], OWN_SAMPLES_AT_ONCE):
+            id_Bb = own.id_BT[:, start : start + OWN_SAMPLES_AT_ONCE].to(x_S.device)
+            y = y_S[id_Bb].flatten(1) if classification else y_S[id_Bb]
+            target = self.loss.encode(y, self.outputs, x_BP.dtype)
+            value = self.loss.value(self.kernel.outputs(parts.views, x_S[id_Bb]), target)
+            each_Bb = value.reshape(*id_Bb.shape, -1).mean(2)
+            found_BT[:, start : start + id_Bb.shape[1]] = each_Bb
+        there_BT = torch.arange(own.id_BT.shape[1]) < own.count_B[:, None]
+        return found_BT.masked_fill(~there_BT.to(found_BT.device), torch.nan)
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device

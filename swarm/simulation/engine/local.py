@@ -24,9 +24,11 @@ from swarm.simulation.engine.base import (
     record,
     require_blocks,
 )
+from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics import membership
 from swarm.simulation.phases.base import Phase, TrainResult
-from swarm.simulation.phases.transport import Arrived, play_round
+from swarm.simulation.phases.transport import Arrived, Payload, play_round
 from swarm.simulation.shard import Shard
 
 
@@ -101,7 +103,7 @@ class LocalEngine(Engine):
         parts = (
             pair
             for shard in self.shards
-            for pair in shard.partial_means(phase.collect(shard, round).packets, shares_N)
+            for pair in shard.partial_means(self.collected(phase, shard, round).packets, shares_N)
         )
         mean_M = added(parts)
         for shard in self.shards:
@@ -111,7 +113,7 @@ class LocalEngine(Engine):
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         found_routes = self._routes_of(messages)
         for shard in self.shards:
-            shard.payload = phase.collect(shard, round)
+            shard.payload = self.collected(phase, shard, round)
         boxes = [
             route.addressed(s.outgoing(route))
             for s, route in zip(self.shards, found_routes, strict=True)
@@ -119,6 +121,10 @@ class LocalEngine(Engine):
         for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
             inbox = {j: boxes[j][i] for j in route.inbox}
             phase.apply(shard, round, Arrived(route=route, from_shards=inbox))
+
+    def collected(self, phase: Phase, shard: Shard, round: int) -> Payload:
+        """The rows that the devices of a shard send in a phase."""
+        return phase.collect(shard, round)
 
     def _routes_of(self, messages: RoundMessages) -> list[Route]:
         """The routes of ``messages``, one for each shard; routes that come back in
@@ -132,7 +138,7 @@ class LocalEngine(Engine):
             self._routes[messages.key] = found
         return found
 
-    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
+    def evaluate(self, samples: Asked, blocks: Ints) -> Evaluation:
         """See :meth:`Engine.evaluate`. The results are written into arrays allocated before: small
         arrays allocated in between would keep the predictions' memory from being reused."""
         e, wanted = self.experiment, sorted({int(b) for b in blocks})
@@ -142,7 +148,10 @@ class LocalEngine(Engine):
             np.empty((len(devices_M), e.data.outputs)),
             None,
         )
-        values_MV = np.empty((len(devices_M), len(e.metrics.outputs)))
+        values = len(e.metrics.outputs)
+        if isinstance(samples, str):
+            values = 2 * membership.width(e.data.dataset, e.data.split)
+        values_MV = np.empty((len(devices_M), values))
         with torch.inference_mode():
             for shard in self.shards:
                 for block, part in shard.evaluate(samples, set(wanted)):
