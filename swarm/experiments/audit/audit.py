@@ -34,10 +34,10 @@ class Audit:
 
     Attributes:
         table: A row for each pair of what is ``seen`` (``message``: what a device sent last;
-            ``final``: its model at the end) and ``attack`` (``loss``, ``lira``, ``lira_offline``).
-            It has the ``auc`` with the ends ``auc_low`` and ``auc_high`` of its 95% interval, and
-            ``tpr_1`` and ``tpr_01``, the shares of members found at 1% and 0.1% of false positives
-            (NaN of too few samples).
+            ``final``: its model at the end) and ``attack`` (``threshold`` on the
+            loss, ``lira``, ``lira_offline``). It has the ``auc`` with the ends ``auc_low`` and
+            ``auc_high`` of its 95% interval, and ``tpr_1`` and ``tpr_01``, the shares of members
+            found at 1% and 0.1% of false positives (NaN of too few samples).
         arm: The arm that was audited.
         samples: The number of samples that were asked about.
         shadows: The number of shadow swarms.
@@ -86,7 +86,7 @@ def audit(
             is asked for, the data are no classes or a stream, or the run has plug-ins and
             ``trust`` is needed.
     """
-    if shadows < FEWEST or shadows % 2:
+    if not isinstance(shadows, int) or shadows < FEWEST or shadows % 2:
         raise ConfigError("shadows", shadows, f"must be an even number from {FEWEST} on")
     loaded = run if isinstance(run, LoadedRun) else load(run)
     if not isinstance(loaded, LoadedRun):
@@ -136,10 +136,10 @@ def table(swarms: list[Played]) -> pd.DataFrame:
         if seen not in audited[0].loss_A:
             continue
         phi_SA = np.stack([logit_scaled(each.loss_A[seen]) for each in shadows])
-        scores: dict[str, list[Floats]] = {"loss": [], "lira": [], "lira_offline": []}
+        scores: dict[str, list[Floats]] = {"threshold": [], "lira": [], "lira_offline": []}
         for each in audited:
             phi_A = logit_scaled(each.loss_A[seen])
-            scores["loss"].append(-each.loss_A[seen])
+            scores["threshold"].append(-each.loss_A[seen])
             scores["lira"].append(lira(phi_A, phi_SA, inside_SA))
             scores["lira_offline"].append(lira_offline(phi_A, phi_SA, inside_SA))
         for attack, parts in scores.items():

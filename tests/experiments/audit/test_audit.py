@@ -15,6 +15,8 @@ from swarm.common.errors import ConfigError
 from swarm.data.dataset import DeviceSplit
 from swarm.experiments.audit.swarms import FINAL, MESSAGE, first_messages, halves, play, restricted
 from swarm.experiments.resolved import with_lr
+from swarm.simulation.engine.local import LocalEngine
+from swarm.simulation.experiment import Experiment
 from tests.support import experiment, final_rows, prepared, run
 
 HEART = ("devices=4", "topology=ring", "partition=iid", "data.test=0.6", "data.validation=0.2", "rounds=40",
@@ -44,7 +46,7 @@ def test_what_is_learnt_by_heart_is_found(folder: Path) -> None:
     sent, kept = (of(found.table, seen, "lira") for seen in (MESSAGE, FINAL))
     assert sent["auc_low"] > 0.5
     assert sent["auc"] > kept["auc"]  # what others have mixed in hides a device's own samples
-    assert of(found.table, MESSAGE, "loss")["auc"] < sent["auc"]
+    assert of(found.table, MESSAGE, "threshold")["auc"] < sent["auc"]
     assert sent["tpr_1"] > 0.02
     assert np.isnan(sent["tpr_01"])  # 358 others are too few
     again = swarm.audit(swarm.load(folder), shadows=4)
@@ -126,6 +128,7 @@ def test_messages_that_are_no_models_are_left_out() -> None:
     ("settings", "said"),
     [
         ({"shadows": 3}, r"^shadows=3: must be an even number from 4 on"),
+        ({"shadows": "8"}, r"^shadows=8: must be an even number from 4 on"),
         ({"shadows": 2}, r"^shadows=2: must be an even number from 4 on"),
         ({"arm": "fedavg"}, r"^arm=fedavg: must be one of swarm, isolated"),
     ],
@@ -161,3 +164,19 @@ def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     ):
         assert main(["audit", *wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_each_swarm_has_draws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the noise of the audited swarms, shadows would tell their samples in spite of it."""
+    seeds: list[int] = []
+    start = LocalEngine.start
+
+    def started(engine: LocalEngine, experiment: Experiment) -> None:
+        seeds.append(experiment.settings.seed)
+        start(engine, experiment)
+
+    monkeypatch.setattr(LocalEngine, "start", started)
+    ready = prepared(*FEW)
+    for number in range(4):
+        play(ready, ready.arms[0], ready.arms[0].first, number)
+    assert len({*seeds, ready.settings.seed}) == 5
