@@ -25,14 +25,13 @@ CHANCE = 0.51  # an AUC of 0.5 is chance
 UNBOUNDED = "inf"
 RULE = (
     f"confirmed if at ε = {JUDGED:g} the swarm keeps more than {ENOUGH:.0%} of the accuracy of the"
-    f" same swarm without privacy and the AUC is below {CHANCE:g}, while without privacy it is above"
-    f" {CHANCE:g}, all with their 95% intervals; refuted if one of the first two is on the other side"
-    " with its interval; undecided if without privacy the attack finds nothing either"
+    f" same swarm without privacy and the AUC is below {CHANCE:g}, while without privacy it is"
+    f" above {CHANCE:g}, all with their 95% intervals; refuted if one of the first two is on the"
+    " other side with its interval; undecided if without privacy the attack finds nothing either"
 )
 METRIC = (
     "final accuracy, mean over devices, as a share of that without privacy, paired by seed; AUC of"
-    " membership inference by the loss of the model that each device would send next, mean over"
-    " devices"
+    " membership inference by the loss of each device's final model, mean over devices"
 )
 
 
@@ -56,8 +55,6 @@ class Private(Claim):
     noise itself and trusts nobody. The noise of an ε is worked out before the run, from the steps
     and the share of samples in each. All have the same samples, steps, messages and learning rate.
 
-    Devices average before their local steps (``protocol=dpsgd_published``), so that a device's
-    model at the end of a round is what it sends in the next one: the attack is on messages.
     As many samples as a device learns from are held out, of the same kind, for the attack to tell
     them from: the test set has real digits, and devices learn from generated ones.
     """
