@@ -78,7 +78,7 @@ def main() -> None:
         e = experiment(given.data, given.samples, *protection)
         true, found = inverted(e, given.steps)
         found, ratio = psnr(true, found.clamp(0, 1))
-        spent = e.data.accountant
+        spent = e.accountant
         epsilon = f", ε = {spent.epsilon_N(np.ones(DEVICES, np.int64)).max():.3g}" if spent else ""
         print(f"{name + epsilon:32s} PSNR {ratio:5.1f} dB")
         rows |= {"samples of the device": true, f"{name}{epsilon}\n{ratio:.1f} dB": found}

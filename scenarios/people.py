@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ BATCH, STEPS = 4, 2
 JUDGED_UP_TO = 0.4  # wrong corrections, as a share of all
 
 
-class PeopleBudget(Budget):
+class CorrectionsBudget(Budget):
     """``rounds`` of two mini-batches of four samples each. ``chances`` are the shares of samples
     that a person corrects, ``wrong`` the shares of corrections that are wrong.
     """
@@ -30,7 +29,7 @@ class PeopleBudget(Budget):
     wrong: list[float]
 
 
-class People(Claim):
+class Corrections(Claim):
     """Devices meet a stream of samples without labels. Now and then a person is there, who says
     what the sample is, and is wrong at times: then any other class is as likely. Devices learn
     online, from corrected samples only, and exchange parameters in each round, also those that
@@ -51,7 +50,7 @@ class People(Claim):
             " refuted if it is below 0 with its interval at one of them",
         ),
     )
-    Budget = PeopleBudget
+    Budget = CorrectionsBudget
 
     def conditions(self) -> list[Condition]:
         """Each share of corrections with each share of wrong ones; the controls run with the most
@@ -91,7 +90,7 @@ class People(Claim):
             f"{most / min(self.budget.chances):.0f} times as many corrections gain"
             f" {gains[worst].text(1, 100)} points where they help least ({worst:.0%} wrong); one of"
             f" which {max(judged):.0%} are wrong is worth {worth} of a correct one; more of"
-            f" them stop helping when {self._break_even(results)} are wrong"
+            f" them help {self._most_wrong(results)} wrong ones"
         )
         figures = {f"gain at {wrong:.0%} wrong": gain for wrong, gain in gains.items()}
         return [self.hypotheses[0].verdict(holds, because, **figures)]
@@ -177,12 +176,8 @@ class People(Claim):
             found.append(float(np.exp(log)) / chance)
         return interval(found).text(2) if found else "–"
 
-    def _break_even(self, results: Results) -> str:
-        """The share of wrong corrections from which on more of them do not help, by linear
-        interpolation between the mean gains."""
-        wrong = self.budget.wrong
-        gain = [self._gain(results, share).mean for share in wrong]
-        for (before, low), (after, high) in pairwise(zip(wrong, gain, strict=True)):
-            if low > 0 >= high:
-                return f"{before + (after - before) * low / (low - high):.0%}"
-        return f"above {wrong[-1]:.0%}" if gain[-1] > 0 else f"below {wrong[0]:.0%}"
+    def _most_wrong(self, results: Results) -> str:
+        """The largest share of wrong corrections at which more corrections help, with the 95%
+        interval of what they gain."""
+        helped = [wrong for wrong in self.budget.wrong if self._gain(results, wrong).above(0)]
+        return f"up to {helped[-1]:.0%}" if helped else "at no share of"

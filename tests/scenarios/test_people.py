@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scenarios.people import People
+from scenarios.people import Corrections
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
@@ -27,12 +27,12 @@ def worth(of_wrong: dict[float, float], least: float = 0.1) -> Value:
 
 def test_a_correction_is_worth_what_the_curve_of_correct_ones_says() -> None:
     of = claim("people")
-    assert isinstance(of, People)
+    assert isinstance(of, Corrections)
     found = results(of, worth({0.0: 1.0, 0.4: 0.5}))
     (verdict,) = judged(of, found)
     assert verdict.holds is True
     assert "40% are wrong is worth 0.50 [0.50, 0.50] of a correct one" in verdict.because
-    assert "stop helping when above 90% are wrong" in verdict.because
+    assert "more of them help up to 90% wrong ones" in verdict.because
     table = of.table(found).set_index(["arm", "wrong", "corrections a device"])
     said = table["a correction is worth"]
     assert said[("swarm", "40%", "1600")] == "0.50 [0.50, 0.50]"
@@ -41,15 +41,15 @@ def test_a_correction_is_worth_what_the_curve_of_correct_ones_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "holds", "even"),
+    ("gain", "holds", "most"),
     [
-        ({0.4: -0.1}, False, "35%"),
-        ({0.4: 0.0}, None, "40%"),
-        ({0.8: -0.1}, True, "70%"),  # beyond the shares that are judged
+        ({0.4: -0.1}, False, "up to 90%"),
+        ({0.4: 0.0}, None, "up to 90%"),
+        ({0.8: -0.1, 0.9: 0.0}, True, "up to 60%"),  # beyond the shares that are judged
     ],
 )
 def test_the_verdict_asks_each_share_up_to_40_percent(
-    gain: dict[float, float], holds: bool | None, even: str
+    gain: dict[float, float], holds: bool | None, most: str
 ) -> None:
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
         more = values["corrected"] == 1.0
@@ -58,8 +58,7 @@ def test_the_verdict_asks_each_share_up_to_40_percent(
     of = claim("people")
     (verdict,) = judged(of, results(of, value))
     assert verdict.holds is holds
-    if even != "40%":
-        assert f"stop helping when {even} are wrong" in verdict.because
+    assert f"more of them help {most} wrong ones" in verdict.because
 
 
 @pytest.mark.parametrize(("key", "given"), [("chances", [0.1]), ("wrong", [0.4, 0.0])])

@@ -104,15 +104,16 @@ def play(prepared: PreparedRun, arm: PreparedArm, settings: Settings, number: in
     keep_S[held.sample[inside_A]] = True
     it = replace(it, split=restricted(prepared.split, keep_S[prepared.split.sample]))
     experiment = it.experiment(arm, settings.model_copy(update={"seed": own}))
-    engine, accountant = Tapped(), experiment.data.accountant
-    releases_N = np.zeros(experiment.settings.devices, np.int64)
+    engine, accountant = Tapped(), experiment.accountant
+    every_N = np.arange(experiment.settings.devices)
+    releases_N = np.zeros_like(every_N)
     engine.start(experiment)
     try:
         for happened in engine.advance(experiment.settings.rounds):
             if not happened.finite_N.all():
                 raise DivergedError(int(happened.finite_N.argmin()), happened.round)
             if accountant is not None:
-                releases_N = accountant.after(releases_N, happened.steps_N)
+                releases_N = accountant.after(every_N, releases_N, happened.steps_N, happened.round)
         loss_A = {FINAL: _losses(engine.shards[0], None, held)}
         if experiment.communication.protocol.sends_models() and engine.sent_NM is not None:
             whole = engine.sent_NM.shape[1] == experiment.model.layout.width
