@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,6 @@ from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.evaluation import OwnSamples
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.phases.base import Phase
 from swarm.simulation.phases.transport import Payload
 from swarm.simulation.shard import Shard
 
@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MESSAGE, FINAL = "message", "final"
+Collect = Callable[[Shard, int], Payload]
 
 
 class Tapped(LocalEngine):
@@ -40,12 +41,21 @@ class Tapped(LocalEngine):
         self.sent_NM: Tensor | None = None
         self._of = 0
 
-    def collected(self, phase: Phase, shard: Shard, round: int) -> Payload:
-        """See :meth:`LocalEngine.collected`; of several messages in a round the first is kept."""
-        payload = super().collected(phase, shard, round)
-        if round > self._of:
-            self.sent_NM, self._of = payload.packets.clone(), round
-        return payload
+    def start(self, experiment: Experiment) -> None:
+        """See :meth:`Engine.start`; the phases of this experiment are listened to from here on."""
+        super().start(experiment)
+        for phase in experiment.communication.phases:
+            heard = self._heard(phase.collect)
+            phase.collect = heard  # type: ignore[method-assign, assignment]
+
+    def _heard(self, collect: Collect) -> Collect:
+        def collected(shard: Shard, round: int) -> Payload:
+            payload = collect(shard, round)
+            if round > self._of:  # of several messages in a round the first is kept
+                self.sent_NM, self._of = payload.packets.clone(), round
+            return payload
+
+        return collected
 
 
 @dataclass(frozen=True)
@@ -115,14 +125,20 @@ def play(prepared: PreparedRun, arm: PreparedArm, settings: Settings, number: in
             if accountant is not None:
                 releases_N = accountant.after(every_N, releases_N, happened.steps_N, happened.round)
         loss_A = {FINAL: _losses(engine.shards[0], None, held)}
-        if experiment.communication.protocol.sends_models() and engine.sent_NM is not None:
-            whole = engine.sent_NM.shape[1] == experiment.model.layout.width
-            if whole:
-                loss_A[MESSAGE] = _losses(engine.shards[0], engine.sent_NM, held)
+        if (rows_NP := _readable(experiment, engine.sent_NM)) is not None:
+            loss_A[MESSAGE] = _losses(engine.shards[0], rows_NP, held)
     finally:
         engine.stop()
     spent = None if accountant is None else float(accountant.epsilon_N(releases_N).max())
     return Played(inside_A, loss_A, spent)
+
+
+def _readable(experiment: Experiment, sent_NM: Tensor | None) -> Tensor | None:
+    """The messages, if each is its sender's whole model and not masked; None otherwise."""
+    c = experiment.communication
+    if sent_NM is None or c.secure is not None or not c.protocol.sends_models():
+        return None
+    return sent_NM if sent_NM.shape[1] == experiment.model.layout.width else None
 
 
 def _losses(shard: Shard, rows_NP: Tensor | None, held: DeviceSplit) -> Floats:

@@ -28,7 +28,7 @@ from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import membership
 from swarm.simulation.phases.base import Phase, TrainResult
-from swarm.simulation.phases.transport import Arrived, Payload, play_round
+from swarm.simulation.phases.transport import Arrived, play_round
 from swarm.simulation.shard import Shard
 
 
@@ -98,13 +98,8 @@ class LocalEngine(Engine):
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
-        shares_N = phase.shares(round)
         # A generator, so that the payload of only one shard at a time is in memory.
-        parts = (
-            pair
-            for shard in self.shards
-            for pair in shard.partial_means(self.collected(phase, shard, round).packets, shares_N)
-        )
+        parts = (pair for shard in self.shards for pair in phase.partial_sums(shard, round))
         mean_M = added(parts)
         for shard in self.shards:
             phase.apply(shard, round, Arrived(mean_M=mean_M))
@@ -113,7 +108,7 @@ class LocalEngine(Engine):
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
         found_routes = self._routes_of(messages)
         for shard in self.shards:
-            shard.payload = self.collected(phase, shard, round)
+            shard.payload = phase.collect(shard, round)
         boxes = [
             route.addressed(s.outgoing(route))
             for s, route in zip(self.shards, found_routes, strict=True)
@@ -121,10 +116,6 @@ class LocalEngine(Engine):
         for i, (shard, route) in enumerate(zip(self.shards, found_routes, strict=True)):
             inbox = {j: boxes[j][i] for j in route.inbox}
             phase.apply(shard, round, Arrived(route=route, from_shards=inbox))
-
-    def collected(self, phase: Phase, shard: Shard, round: int) -> Payload:
-        """The rows that the devices of a shard send in a phase."""
-        return phase.collect(shard, round)
 
     def _routes_of(self, messages: RoundMessages) -> list[Route]:
         """The routes of ``messages``, one for each shard; routes that come back in
