@@ -54,7 +54,7 @@ class LoadedRun(Run):
         """
         if split not in ("train", "validation", "test"):
             raise ConfigError("/split", split, "must be train, validation or test")
-        data = self._prepared(trust, lambda prepared: prepared.dataset)
+        data = self.with_prepared(trust, lambda prepared: prepared.dataset)
         ids = getattr(data, split)
         return data.x[ids], data.y[ids]
 
@@ -117,14 +117,19 @@ class LoadedRun(Run):
     ) -> tuple[nn.Module, PreparedRun]:
         """The model of one device, and the run that it is from."""
         state = self.state_dict(arm, device, best)
-        prepared = self._prepared(trust, lambda prepared: prepared)
+        prepared = self.with_prepared(trust, lambda prepared: prepared)
         its = next(one for one in prepared.arms if one.name == arm)
         experiment = prepared.experiment(its, its.first)
         module = experiment.model.module().to(experiment.dtype).eval()
         module.load_state_dict(state)
         return module, prepared
 
-    def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+    def with_prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+        """What ``look`` makes of the run, prepared once more from its own configuration.
+
+        Raises:
+            ConfigError: :meth:`dataset` would raise it, or ``look`` does.
+        """
         with blamed(), admitted(self.folder, {}, trust):
             return look(PreparedRun.prepare(Settings.parse(self.config)))
 

@@ -22,6 +22,7 @@ from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import (
+    Asked,
     BlockEvaluation,
     BlockEvaluator,
     OwnSamples,
@@ -29,6 +30,7 @@ from swarm.simulation.evaluation import (
     one_each,
 )
 from swarm.simulation.hostile.sending import Draft
+from swarm.simulation.metrics import membership
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -210,13 +212,13 @@ class Shard:
 
     # --- look -------------------------------------------------------------------------------------
 
-    def evaluate(
-        self, samples: Ints | None, blocks: set[int]
-    ) -> Iterator[tuple[int, BlockEvaluation]]:
-        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids; with None,
-        each device on held-out samples of its own."""
+    def evaluate(self, samples: Asked, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """Evaluate the devices of the chosen ``blocks`` on these samples."""
         if samples is None:
             yield from self._evaluate_local(blocks)
+            return
+        if isinstance(samples, str):
+            yield from self._evaluate_members(blocks)
             return
         x_T, y_T = self.batch_loader.samples(samples)
         hostile_N = self.experiment.communication.hostile_N
@@ -235,6 +237,26 @@ class Shard:
                 own = OwnSamples.of(held, self.devices[rows])
                 x_BP = self.whole(rows)
                 yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
+
+    def _evaluate_members(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """The losses of each device on samples that it has learnt from, and then on as many others,
+        as values, ``[B, 2 · K]``, with NaN behind the last of each; there is nothing else."""
+        e, loader = self.experiment, self.batch_loader
+        data, split, seed = e.data.dataset, e.data.split, e.settings.seed
+        most = membership.width(data, split)
+        for block, rows in e.blocks.slices(self.blocks):
+            if block not in blocks:
+                continue
+            x_BP = self.whole(rows)
+            found = [membership.pairs(data, split, seed, int(d)) for d in self.devices[rows]]
+            values_BKV = torch.full((len(x_BP), 2, most), torch.nan, dtype=torch.float64)
+            for part, ids in enumerate(zip(*found, strict=True)):
+                own = OwnSamples.listed(ids)
+                loss_BT = self.evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
+                values_BKV[:, part, : loss_BT.shape[1]] = loss_BT.cpu()
+            nothing_B = torch.full((len(x_BP),), torch.nan)
+            nothing_BC = torch.full((len(x_BP), e.data.outputs), torch.nan)
+            yield block, BlockEvaluation(nothing_B, nothing_BC, None, values_BKV.flatten(1))
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model

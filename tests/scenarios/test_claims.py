@@ -18,6 +18,8 @@ from swarm.experiments.claims.base import Claim, Verdict
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
+from swarm.learning.privacy.accountant import Accountant
+from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -234,6 +236,76 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 def test_shares_that_read_alike_are_refused(killed: str) -> None:
     words = ("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
     with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- private --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kept", "auc", "plain", "holds"),
+    [
+        (0.95, 0.5, 0.6, True),
+        (0.8, 0.5, 0.6, False),
+        (0.95, 0.53, 0.6, False),
+        (0.9, 0.5, 0.6, None),
+        (0.95, 0.51, 0.6, None),
+        (0.8, 0.51, 0.6, False),
+        (0.95, 0.5, 0.505, None),
+        (0.8, 0.5, 0.505, False),
+    ],
+)
+def test_private(kept: float, auc: float, plain: float, holds: bool | None) -> None:
+    """Each unit is judged by itself, at ε = 8 alone."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        found = {"accuracy_mean": 0.9, "membership_auc_mean": 0.6, "membership_tpr_1": 0.03}
+        if values["protects"] == "nothing":
+            found["membership_auc_mean"] = plain + noise(seed)
+        if values["protects"] == "sample" and values["epsilon"] == "8":
+            found["accuracy_mean"] *= kept + noise(seed)
+            found["membership_auc_mean"] = auc + noise(seed)
+            found["epsilon_max"] = 7.9
+        return found
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"round": [0, 1], "accuracy_mean": [0.1, 0.9], "membership_auc_mean": [0.5, 0.6]}
+        )
+
+    of = claim("private")
+    assert [each.holds for each in judged(of, results(of, value, curve))] == [holds, False]
+
+
+def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:
+    """It spends almost all of it, and not more."""
+    of = claim("private")
+    b = of.budget
+    for condition in of.conditions():
+        sigma, epsilon = (
+            condition.changes.get(f"privacy.{k}") for k in ("noise_multiplier", "epsilon")
+        )
+        if epsilon is None:
+            assert not sigma
+            continue
+        kind, releases, rate = DeviceLevel, b.rounds, 1.0
+        if condition.values["protects"] == "sample":
+            kind, releases, rate = SampleLevel, b.rounds * b.steps, b.batch / b.samples
+        accountant = Accountant(kind(1.0, sigma, 1e-5), np.array([rate]))
+        spent = accountant.epsilon_N(np.array([releases]))[0]
+        assert 0.99 * epsilon < spent <= epsilon
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("epsilons=[3,1]", "epsilons=.*must have 8"),
+        ("epsilons=[8,0.0001]", "epsilon=0.0001: cannot"),
+    ],
+)
+def test_bounds_that_cannot_be_tried(word: str, said: str) -> None:
+    words = ("scenario=private", "preset=full", f"scenario.full.{word}")
+    with pytest.raises(ConfigError, match=said):
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 
