@@ -146,8 +146,8 @@ class Hostile(Claim):
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
         some = True if True in each.values() else None if None in each.values() else False
         text = (
-            f"{best} keeps most in its worst case,"
-            f" {self._said(results, best)}; the mean keeps {worst[MEAN][1].text(1, 100, '%')}"
+            f"{best} keeps most in its worst case, {self._said(results, best)}; the mean keeps"
+            f" {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
         figures = {f"{rule}, {case}": kept for rule, (case, kept) in worst.items()}
         found = [self.hypotheses[0].verdict(some, text, **figures)]
@@ -275,16 +275,13 @@ class Hostile(Claim):
                 if not self._at_worst(results, graph, rule, share).mean > ENOUGH:
                     break
                 good.append(share)
-            until = f"up to {good[-1]:.0%}" if good else "not even with none"
+            until = f"up to {good[-1]:.0%} hostile devices" if good[1:] else "only unattacked"
             ends.append(
-                f"{until} on {graph}, where {self._beyond(graph, rule, JUDGED):.0%} of the devices"
-                " are beyond what it bears and it costs"
-                f" {100 * (1 - cost.mean):.1f}% unattacked"
+                f"on {graph} above {ENOUGH:.0%} is kept {until if good else 'never'}, it costs"
+                f" {100 * (1 - cost.mean):.1f}% unattacked, and at {JUDGED:.0%}"
+                f" {self._beyond(graph, rule, JUDGED):.0%} of the devices are beyond what it bears"
             )
-        return (
-            f"{kept.text(1, 100, '%')} ({case}); its mean stays above {ENOUGH:.0%}"
-            f" {'; '.join(ends)}"
-        )
+        return f"{kept.text(1, 100, '%')} ({case}); {'; '.join(ends)}"
 
     def _line(self, results: Results, graph: str, rule: str, attack: str | None = None) -> Line:
         shares = [*([] if attack else [0.0]), *self.budget.hostile]
