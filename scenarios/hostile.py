@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from swarm.common.errors import ConfigError
@@ -18,6 +19,7 @@ from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, 
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
+Floats = NDArray[np.float64]
 ACCURACY = "accuracy_mean"
 ENOUGH, JUDGED = 0.9, 0.2
 GRAPHS: dict[str, dict[str, Any]] = {
@@ -141,24 +143,22 @@ class Hostile(Claim):
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
-        each = {rule: self._holds(results, rule, OF_RULES) for rule in ROBUST}
-        worst = {rule: self._worst(results, rule) for rule in RULES}
+        cases = {rule: self._cases(results, rule) for rule in RULES}
+        worst = {rule: _worst(cases[rule]) for rule in RULES}
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
-        some = True if True in each.values() else None if None in each.values() else False
+        each = [_holds(cases[rule], OF_RULES) for rule in ROBUST]
+        some = True if True in each else None if None in each else False
         text = (
-            f"{best} keeps most in its worst case, {self._said(results, best)}; the mean keeps"
-            f" {worst[MEAN][1].text(1, 100, '%')} in its worst case"
+            f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
+            f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
         figures = {f"{rule}, {case}": kept for rule, (case, kept) in worst.items()}
         found = [self.hypotheses[0].verdict(some, text, **figures)]
         rules = ("clipped_gossip", "trimmed_mean")
         for hypothesis, rule in zip(self.hypotheses[1:], rules, strict=True):
-            cases = self._cases(results, rule)
-            found.append(
-                hypothesis.verdict(
-                    self._holds(results, rule, LEVEL), self._said(results, rule), **cases
-                )
-            )
+            said = self._said(results, rule, worst[rule])
+            kept = {case: interval(values) for case, values in cases[rule].items()}
+            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), said, **kept))
         return found
 
     def charts(self, results: Results) -> list[Chart]:
@@ -226,37 +226,25 @@ class Hostile(Claim):
         hostile = f"{share:.0%}"
         return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": arm}
 
-    def _kept(
-        self,
-        results: Results,
-        graph: str,
-        rule: str,
-        share: float,
-        attack: str,
-        level: float = LEVEL,
-    ) -> Interval:
+    def _shares(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Floats:
+        """What is kept under each seed."""
         before = results.by_seed(ACCURACY, **self._where(graph, MEAN, share, NOBODY))
         where = self._where(graph, rule, share, attack)
         after = results.by_seed(ACCURACY, **where)
         seeds = after.index.union(results.diverged_seeds(**where))
         kept = after.reindex(seeds, fill_value=0.0) / before
-        return interval(kept.dropna().to_numpy(), level)
+        return kept.dropna().to_numpy(np.float64)
 
-    def _cases(self, results: Results, rule: str, level: float = LEVEL) -> dict[str, Interval]:
-        """What the rule keeps in each case at the share that is judged."""
+    def _kept(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Interval:
+        return interval(self._shares(results, graph, rule, share, attack))
+
+    def _cases(self, results: Results, rule: str) -> dict[str, Floats]:
+        """What the rule keeps under each seed, in each case at the share that is judged."""
         return {
-            f"{graph}, {attack}": self._kept(results, graph, rule, JUDGED, attack, level)
+            f"{graph}, {attack}": self._shares(results, graph, rule, JUDGED, attack)
             for graph in GRAPHS
             for attack in ATTACKS
         }
-
-    def _holds(self, results: Results, rule: str, level: float) -> bool | None:
-        keeps = [kept.above(ENOUGH) for kept in self._cases(results, rule, level).values()]
-        fails = [kept.below(ENOUGH) for kept in self._cases(results, rule, OF_CASES).values()]
-        return True if all(keeps) else False if True in fails else None
-
-    def _worst(self, results: Results, rule: str) -> tuple[str, Interval]:
-        return min(self._cases(results, rule).items(), key=lambda item: item[1].mean)
 
     def _at_worst(self, results: Results, graph: str, rule: str, share: float) -> Interval:
         if not share:
@@ -264,9 +252,9 @@ class Hostile(Claim):
         each = [self._kept(results, graph, rule, share, attack) for attack in ATTACKS]
         return min(each, key=lambda kept: kept.mean)
 
-    def _said(self, results: Results, rule: str) -> str:
+    def _said(self, results: Results, rule: str, worst: tuple[str, Interval]) -> str:
         """The rule's worst case, its own cost, and up to where it keeps enough on each graph."""
-        case, kept = self._worst(results, rule)
+        case, kept = worst
         ends = []
         for graph in GRAPHS:
             cost = self._kept(results, graph, rule, 0.0, NOBODY)
@@ -312,6 +300,19 @@ class Hostile(Claim):
         bears_M = np.array([aggregator.bears(int(degree) + 1) for degree in degree_M])
         hostile = max(1, int(share * n + 0.5)) if share else 0
         return float(hypergeom.sf(bears_M, n - 1, hostile, degree_M).mean())
+
+
+def _worst(cases: dict[str, Floats]) -> tuple[str, Interval]:
+    each = {case: interval(values) for case, values in cases.items()}
+    return min(each.items(), key=lambda item: item[1].mean)
+
+
+def _holds(cases: dict[str, Floats], level: float) -> bool | None:
+    """Whether enough is kept in every case; False if surely too little is in one."""
+    if all(interval(values, level).above(ENOUGH) for values in cases.values()):
+        return True
+    fails = [interval(values, OF_CASES).below(ENOUGH) for values in cases.values()]
+    return False if True in fails else None
 
 
 @cache

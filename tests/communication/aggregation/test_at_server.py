@@ -36,6 +36,9 @@ def test_the_rules_for_a_server_treat_all_rows_alike() -> None:
         borne = combined(rule, spoilt, np.arange(11), Draws())
         assert borne is not None
         torch.testing.assert_close(borne, made(name, f=0).combine(heard(rows)), rtol=0, atol=1e-4)
+    few = combined(made("trimmed_mean", f=3), torch.as_tensor(rows[:5]), np.arange(5), Draws())
+    assert few is not None  # as many hostile ones as five rows bear, and no client's own row
+    torch.testing.assert_close(few, made("trimmed_mean", f=2).combine(heard(rows[:5])))
     assert combined(made("krum"), torch.full((3, 7), np.nan), np.arange(3), Draws()) is None
 
 
