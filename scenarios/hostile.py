@@ -233,7 +233,7 @@ class Hostile(Claim):
         after = results.by_seed(ACCURACY, **where)
         seeds = after.index.union(results.diverged_seeds(**where))
         kept = after.reindex(seeds, fill_value=0.0) / before
-        return kept.dropna().to_numpy(np.float64)
+        return np.asarray(kept.dropna(), np.float64)
 
     def _kept(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Interval:
         return interval(self._shares(results, graph, rule, share, attack))
