@@ -209,14 +209,19 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
                 found.draws,
                 at_G,
             )
-            if found.memory_RN is None:
-                yield stack
-                continue
-            heard_KG = found.route.sender_m[matrix.indices[entry_KG]]
-            sender_nG = np.concatenate([stack.device_G[None], heard_KG])
-            memory_GN = found.memory_RN[at]
-            yield replace(stack, sender_nG=sender_nG, memory_GN=memory_GN)
-            found.memory_RN[at] = memory_GN
+            yield from _with_memory(found, stack, matrix.indices[entry_KG])
+
+
+def _with_memory(found: Neighbourhoods, stack: Stack, column_KG: Ints) -> Iterator[Stack]:
+    """Yield the stack with what its devices remember, and keep what they remember after it."""
+    if found.memory_RN is None:
+        yield stack
+        return
+    sender_nG = np.concatenate([stack.device_G[None], found.route.sender_m[column_KG]])
+    at_G = torch.as_tensor(stack.place_G, device=found.memory_RN.device)
+    memory_GN = found.memory_RN[at_G]
+    yield replace(stack, sender_nG=sender_nG, memory_GN=memory_GN)
+    found.memory_RN[at_G] = memory_GN
 
 
 def _finite(rows_nM: Tensor) -> npt.NDArray[np.bool_]:
