@@ -112,6 +112,7 @@ class Hostile(Claim):
             _RULE,
         ),
     )
+    diverged = "These diverged, and have kept nothing"
     Budget = HostileBudget
 
     def conditions(self) -> list[Condition]:
@@ -183,7 +184,7 @@ class Hostile(Claim):
         return [
             *found,
             Chart(
-                f"{JUDGED:.0%} of the devices undo gossip (dissensus)",
+                f"{JUDGED:.0%} of the devices undo gossip (dissensus); runs until they diverge",
                 "round",
                 "accuracy, mean over honest devices",
                 rounds,
