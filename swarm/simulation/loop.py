@@ -135,8 +135,9 @@ class Simulation:
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
-        if (accountant := self.experiment.data.accountant) is not None:
-            self.releases_N = accountant.after(self.releases_N, happened.steps_N)
+        if (accountant := self.experiment.accountant) is not None:
+            every_N, steps_N = np.arange(s.devices), happened.steps_N
+            self.releases_N = accountant.after(every_N, self.releases_N, steps_N, self.round)
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
             happened,
@@ -199,7 +200,7 @@ class Simulation:
 
     def _spent(self) -> dict[str, Any]:
         """What has been spent of the honest devices' privacy, where that is counted."""
-        accountant = self.experiment.data.accountant
+        accountant = self.experiment.accountant
         if accountant is None:
             return {}
         honest_N = self.experiment.communication.honest_N
@@ -209,7 +210,8 @@ class Simulation:
             "epsilon_median": float(np.median(epsilon_n)),
         }
         if accountant.privacy.epsilon is not None:
-            found["budgets_spent"] = int((self.releases_N >= accountant.most_N)[honest_N].sum())
+            poor_N = accountant.poor_N(self.releases_N, self.round + 1)
+            found["budgets_spent"] = int(poor_N[honest_N].sum())
         return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
@@ -282,7 +284,7 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
-        if (accountant := self.experiment.data.accountant) is not None:
+        if (accountant := self.experiment.accountant) is not None:
             counted["epsilon"] = accountant.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
@@ -332,7 +334,7 @@ class Simulation:
         arrays, facts = checkpoint.arrays, checkpoint.facts
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
-        if self.experiment.data.accountant is not None:
+        if self.experiment.accountant is not None:
             self.releases_N = arrays["releases"].numpy().copy()
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:

@@ -42,6 +42,7 @@ from swarm.communication.transform.base import MessageTransform
 from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
+from swarm.learning.privacy.correlated import Pairs
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.hostile.collude import Collude
@@ -227,6 +228,11 @@ class Communication:
     def mixing(self, round: int) -> Mixing:
         """The mixing weights of ``round`` (counted from 1) if every message arrives."""
         return self.messages.mixing(round)
+
+    def pairs(self, round: int) -> Pairs:
+        """The pairs of linked devices of ``round`` (counted from 1)."""
+        graph = self.graph(round)
+        return Pairs(graph.n, graph.dst_E, graph.src_E)
 
     def active(self, round: int) -> Bools | None:
         """Which devices learn and are heard in ``round``, ``[N]``; None means all of them."""
