@@ -82,7 +82,7 @@ class Neighbourhoods:
         losses: Measures models on the devices' own validation samples; None unless the rule has
             ``own_validation``.
         memory_RN: What each device remembers of all N devices, 0 at first; the rule writes into it.
-            None unless the rule ``remembers``.
+            None unless the rule ``has_memory``.
     """
 
     route: Route
@@ -159,7 +159,7 @@ class Aggregator(ABC):
     """A rule for the ``mix`` phase of any protocol, by which a device combines its own row with
     those that it heard.
 
-    A rule looks at one device at a time, and keeps nothing but what it ``remembers``, so its result
+    A rule looks at one device at a time, and keeps nothing unless it ``has_memory``, so its result
     does not depend on how the swarm is cut into shards. A median of all rows, for example, is::
 
         class Median(Aggregator):
@@ -184,7 +184,7 @@ class Aggregator(ABC):
     symmetric: bool = False
 
     @property
-    def remembers(self) -> bool:
+    def has_memory(self) -> bool:
         """Whether each device keeps a number of each other one from round to round, in
         ``Neighbourhoods.memory_RN``; it is a part of every checkpoint."""
         return False

@@ -38,8 +38,8 @@ class Reputation(StackRule):
         self.power, self.memory = power, memory
 
     @property
-    def remembers(self) -> bool:
-        """See :attr:`Aggregator.remembers`."""
+    def has_memory(self) -> bool:
+        """See :attr:`Aggregator.has_memory`."""
         return self.memory > 0
 
     def bears(self, rows: int) -> int:

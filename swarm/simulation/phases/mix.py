@@ -62,7 +62,7 @@ class Mix(Packets):
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """See :meth:`Packets.in_flight`, and what the aggregator remembers."""
         shapes, c = super().in_flight(), self.communication
-        if c.aggregator.remembers:
+        if c.aggregator.has_memory:
             shapes[self._memory] = (c.settings.devices,)
         return shapes
 
@@ -123,6 +123,6 @@ class Mix(Packets):
 
     def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
         """What the devices with these numbers remember of others, if the aggregator remembers."""
-        if not self.communication.aggregator.remembers:
+        if not self.communication.aggregator.has_memory:
             return None
         return shard.in_flight[self._memory][some]
