@@ -24,7 +24,6 @@ from swarm.simulation.metrics.base import Floats, StreamCounts
 from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
-TOTALS = ("messages", "bytes", "lost", "late")
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,10 @@ class Simulation:
         s = self.experiment.settings
         sent_N, received_N = (
             sum(
-                (getattr(each, name) * each.bits // 8 for each in happened.traffic),
+                (getattr(each, name) // 8 for each in happened.traffic),
                 np.zeros(s.devices, np.int64),
             )
-            for name in ("sent_N", "received_N")
+            for name in ("sent_bits_N", "received_bits_N")
         )
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
@@ -188,7 +187,7 @@ class Simulation:
             "round": self.round,
             "virtual_s": counters.virtual,
             "awake": self._awake(self.round),
-            **{f"{name}_total": getattr(totals, name) for name in TOTALS},
+            **totals.named("_total", self.experiment.communication.secure is not None),
             "steps_total": counters.steps,
             "flops_total": counters.work * self.experiment.model.step_flops
             if counters.work
@@ -254,7 +253,8 @@ class Simulation:
         on average.
         """
         sent = MessageTotals.of(happened.traffic)
-        values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
+        secure = self.experiment.communication.secure is not None
+        values: dict[str, Any] = {**sent.named("", secure)}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
             ticks = sum(each.ticks for each in happened.traffic)

@@ -26,6 +26,7 @@ from swarm.communication.compression.base import Compressor
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
 from swarm.communication.network.fleet import Fleet
 from swarm.communication.protocol.base import Protocol
+from swarm.communication.secure.base import SecureSum
 from swarm.communication.topology.base import Topology
 from swarm.communication.transform.base import MessageTransform
 from swarm.config.composing.compose import compose
@@ -78,6 +79,7 @@ KINDS: dict[type, str] = {
     Delay: "delay",
     Fleet: "fleet",
     Privacy: "privacy",
+    SecureSum: "secure_sum",
     UpdatePolicy: "update",
     Replay: "replay",
     Drift: "drift",
@@ -105,6 +107,7 @@ NEEDS = {
     "labels": STREAM,
     "compressor": ("topology=ring",),
     "transform": ("topology=ring",),
+    "secure_sum": ("topology=ring",),
     "aggregator": ("topology=torus",),
     "attack": ("topology=torus",),
     "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),

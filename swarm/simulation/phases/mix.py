@@ -11,6 +11,7 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.communication.secure.sums import neighbour_sums
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -38,7 +39,8 @@ class Mix(Packets):
         """:class:`AlongLinks`; :class:`NoTransport` where no message arrives, and
         :class:`MeanOverAll` where the mixing is the mean over all devices."""
         messages = self.communication.messages.mix(round)
-        if messages.is_mean and self.communication.aggregator.linear:
+        c = self.communication
+        if messages.is_mean and c.aggregator.linear and c.secure is None:
             return MeanOverAll()
         return NoTransport() if messages.silent else AlongLinks(messages)
 
@@ -52,7 +54,7 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
-        if c.aggregator.own_validation:  # a model of each device at a time
+        if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
             found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
             # beside the rows that are joined with the others
@@ -112,11 +114,14 @@ class Mix(Packets):
             own_RM,
             shard.devices[route.dst_R],
             Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
-            shard.state.local.loss if c.aggregator.own_validation else None,
+            shard.state.local.measure_loss if c.aggregator.own_validation else None,
             self._memory_of(shard, some),
         )
         found = with_link_attack(self.communication, found)
-        received_RM = self.communication.aggregator.combine_all(found)
+        if c.secure is None:
+            received_RM = c.aggregator.combine_all(found)
+        else:
+            received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
