@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scenarios.hostile import Hostile
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
@@ -306,6 +307,78 @@ def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:
 def test_bounds_that_cannot_be_tried(word: str, said: str) -> None:
     words = ("scenario=private", "preset=full", f"scenario.full.{word}")
     with pytest.raises(ConfigError, match=said):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- hostile --------------------------------------------------------------------------------------
+
+
+def hostile(
+    keeps: dict[str, float], wide: float = 0.0, diverges: int | None = None
+) -> Callable[[dict[str, Any], str, int], dict[str, Any]]:
+    """Each rule keeps so much under ALIE on the small world at 20%, and all elsewhere."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        kept = 1.0 + noise(seed + 7)
+        if (values["graph"], values["hostile"], values["attack"]) == ("small_world", "20%", "alie"):
+            kept = keeps.get(values["rule"], 0.5) + wide * (seed - 2) + noise(seed + 7)
+            lost = diverges == seed and values["rule"] == "clipped_gossip"
+            return {"accuracy_mean": 0.8 * kept, "diverged": lost}
+        reference = values["attack"] == "none" and values["rule"] == "mean"
+        return {"accuracy_mean": 0.8 if reference else 0.8 * kept}
+
+    return value
+
+
+def small_hostile() -> Claim:
+    node = option("scenario", "hostile")
+    return build({**node, "full": {**node["full"], "hostile": [0.2]}}, Claim, "s", preset="full")
+
+
+@pytest.mark.parametrize(
+    ("keeps", "wide", "holds"),
+    [
+        ({"clipped_gossip": 0.95, "trimmed_mean": 0.8}, 0, [True, True, False]),
+        ({"nnm_trimmed_mean": 0.95}, 0, [True, False, False]),
+        ({"clipped_gossip": 0.9, "trimmed_mean": 0.95}, 0, [True, None, True]),
+        ({"clipped_gossip": 0.9, "trimmed_mean": 0.8}, 0, [None, None, False]),
+        ({"clipped_gossip": 0.8, "trimmed_mean": 0.8}, 0, [False, False, False]),
+        # half a width of 3.9 points at 95%, of 6.5 at 99% and 7.4 at 99.4%, from a mean 5 above
+        ({"clipped_gossip": 0.95, "trimmed_mean": 0.85}, 0.02, [None, True, None]),
+        ({"mean": 0.99}, 0, [False, False, False]),
+    ],
+)
+def test_hostile(keeps: dict[str, float], wide: float, holds: list[bool | None]) -> None:
+    of = small_hostile()
+    found = results(of, hostile(keeps, wide))
+    assert [verdict.holds for verdict in of.conclude(found)] == holds
+
+
+def test_what_diverged_has_kept_nothing() -> None:
+    """And the page can be made of it."""
+    of = small_hostile()
+    keeps = {"clipped_gossip": 0.99, "trimmed_mean": 0.99}
+    verdicts = judged(of, results(of, hostile(keeps, diverges=3)))
+    assert [verdict.holds for verdict in verdicts] == [True, None, True]
+    assert verdicts[1].because.startswith("79.1% [")
+
+
+def test_the_theory_of_hostile_neighbours() -> None:
+    """On the regular graph every device has 10 of the 39 others; the rules bear 4 or 5 of them."""
+    of = claim("hostile")
+    assert isinstance(of, Hostile)
+    drawn = np.random.default_rng(0).hypergeometric(16, 23, 10, 200_000)
+    for rule, bears in (("trimmed_mean", 4), ("coordinate_median", 5), ("mean", 0)):
+        expected = (drawn > bears).mean()
+        assert of._beyond("random_regular", rule, 0.4) == pytest.approx(expected, abs=0.005)
+    assert of._beyond("small_world", "mean", 0.0) == 0
+    assert of._beyond("small_world", "reputation", 0.4) == 0
+
+
+@pytest.mark.parametrize("shares", ["[0.2,0.204]", "[0.1,0.3]"])
+def test_shares_of_hostile_devices_without_the_one_that_is_judged(shares: str) -> None:
+    words = ("scenario=hostile", "preset=full", f"scenario.full.hostile={shares}")
+    with pytest.raises(ConfigError, match=r"^scenario\.full\.hostile=.*0\.2 among them"):
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 

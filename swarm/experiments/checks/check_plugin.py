@@ -138,8 +138,9 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - a compressor's packet does not depend on which rows are packed with it, and is smaller than
       the row; the row of a transform or an attack does not depend on the other rows either;
     - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
-      nothing; with one that combines many devices at once, and with a pre-aggregator, a device's
-      result does not depend on the other devices;
+      nothing, and as many hostile rows as it ``bears`` do not take a device with them; with one
+      that combines many devices at once, and with a pre-aggregator, a device's result does not
+      depend on the other devices;
     - a metric has the same numbers however the swarm is cut into shards, and has some numbers;
     - a tracker accepts everything that a run sends it, and can be closed twice.
 

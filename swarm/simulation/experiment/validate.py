@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
+from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor
 from swarm.config.build import choice
@@ -152,7 +153,8 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
     needs a property that only the mean has."""
     aggregator, protocol = communication.aggregator, communication.protocol
     name, messages = choice("aggregator", settings.aggregator), communication.messages
-    if not any(phase.mixes for phase in communication.phases):
+    at_server = not any(phase.mixes for phase in communication.phases)
+    if at_server and not any(phase.through_server for phase in communication.phases):
         valid = f"must be mean with {called(protocol)}, which mixes nothing over the links"
         raise ConfigError("aggregator", name, valid)
     if protocol.requirements.linear_mixing:
@@ -161,6 +163,9 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
             " follow the messages of later rounds only if mixing is a weighted mean"
         )
         raise ConfigError("aggregator", name, valid)
+    if at_server:
+        _check_server_rule(communication, name)
+        return
     aggregator.check(messages.graph(1))
     aggregator.check_bound(messages.graph(1), communication.names)
     needed = protocol.requirements.conserves
@@ -180,6 +185,23 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
                 f" {_SUMS[needed]}; this one conserves {_SUMS[kept]} only"
             )
             raise ConfigError("aggregator", name, valid)
+
+
+def _check_server_rule(communication: Communication, name: str) -> None:
+    """Refuse a rule by which a server cannot combine the rows of its devices."""
+    rule, protocol = communication.aggregator, called(communication.protocol)
+    if not rule.symmetric:
+        valid = (
+            f"must be a rule that treats all rows alike with {protocol}, whose server has no row of"
+            " its own; coordinate_median or multi_krum would do"
+        )
+        raise ConfigError("aggregator", name, valid)
+    if isinstance(rule, RobustRule):
+        heard = [communication.active(round) for round in rounds_foreseen(communication.messages)]
+        devices = communication.settings.devices
+        counts = [devices if each is None else int(each.sum()) for each in heard]
+        if any(counts):
+            rule.check_server(min(count for count in counts if count))
 
 
 def _require_fit(experiment: Experiment) -> None:
