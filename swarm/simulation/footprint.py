@@ -139,6 +139,11 @@ class _Counted:
                 "a smaller model or optimizer=sgd",
             ),
             Part(
+                "what devices learn for themselves",
+                sum(math.prod(shape) for shape in e.model.kept.values()) * self.n * self.item,
+                "a smaller model or personal=none",
+            ),
+            Part(
                 "what the protocol keeps",
                 slots * self.n * self.item,
                 "a smaller model or protocol=dpsgd",

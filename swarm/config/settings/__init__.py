@@ -40,6 +40,7 @@ MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
 NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
+NO_PERSONAL: Final = "swarm.learning.personal.base.NoPersonal"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "pre_aggregators": [],
@@ -48,6 +49,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "aggregator": {"_target_": MEAN},
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "privacy": {"_target_": NO_PRIVACY},
+    "personal": {"_target_": NO_PERSONAL},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -80,6 +82,7 @@ class Settings(Section):
     drift: PlugIn
     labels: PlugIn
     privacy: PlugIn = _default("privacy")
+    personal: PlugIn = _default("personal")
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

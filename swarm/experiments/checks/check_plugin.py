@@ -47,6 +47,7 @@ from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.personal.base import Personal
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
@@ -78,6 +79,7 @@ KINDS: dict[type, str] = {
     Delay: "delay",
     Fleet: "fleet",
     Privacy: "privacy",
+    Personal: "personal",
     UpdatePolicy: "update",
     Replay: "replay",
     Drift: "drift",

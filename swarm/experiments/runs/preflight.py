@@ -12,6 +12,7 @@ from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, validation_asked
 from swarm.learning.optim.optimizer import SGD
+from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
@@ -144,6 +145,13 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             stacklevel=2,
         )
     warn_of_test_samples(e)
+    personal = e.model.personal
+    if type(personal).model is not Personal.model and not e.metrics.local:
+        warnings.warn(
+            f"personal={choice('personal', s.personal)}: the devices' own models are measured on"
+            " samples of their own only, and nobody has any; data.local_test=0.2 would do",
+            stacklevel=2,
+        )
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
