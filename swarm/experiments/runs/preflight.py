@@ -145,13 +145,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             stacklevel=2,
         )
     warn_of_test_samples(e)
-    personal = e.model.personal
-    if type(personal).model is not Personal.model and not e.metrics.local:
-        warnings.warn(
-            f"personal={choice('personal', s.personal)}: the devices' own models are measured on"
-            " samples of their own only, and nobody has any; data.local_test=0.2 would do",
-            stacklevel=2,
-        )
+    _warn_of_unmeasured_models(e)
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
@@ -164,6 +158,18 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             )
         if e.data.policy.streams:
             _warn_of_short_streams(e)
+
+
+def _warn_of_unmeasured_models(e: Experiment) -> None:
+    """Warn of models of the devices' own that no metric looks at."""
+    if type(e.model.personal).model is Personal.model or e.metrics.local:
+        return
+    name = f"personal={choice('personal', e.settings.personal)}"
+    warnings.warn(
+        f"{name}: the devices' own models are measured on samples of their own only, and nobody has"
+        " any; data.local_test=0.2 would do",
+        stacklevel=3,
+    )
 
 
 def _warn_of_no_lesson(e: Experiment) -> None:

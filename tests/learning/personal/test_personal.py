@@ -234,7 +234,7 @@ def test_a_shared_body_under_heads_of_their_own_by_hand(head_steps: int | None) 
 EACH = {
     "ditto": ("optimizer=momentum",),
     "fine_tune": ("optimizer=adam", "personal.fraction=0.7"),
-    "apfl": ("update=online", "partition=iid", "train.batch=2"),
+    "apfl": ("update=online", "train.batch=2"),
     "pfedme": ("share=body",),
     "fedrep": ("share=body", "personal.head_steps=1", "optimizer=momentum"),
 }
@@ -243,12 +243,27 @@ EACH = {
 @pytest.mark.parametrize("name", EACH)
 def test_shards_sleep_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> None:
     words = (*SMALL, "devices=10", "engine.block=2", f"personal={name}", *EACH[name])
-    require_same_bits(tmp_path, *words, "churn=markov", "churn.mean_up=2", rounds=3, cut=2)
+    require_same_bits(
+        tmp_path,
+        *words,
+        "churn=markov",
+        "churn.leave_rate=0.3",
+        "churn.return_rate=0.5",
+        rounds=3,
+        cut=2,
+    )
 
 
 @pytest.mark.parametrize("name", ["ditto", "apfl", "fine_tune"])
 def test_a_device_s_own_model_reaches_nobody_and_waits_while_it_sleeps(name: str) -> None:
-    words = (*SMALL, f"personal={name}", "churn=markov", "churn.mean_up=2", "engine.block=2")
+    words = (
+        *SMALL,
+        f"personal={name}",
+        "churn=markov",
+        "churn.leave_rate=0.3",
+        "churn.return_rate=0.5",
+        "engine.block=2",
+    )
     ends = []
     for own in (0.0, 1.0):
         with simulation(prepared(*words)) as running:
