@@ -12,14 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
+from swarm.config.settings import Settings
 from swarm.experiments.runs.preflight import warn_of_what_does_nothing
 from swarm.experiments.runs.prepared import PreparedRun
 from tests.communication.protocol.swarms import LR, curves, descended, planned, quadratics
-from tests.support import experiment, prepared, require_same_bits, simulation
+from tests.support import config, experiment, prepared, require_same_bits, simulation
 
 SMALL = ("devices=6", "topology=ring", "partition.alpha=0.3", "data.local_test=0.3", "rounds=3")
 MIXED = ("topology=complete", "mixing=uniform", "train.local_steps=3")
 ALONE = (*SMALL, "topology=none", "protocol=none")
+EACH = {
+    "ditto": ("optimizer=momentum",),
+    "fine_tune": ("optimizer=adam", "personal.fraction=0.7"),
+    "apfl": ("update=online", "train.batch=2"),
+    "pfedme": ("share=body",),
+    "fedrep": ("share=body", "personal.head_steps=1", "optimizer=momentum"),
+}
 Arrays = dict[str, Tensor]
 
 
@@ -175,6 +183,13 @@ def test_before_and_without_tuning_the_shared_model_is_the_device_s_own() -> Non
     assert same == [True, True, True, True, False]
 
 
+def test_fine_tuning_goes_on_with_the_optimizer_s_slots() -> None:
+    """Of devices that hear nobody both models take the same last steps."""
+    found, _ = played(prepared(*ALONE, "optimizer=adam", "personal=fine_tune"))
+    assert torch.equal(found["personal.model"], found["x"])
+    assert torch.equal(found["personal.optimizer.mean"], found["optimizer.mean"])
+
+
 # --- a head of one's own --------------------------------------------------------------------------
 
 
@@ -229,16 +244,61 @@ def test_a_shared_body_under_heads_of_their_own_by_hand(head_steps: int | None) 
     assert torch.allclose(found, expected, atol=1e-12)
 
 
+def test_what_stands_still_keeps_its_velocity() -> None:
+    """From a velocity of zero one step is x − lr · velocity, of the head and of the body alike."""
+    words = ("share=body", "personal=fedrep", "personal.head_steps=1", "optimizer=momentum")
+    with simulation(prepared(*ALONE, *words, "rounds=1")) as running:
+        before = running.engine.snapshot()["x"].clone()
+        for _ in running.engine.advance(1):
+            pass
+        after = running.engine.snapshot()
+    assert torch.allclose(after["x"], before - 0.1 * after["optimizer.velocity"], atol=1e-7)
+    assert after["optimizer.velocity"].any(0)[-10:].all()
+
+
+# --- steps one by one -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("optimizer=adam", "update=online", "train.batch=2", "protocol=fedprox", "topology=none"),
+        ("train.local_steps=null", "train.local_epochs=1"),
+    ],
+)
+def test_steps_one_by_one_come_to_what_all_at_once_do(words: tuple[str, ...]) -> None:
+    plain, measured = played(prepared(*SMALL, *words))
+    own = {"_target_": "stepwise.Stepwise"}
+    values = config(*SMALL, *words, f"plugins=[{Path(__file__).with_name('stepwise.py')}]")
+    found, values = played(PreparedRun.prepare(Settings.parse({**values, "personal": own})))
+    assert torch.equal(found["x"], plain["x"])
+    for key in ("train_loss", "prequential_accuracy"):
+        assert values.get(key) == pytest.approx(measured.get(key), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_devices_that_take_fewer_steps_learn_as_they_would_in_a_block_of_their_own(
+    tmp_path: Path, name: str
+) -> None:
+    table = tmp_path / "devices.csv"
+    table.write_text("device,local_steps\n0,1\n3,4\n")
+    words = (*SMALL, f"personal={name}", *EACH[name], f"train.devices={table}")
+    together, apart = (
+        played(prepared(*words, f"engine.block={block}", "compute.dtype=float64"))
+        for block in (3, 1)
+    )
+    for key, rows in together[0].items():
+        assert torch.allclose(rows, apart[0][key], atol=1e-10), key
+    assert together[1]["train_loss"] == pytest.approx(apart[1]["train_loss"], rel=1e-9)
+
+
+def test_arms_without_others_have_no_second_model() -> None:
+    ready = prepared(*SMALL, "personal=ditto", "scenario.arms=[swarm,isolated,centralised,fedavg]")
+    kept = {arm.name: bool(ready.experiment(arm, arm.variants[0]).model.kept) for arm in ready.arms}
+    assert kept == {"swarm": True, "isolated": False, "centralised": False, "fedavg": True}
+
+
 # --- bits, and what leaves a device ---------------------------------------------------------------
-
-EACH = {
-    "ditto": ("optimizer=momentum",),
-    "fine_tune": ("optimizer=adam", "personal.fraction=0.7"),
-    "apfl": ("update=online", "train.batch=2"),
-    "pfedme": ("share=body",),
-    "fedrep": ("share=body", "personal.head_steps=1", "optimizer=momentum"),
-}
-
 
 @pytest.mark.parametrize("name", EACH)
 def test_shards_sleep_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> None:
@@ -275,6 +335,8 @@ def test_a_device_s_own_model_reaches_nobody_and_waits_while_it_sleeps(name: str
             after = running.engine.snapshot()["personal.model"].clone()
             assert torch.equal(after[slept], begun["personal.model"][slept])
             assert slept.any()
+            if name != "fine_tune":  # which begins in the last round
+                assert (after != begun["personal.model"]).any(1)[~slept].all()
             for _ in running.engine.advance(3):
                 pass
             ends.append({k: rows.clone() for k, rows in running.engine.snapshot().items()})
