@@ -247,6 +247,8 @@ class _Counted:
         # features, targets, predictions and their scores
         round = int(steps * block * batch * (copies * sample + 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
+        if e.model.kept:  # as much as of another optimizer, and both models
+            rows = 7 * block * self.width * self.item
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
         return round + rows + self._private() + together * batch * self._activations

@@ -6,7 +6,7 @@ Nothing of it is ever sent: no protocol, compressor or attack meets these rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class LocalSteps:
         lr: The learning rate.
         slots: The optimizer's slots of the shared model, ``[B, P]`` each.
         correction: What the protocol adds to the shared model's gradients.
+        start_BP: The shared rows before these steps.
         round: The number of the round, counted from 1.
         rounds: How many rounds the run has.
     """
@@ -40,6 +41,7 @@ class LocalSteps:
     lr: Scale
     slots: Views
     correction: GradientCorrection | None
+    start_BP: Tensor
     round: int
     rounds: int
 
@@ -51,7 +53,11 @@ class LocalSteps:
     def shared(self, x_BP: Tensor, step: int | None = None) -> tuple[Tensor, PredictionScores]:
         """The shared model's own steps from ``x_BP``, or the one with the number ``step``: the rows
         after them, and the scores of the predictions before each."""
-        return self.take(x_BP, self.slots, self.correction, step)
+        correction = self.correction
+        if step and correction is not None and correction.toward_NP is None:
+            # a protocol's pull is to where the round's steps began, and not to where this one does
+            correction = replace(correction, toward_NP=self.start_BP)
+        return self.take(x_BP, self.slots, correction, step)
 
     def take(
         self,

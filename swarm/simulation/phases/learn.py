@@ -133,7 +133,7 @@ class Learn(Phase):
             begin_BP = shard.whole(rows, start.sent_nM)
             lr = rate if isinstance(rate, float) else rate[rows]
             now = (shard.state.now.round, e.settings.rounds)
-            steps = LocalSteps(learner, batch, lr, slots, correction, *now)
+            steps = LocalSteps(learner, batch, lr, slots, correction, begin_BP, *now)
             learnt, scores = e.model.personal.learn(steps, begin_BP, kept)
             some: Rows = rows
             # A compiled step computes inactive devices too, whose results are dropped.

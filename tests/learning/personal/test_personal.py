@@ -246,7 +246,13 @@ def test_a_shared_body_under_heads_of_their_own_by_hand(head_steps: int | None) 
 
 def test_what_stands_still_keeps_its_velocity() -> None:
     """From a velocity of zero one step is x − lr · velocity, of the head and of the body alike."""
-    words = ("share=body", "personal=fedrep", "personal.head_steps=1", "optimizer=momentum")
+    words = (
+        "share=body",
+        "personal=fedrep",
+        "personal.head_steps=1",
+        "optimizer=momentum",
+        "optimizer.nesterov=false",
+    )
     with simulation(prepared(*ALONE, *words, "rounds=1")) as running:
         before = running.engine.snapshot()["x"].clone()
         for _ in running.engine.advance(1):
@@ -299,6 +305,7 @@ def test_arms_without_others_have_no_second_model() -> None:
 
 
 # --- bits, and what leaves a device ---------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", EACH)
 def test_shards_sleep_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) -> None:
