@@ -26,6 +26,7 @@ NO_BATCH_NORM = "no_batch_norm"
 """The value of ``share`` by which devices keep all of their BatchNorm layers for themselves."""
 BODY, HEAD = "body", "head"
 """The values of ``share`` by which devices send all but the last layer, or that layer alone."""
+WORDS = ("all", BODY, HEAD, NO_BATCH_NORM)
 
 
 def entries(module: nn.Module) -> dict[str, Tensor]:
@@ -164,6 +165,10 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
         if not those:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             valid = f"matches no parameter of the model, which has {shown}"
+            if pattern in WORDS:
+                valid = "must stand alone, and not in a list"
+            elif pattern.isidentifier():
+                valid = f"is none of {', '.join(WORDS)}, and {valid}"
             raise ConfigError("share", pattern, valid)
         found |= those
     return found

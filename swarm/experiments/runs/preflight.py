@@ -146,6 +146,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
         )
     warn_of_test_samples(e)
     _warn_of_unmeasured_models(e)
+    _warn_of_a_strong_pull(e)
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
@@ -168,6 +169,20 @@ def _warn_of_unmeasured_models(e: Experiment) -> None:
     warnings.warn(
         f"{name}: the devices' own models are measured on samples of their own only, and nobody has"
         " any; data.local_test=0.2 would do",
+        stacklevel=3,
+    )
+
+
+def _warn_of_a_strong_pull(e: Experiment) -> None:
+    """Warn of models that are drawn so strongly that steps jump beyond where they are drawn to, and
+    ever farther."""
+    pull, rate = e.model.personal.pull, e.model.rate(1)
+    if not e.model.optimizer.plain or pull * rate < 2:
+        return
+    name = f"personal={choice('personal', e.settings.personal)}"
+    warnings.warn(
+        f"{name}: the pull of {pull:g} times the learning rate {rate:g} must be below 2, as steps"
+        f" diverge otherwise; a pull of less than {2 / rate:.3g} would do",
         stacklevel=3,
     )
 

@@ -3,6 +3,7 @@ fine-tuning, against loops written by hand."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +395,18 @@ def test_mixtures_of_running_statistics_are_refused() -> None:
 def test_a_model_of_one_s_own_that_nothing_measures_is_warned_of() -> None:
     with pytest.warns(UserWarning, match=r"personal=ditto: .* nobody has any; data.local_test=0.2"):
         warn_of_what_does_nothing(experiment("personal=ditto"))
+
+
+@pytest.mark.parametrize("name", ["ditto", "pfedme"])
+def test_a_pull_that_steps_do_not_bear_is_warned_of(name: str) -> None:
+    strong = experiment(*SMALL, f"personal={name}", "personal.strength=20", "optimizer.lr=0.1")
+    with pytest.warns(
+        UserWarning, match=rf"^personal={name}: the pull of 20 .* less than 20 would"
+    ):
+        warn_of_what_does_nothing(strong)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_what_does_nothing(experiment(*SMALL, f"personal={name}", "personal.strength=19"))
 
 
 def test_what_devices_keep_counts_in_memory_and_checkpoints() -> None:

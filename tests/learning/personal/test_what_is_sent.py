@@ -58,8 +58,22 @@ def test_running_statistics_stay_with_their_layer() -> None:
 def test_a_model_of_one_layer_is_refused(share: str) -> None:
     with pytest.raises(ConfigError, match=rf"^share={share}: must be all: Softmax has one layer"):
         experiment("model=softmax", f"share={share}")
-    with pytest.raises(ConfigError, match=r"^share=bodies: matches no parameter of the model"):
-        experiment("share=bodies")
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (
+            "bodies",
+            "is none of all, body, head, no_batch_norm, and matches no parameter of the mod",
+        ),
+        ("bodies.*", "matches no parameter of the model, which has 1.weight"),
+        ("[body]", "must stand alone, and not in a list"),
+    ],
+)
+def test_a_word_or_pattern_that_stands_for_nothing_is_refused(share: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^share={share.strip('[]')}: {said}".replace("*", ".")):
+        experiment(f"share={share}")
 
 
 # --- the wire -------------------------------------------------------------------------------------
