@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from torch.func import functional_call
 
 from swarm.common.errors import ConfigError
@@ -20,10 +22,12 @@ from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.results import load as folders
+from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
 from swarm.results.schemas import Sweep
 from swarm.results.status import finished
 from swarm.results.trust import admitted
+from swarm.simulation.experiment import Experiment
 
 Split = Literal["train", "validation", "test"]
 Array = npt.NDArray[Any]
@@ -64,9 +68,11 @@ class LoadedRun(Run):
         x: Array | None = None,
         trust: bool = False,
         best: bool = False,
+        own: bool = False,
     ) -> Array:
         """The outputs of one device's newest model, or with ``best`` of that of the arm's best
-        round, ``[S, C]``: logits, or regression targets.
+        round, ``[S, C]``: logits, or regression targets. With ``own`` they are those of the model
+        that the device uses on its own data (:meth:`own_state_dict`).
 
         ``x`` are samples ``[S, …]``, scaled as those of the run; by default the test split.
 
@@ -74,14 +80,14 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        state = self.state_dict(arm, device, best)
+        read = partial(self.own_state_dict, trust=trust) if own else self.state_dict
+        state = read(arm, device, best=best)
         prepared = self._prepared(trust, lambda prepared: prepared)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
             raise ConfigError("/x", list(x.shape), valid)
-        its = next(one for one in prepared.arms if one.name == arm)
-        experiment = prepared.experiment(its, its.first)
+        experiment = _experiment(prepared, arm)
         module = experiment.model.module().eval()
         samples = torch.as_tensor(x)
         if samples.is_floating_point():
@@ -92,9 +98,37 @@ class LoadedRun(Run):
             ]
         return np.asarray(torch.cat(parts).numpy())
 
+    def own_state_dict(
+        self, arm: str, device: int | str, trust: bool = False, best: bool = False
+    ) -> dict[str, Tensor]:
+        """The parameters of the model that one device uses on its own data, as :meth:`state_dict`
+        gives those of the shared one; the same where the arm has no ``personal``.
+
+        Raises:
+            ConfigError: There is no such arm or device, or :meth:`dataset` would raise it.
+        """
+        shared = self.state_dict(arm, device, best)
+        experiment = self._prepared(trust, lambda prepared: _experiment(prepared, arm))
+        arrays = saved_rows(self.folder, arm, self.arms, best).arrays
+        number = self.device(device) if isinstance(device, str) and len(arrays["x"]) > 1 else device
+        one, prefix = slice(int(number), int(number) + 1), "personal."
+        kept = {
+            name.removeprefix(prefix): arrays[name][one]
+            for name in arrays
+            if name.startswith(prefix)
+        }
+        row_1P = experiment.model.personal.model(arrays["x"][one], kept)
+        return shared | experiment.model.layout.state_dict(row_1P[0])
+
     def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
         with blamed(), admitted(self.folder, {}, trust):
             return look(PreparedRun.prepare(Settings.parse(self.config)))
+
+
+def _experiment(prepared: PreparedRun, arm: str) -> Experiment:
+    """The experiment of the arm of this name."""
+    its = next(one for one in prepared.arms if one.name == arm)
+    return prepared.experiment(its, its.first)
 
 
 def load(folder: str | Path) -> LoadedRun | SweepResults:

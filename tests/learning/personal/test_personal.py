@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.experiments.runs.preflight import warn_of_what_does_nothing
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.results.folder.saved_rows import saved_rows
 from tests.communication.protocol.swarms import LR, curves, descended, planned, quadratics
-from tests.support import config, experiment, prepared, require_same_bits, simulation
+from tests.support import config, experiment, prepared, require_same_bits, run, simulation
 
 SMALL = ("devices=6", "topology=ring", "partition.alpha=0.3", "data.local_test=0.3", "rounds=3")
 MIXED = ("topology=complete", "mixing=uniform", "train.local_steps=3")
@@ -320,6 +322,23 @@ def test_shards_sleep_and_resume_do_not_change_a_bit(tmp_path: Path, name: str) 
         rounds=3,
         cut=2,
     )
+
+
+def test_a_saved_device_has_its_own_model_and_the_shared_one(tmp_path: Path) -> None:
+    run(tmp_path / "run", *SMALL, "personal=apfl", "scenario.arms=[swarm,isolated]")
+    saved = swarm.load(tmp_path / "run")
+    arrays = saved_rows(tmp_path / "run", "swarm", ["swarm"]).arrays
+    w, v, alpha = (arrays[k][4] for k in ("x", "personal.model", "personal.alpha"))
+    own = saved.own_state_dict("swarm", 4)
+    assert torch.equal(own["3.bias"], torch.lerp(w, v, alpha)[-10:])
+    assert torch.equal(saved.state_dict("swarm", 4)["3.bias"], w[-10:])
+    x = saved.dataset("test")[0][:5]
+    module = saved.predict("swarm", 4, x, own=True)
+    assert np.abs(module - saved.predict("swarm", 4, x)).max() > 1e-3
+    alone = saved.predict("isolated", 4, x)
+    assert np.array_equal(saved.predict("isolated", 4, x, own=True), alone)
+    with pytest.raises(ConfigError, match=r"^device=6: "):
+        saved.own_state_dict("swarm", 6)
 
 
 @pytest.mark.parametrize("name", ["ditto", "apfl", "fine_tune"])
