@@ -97,3 +97,22 @@ class DivergedError(SwarmError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.device, self.round, self.name)
+
+
+class OutOfRangeError(DivergedError):
+    """A number of a device's message is outside the range in which it can be encoded.
+
+    It ends the arm as :class:`DivergedError` does: most often the device is about to diverge.
+    """
+
+    def __init__(self, device: int, round: int, value: float, largest: float) -> None:
+        super().__init__(device, round)
+        self.value, self.largest = value, largest
+        self.args = (
+            f"device {device} has a number of size {value:.3g} to send in round {round}, and"
+            f" secure_sum.range={largest:g} must be at least as large; if it diverges, a smaller"
+            " optimizer.lr would do",
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.device, self.round, self.value, self.largest)

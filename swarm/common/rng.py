@@ -150,6 +150,24 @@ class NormalRows:
             yield where, found.reshape(len(some), -1)[:, : self._count]
 
 
+class KeyedWords:
+    """Rows of random 32-bit words, each from a key of its own, for masks: those of NumPy's
+    Philox-4x64-10, whose key has 128 bits, counted from 0. Word *i* does not depend on ``count``.
+    """
+
+    def __init__(self) -> None:
+        self._source = np.random.Philox(0)
+        self._state: Any = self._source.state
+        self._state["state"]["counter"][:] = 0
+        self._state["buffer_pos"] = 4  # no word is left of the row before
+
+    def words(self, key_2: npt.NDArray[np.uint64], count: int) -> Words:
+        """Return the first ``count`` words of the key ``key_2``, two 64-bit words."""
+        self._state["state"]["key"][:] = key_2
+        self._source.state = self._state
+        return self._source.random_raw(-(-count // 2)).view(np.uint32)[:count]
+
+
 def shuffled(
     position: npt.ArrayLike,
     size: npt.ArrayLike,

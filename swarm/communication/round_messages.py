@@ -41,6 +41,32 @@ class RoundMessages:
     is_mean: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Overhead:
+    """What the secure sums of a phase send beside the masked rows.
+
+    Attributes:
+        sent_N: The bits that each device sends.
+        received_N: The bits that each device gets.
+        from_server: The bits that a server sends.
+        round_trips: How many times messages go back or forth, those of the rows included.
+        sums: The number of sums.
+        lost: Those of them that cannot be recovered.
+    """
+
+    sent_N: Ints
+    received_N: Ints
+    from_server: int = 0
+    round_trips: int = 0
+    sums: int = 0
+    lost: int = 0
+
+    @property
+    def bits(self) -> int:
+        """All bits sent."""
+        return int(self.sent_N.sum()) + self.from_server
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Counts of the messages of a phase.
@@ -53,6 +79,7 @@ class Traffic:
         ticks: The rounds that all delivered messages together are under way.
         bits: The size of one message.
         from_server: The messages that a server sent.
+        overhead: What secure sums send beside these messages; None without.
     """
 
     sent_N: Ints
@@ -62,6 +89,19 @@ class Traffic:
     ticks: int
     bits: int
     from_server: int = 0
+    overhead: Overhead | None = None
+
+    @property
+    def sent_bits_N(self) -> Ints:
+        """The bits that each device sent."""
+        found_N = self.sent_N * self.bits
+        return found_N if self.overhead is None else found_N + self.overhead.sent_N
+
+    @property
+    def received_bits_N(self) -> Ints:
+        """The bits that each device will receive."""
+        found_N = self.received_N * self.bits
+        return found_N if self.overhead is None else found_N + self.overhead.received_N
 
     @property
     def messages(self) -> int:
@@ -81,7 +121,23 @@ class Traffic:
     @property
     def bytes(self) -> int:
         """The bytes sent."""
-        return self.messages * self.bits // 8
+        more = 0 if self.overhead is None else self.overhead.bits
+        return (self.messages * self.bits + more) // 8
+
+    @property
+    def secure_bytes(self) -> int:
+        """Those of them that secure sums add."""
+        return 0 if self.overhead is None else self.overhead.bits // 8
+
+    @property
+    def secure_round_trips(self) -> int:
+        """How many times messages go back or forth in secure sums."""
+        return 0 if self.overhead is None else self.overhead.round_trips
+
+    @property
+    def sums_lost(self) -> int:
+        """The secure sums that cannot be recovered."""
+        return 0 if self.overhead is None else self.overhead.lost
 
 
 def traffic_of(graph: Graph, ticks_E: Ints, bits: int, copies_N: Ints | None) -> Traffic:

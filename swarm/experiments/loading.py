@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
@@ -21,6 +19,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
+from swarm.experiments.writing import written
 from swarm.results import load as folders
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
@@ -80,23 +79,42 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        read = partial(self.own_state_dict, trust=trust) if own else self.state_dict
-        state = read(arm, device, best=best)
-        prepared = self._prepared(trust, lambda prepared: prepared)
+        module, prepared = self._module(arm, device, best, trust, own)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
             raise ConfigError("/x", list(x.shape), valid)
-        experiment = _experiment(prepared, arm)
-        module = experiment.model.module().eval()
         samples = torch.as_tensor(x)
         if samples.is_floating_point():
-            samples = samples.to(experiment.dtype)
+            samples = samples.to(next(module.parameters()).dtype)
         with torch.no_grad():
-            parts = [
-                functional_call(module, state, (part,)) for part in torch.split(samples, AT_ONCE)
-            ]
+            parts = [module(part) for part in torch.split(samples, AT_ONCE)]
         return np.asarray(torch.cat(parts).numpy())
+
+    def write(
+        self,
+        arm: str,
+        device: int | str,
+        prompt: str = "",
+        length: int = 200,
+        temperature: float = 1.0,
+        seed: int = 0,
+        trust: bool = False,
+        best: bool = False,
+    ) -> str:
+        """What one device's newest model of text writes after ``prompt``: ``length`` characters.
+
+        Each is drawn with probabilities ∝ exp(z / ``temperature``) from the model's logits z; a low
+        temperature keeps to the probable ones, and 0 takes the most probable. ``seed`` decides
+        the draws. ``best`` is as in :meth:`predict`.
+
+        Raises:
+            ConfigError: There is no such arm or device, the run's data are no text, its model does
+                not predict the next character, the prompt has a character that the run does not
+                tell apart, a number is out of range, or :meth:`dataset` would raise it.
+        """
+        module, prepared = self._module(arm, device, best, trust)
+        return written(module, prepared.dataset, prompt, length, temperature, seed)
 
     def own_state_dict(
         self, arm: str, device: int | str, trust: bool = False, best: bool = False
@@ -109,6 +127,12 @@ class LoadedRun(Run):
         """
         shared = self.state_dict(arm, device, best)
         experiment = self._prepared(trust, lambda prepared: _experiment(prepared, arm))
+        return shared | self._own(experiment, arm, device, best)
+
+    def _own(
+        self, experiment: Experiment, arm: str, device: int | str, best: bool
+    ) -> dict[str, Tensor]:
+        """The parameters of a device's own model."""
         arrays = saved_rows(self.folder, arm, self.arms, best).arrays
         number = self.device(device) if isinstance(device, str) and len(arrays["x"]) > 1 else device
         one, prefix = slice(int(number), int(number) + 1), "personal."
@@ -118,7 +142,20 @@ class LoadedRun(Run):
             if name.startswith(prefix)
         }
         row_1P = experiment.model.personal.model(arrays["x"][one], kept)
-        return shared | experiment.model.layout.state_dict(row_1P[0])
+        return experiment.model.layout.state_dict(row_1P[0])
+
+    def _module(
+        self, arm: str, device: int | str, best: bool, trust: bool, own: bool = False
+    ) -> tuple[nn.Module, PreparedRun]:
+        """The model of one device, or its ``own``, and the run that it is from."""
+        state = self.state_dict(arm, device, best)
+        prepared = self._prepared(trust, lambda prepared: prepared)
+        experiment = _experiment(prepared, arm)
+        if own:
+            state |= self._own(experiment, arm, device, best)
+        module = experiment.model.module().to(experiment.dtype).eval()
+        module.load_state_dict(state)
+        return module, prepared
 
     def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
         with blamed(), admitted(self.folder, {}, trust):

@@ -88,8 +88,9 @@ class BatchLoader:
             )
         elif plan.source == "kept":
             steps_n = np.where(now.memory.kept_nM[:, 0] >= 0, steps_n, 0)
-        if plan.learn and e.data.accountant is not None:
-            steps_n = e.data.accountant.allowed(self.devices, now.releases_n, steps_n)
+        if plan.learn and e.accountant is not None:
+            round, spent_n = self._before[0], now.releases_n
+            steps_n = e.accountant.allowed(self.devices, spent_n, steps_n, round)
         return steps_n if active_n is None else np.where(active_n, steps_n, 0)
 
     def work(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
@@ -231,8 +232,9 @@ class BatchLoader:
                 memory = self._remembering(steps_n)
             consumed_n, since_replay_n = consumed_n + steps_n, since_replay_n + steps_n
         releases_n = now.releases_n
-        if plan.learn and e.data.accountant is not None:
-            releases_n = e.data.accountant.after(releases_n, steps_n)
+        if plan.learn and e.accountant is not None:
+            round = self._before[0]
+            releases_n = e.accountant.after(self.devices, releases_n, steps_n, round)
         self.progress = StreamPosition(
             now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, releases_n, memory
         )
@@ -326,7 +328,7 @@ class BatchLoader:
     def snapshot(self) -> dict[str, Tensor]:
         """The fields of :class:`StreamPosition`, a row for each device."""
         found = self.progress.arrays()
-        if self.experiment.data.accountant is None:
+        if self.experiment.accountant is None:
             del found["releases"]
         return {name: torch.as_tensor(rows) for name, rows in found.items()}
 

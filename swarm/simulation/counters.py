@@ -35,18 +35,28 @@ _ATTRIBUTE = {name: f"{name}_N" for name in PER_DEVICE} | {"seen": "scored_N"}
 
 @dataclass(frozen=True)
 class MessageTotals:
-    """How many messages and bytes were sent, and how many messages were lost or late."""
+    """How many messages and bytes were sent, how many messages were lost or late, and what secure
+    sums add: bytes, round trips, and sums that could not be recovered."""
 
     messages: int = 0
     bytes: int = 0
     lost: int = 0
     late: int = 0
+    secure_bytes: int = 0
+    secure_round_trips: int = 0
+    sums_lost: int = 0
 
     @classmethod
     def of(cls, traffic: Sequence[Traffic]) -> MessageTotals:
         """The totals of a round, given the traffic of each of its phases."""
         names = [field.name for field in fields(cls)]
         return cls(*(sum(getattr(sent, name) for sent in traffic) for name in names))
+
+    def named(self, ending: str, secure: bool) -> dict[str, int]:
+        """The numbers by the keys that records have for them; those of secure sums if there are
+        any."""
+        names = [field.name for field in fields(self)][: None if secure else 4]
+        return {f"{name}{ending}": getattr(self, name) for name in names}
 
     def plus(self, other: MessageTotals) -> MessageTotals:
         """The sum of these totals and ``other``."""
@@ -129,7 +139,7 @@ class Counters:
             _added(self.received_N, [sent.received_N for sent in traffic]),
             _added(self.lost_N, [sent.lost_N for sent in traffic]),
             _added(self.late_N, [sent.late_N for sent in traffic]),
-            _added(self.bits_N, [sent.sent_N * sent.bits for sent in traffic]),
+            _added(self.bits_N, [sent.sent_bits_N for sent in traffic]),
             joules_N,
             self.totals.plus(MessageTotals.of(traffic)),
             self.steps + int(happened.steps_N.sum()),

@@ -24,7 +24,6 @@ from swarm.simulation.metrics.base import Floats, StreamCounts
 from swarm.simulation.metrics.record import VALIDATION_KEYS
 
 Ints = npt.NDArray[np.int64]
-TOTALS = ("messages", "bytes", "lost", "late")
 
 
 @dataclass(frozen=True)
@@ -127,16 +126,17 @@ class Simulation:
         s = self.experiment.settings
         sent_N, received_N = (
             sum(
-                (getattr(each, name) * each.bits // 8 for each in happened.traffic),
+                (getattr(each, name) // 8 for each in happened.traffic),
                 np.zeros(s.devices, np.int64),
             )
-            for name in ("sent_N", "received_N")
+            for name in ("sent_bits_N", "received_bits_N")
         )
         happened = replace(
             happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
         )
-        if (accountant := self.experiment.data.accountant) is not None:
-            self.releases_N = accountant.after(self.releases_N, happened.steps_N)
+        if (accountant := self.experiment.accountant) is not None:
+            every_N, steps_N = np.arange(s.devices), happened.steps_N
+            self.releases_N = accountant.after(every_N, self.releases_N, steps_N, self.round)
         spent = cost(self.experiment, self.round, happened.work_N, sent_N, received_N)
         self.counters = self.counters.after(
             happened,
@@ -187,7 +187,7 @@ class Simulation:
             "round": self.round,
             "virtual_s": counters.virtual,
             "awake": self._awake(self.round),
-            **{f"{name}_total": getattr(totals, name) for name in TOTALS},
+            **totals.named("_total", self.experiment.communication.secure is not None),
             "steps_total": counters.steps,
             "flops_total": counters.work * self.experiment.model.step_flops
             if counters.work
@@ -199,7 +199,7 @@ class Simulation:
 
     def _spent(self) -> dict[str, Any]:
         """What has been spent of the honest devices' privacy, where that is counted."""
-        accountant = self.experiment.data.accountant
+        accountant = self.experiment.accountant
         if accountant is None:
             return {}
         honest_N = self.experiment.communication.honest_N
@@ -209,7 +209,8 @@ class Simulation:
             "epsilon_median": float(np.median(epsilon_n)),
         }
         if accountant.privacy.epsilon is not None:
-            found["budgets_spent"] = int((self.releases_N >= accountant.most_N)[honest_N].sum())
+            poor_N = accountant.poor_N(self.releases_N, self.round + 1)
+            found["budgets_spent"] = int(poor_N[honest_N].sum())
         return found
 
     def _learning(self, happened: RoundResult) -> dict[str, Any]:
@@ -252,7 +253,8 @@ class Simulation:
         on average.
         """
         sent = MessageTotals.of(happened.traffic)
-        values: dict[str, Any] = {name: getattr(sent, name) for name in TOTALS}
+        secure = self.experiment.communication.secure is not None
+        values: dict[str, Any] = {**sent.named("", secure)}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
             ticks = sum(each.ticks for each in happened.traffic)
@@ -282,7 +284,7 @@ class Simulation:
         }
         if self.experiment.communication.fleet.hardware is not None:
             counted["joules"] = self.counters.joules_N
-        if (accountant := self.experiment.data.accountant) is not None:
+        if (accountant := self.experiment.accountant) is not None:
             counted["epsilon"] = accountant.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
@@ -333,7 +335,7 @@ class Simulation:
         arrays, facts = checkpoint.arrays, checkpoint.facts
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
-        if self.experiment.data.accountant is not None:
+        if self.experiment.accountant is not None:
             self.releases_N = arrays["releases"].numpy().copy()
         self.seconds, self.learning_seconds = facts["seconds"], facts["learning_seconds"]
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:

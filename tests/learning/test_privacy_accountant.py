@@ -54,16 +54,17 @@ def test_a_budget_allows_the_last_release_that_it_pays_for(budget: float) -> Non
     assert (accountant.epsilon_N(accountant.most_N) <= budget).all()
     assert (accountant.epsilon_N(accountant.most_N + 1) > budget).all()
     devices, none = np.arange(3), np.zeros(3, np.int64)
-    steps = accountant.allowed(devices, accountant.most_N - 2, none + 5)
+    steps = accountant.allowed(devices, accountant.most_N - 2, none + 5, 1)
     assert steps.tolist() == np.minimum(accountant.most_N, 2).clip(2).tolist()
-    assert accountant.allowed(devices, accountant.most_N + 1, none + 5).tolist() == [0, 0, 0]
+    assert accountant.allowed(devices, accountant.most_N + 1, none + 5, 1).tolist() == [0, 0, 0]
 
 
 def test_a_device_releases_once_a_round() -> None:
-    accountant = Accountant(DeviceLevel(1.0, 2.0, 1e-5, 8.0), np.ones(2))
-    assert accountant.after(np.array([3, 3]), np.array([5, 0])).tolist() == [4, 3]
-    left = accountant.allowed(np.arange(2), accountant.most_N - np.array([1, 0]), np.array([5, 5]))
-    assert left.tolist() == [5, 0]
+    accountant, both = Accountant(DeviceLevel(1.0, 2.0, 1e-5, 8.0), np.ones(2)), np.arange(2)
+    assert accountant.after(both, np.array([3, 3]), np.array([5, 0]), 1).tolist() == [4, 3]
+    almost_N = accountant.most_N - np.array([1, 0])
+    assert accountant.allowed(both, almost_N, np.array([5, 5]), 1).tolist() == [5, 0]
+    assert accountant.poor_N(almost_N, 1).tolist() == [False, True]
 
 
 def test_settings_that_promise_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ STANDARD: Final = "standard"
 MetricList = list[PlugIn | Literal["standard"]]
 MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
+NO_SECURE_SUM: Final = "swarm.communication.secure.base.NoSecureSum"
 NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
 NO_PERSONAL: Final = "swarm.learning.personal.base.NoPersonal"
 DEFAULTS: Final[dict[str, Any]] = {
@@ -50,6 +51,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "privacy": {"_target_": NO_PRIVACY},
     "personal": {"_target_": NO_PERSONAL},
+    "secure_sum": {"_target_": NO_SECURE_SUM},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
 """Keys that configurations of earlier versions do not have, and the values that they then get."""
@@ -69,6 +71,7 @@ class Settings(Section):
     aggregator: PlugIn = _default("aggregator")
     attack: PlugIn = _default("attack")
     compressor: PlugIn
+    secure_sum: PlugIn = _default("secure_sum")
     delay: PlugIn
     churn: PlugIn
     outage: PlugIn

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ class Leaf(Source):
             origin=("path", self.path),
             owner_names=owners,
         )
-        return self._prepared(samples)
+        return replace(self._prepared(samples), characters=ALPHABET)
 
     def _joined(self, blocks: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
         first = blocks[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -214,7 +215,7 @@ class Text(Source):
             origin=("path", self.path),
             owner_names=names,
         )
-        return prepare(samples, 0)
+        return replace(prepare(samples, 0), characters=self.alphabet)
 
     def _begins(
         self, text: int, codes: npt.NDArray[np.uint32], cut: tuple[float, float]

@@ -26,6 +26,7 @@ from swarm.communication.compression.base import Compressor
 from swarm.communication.network.base import Churn, Clock, Delay, Outage
 from swarm.communication.network.fleet import Fleet
 from swarm.communication.protocol.base import Protocol
+from swarm.communication.secure.base import SecureSum
 from swarm.communication.topology.base import Topology
 from swarm.communication.transform.base import MessageTransform
 from swarm.config.composing.compose import compose
@@ -80,6 +81,7 @@ KINDS: dict[type, str] = {
     Fleet: "fleet",
     Privacy: "privacy",
     Personal: "personal",
+    SecureSum: "secure_sum",
     UpdatePolicy: "update",
     Replay: "replay",
     Drift: "drift",
@@ -107,6 +109,7 @@ NEEDS = {
     "labels": STREAM,
     "compressor": ("topology=ring",),
     "transform": ("topology=ring",),
+    "secure_sum": ("topology=ring",),
     "aggregator": ("topology=torus",),
     "attack": ("topology=torus",),
     "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),

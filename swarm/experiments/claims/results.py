@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -25,8 +26,8 @@ class Results:
 
     Attributes:
         finals: One row per run and arm: the arm's entry of ``summary.json``, and of its run
-            ``parameters``, ``spectral_gap``, and the numbers that its scenario declared, such as
-            ``gap_closed``.
+            ``parameters``, ``spectral_gap``, ``train_samples``, ``features`` (numbers a sample),
+            and the numbers that its scenario declared, such as ``gap_closed``.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
         prediction: The prediction that was written down before the runs of ``holdout``, as it is on
             disk; empty where nothing was predicted.
@@ -118,11 +119,13 @@ def of_runs(
     curves: list[pd.DataFrame] = []
     for values, seed, run in runs:
         summary = run.summary or {}
-        topology = summary.get("topology") or {}
+        topology, data = summary.get("topology") or {}, summary.get("data") or {}
         common = {**values, SEED: seed}
         about = {entry.key: summary.get(entry.key) for entry in run.presentation.entries}
         about["parameters"] = summary.get("parameters")
         about["spectral_gap"] = topology.get("spectral_gap")
+        about["train_samples"] = data.get("train")
+        about["features"] = math.prod(data.get("features") or [])
         for arm, final in summary.get("arms", {}).items():
             finals.append(
                 {**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm}

@@ -111,6 +111,15 @@ def warn_of_unused_validation(settings: Settings, used: bool) -> None:
         )
 
 
+def warn_of_an_uncounted_search() -> None:
+    """Warn of a rate that is chosen by what was learnt from protected data."""
+    warnings.warn(
+        "optimizer.lr=auto: the rate is chosen by what several rates make of the protected data,"
+        " which ε does not count; give a rate",
+        stacklevel=3,
+    )
+
+
 def warn_of_what_does_nothing(e: Experiment) -> None:
     """Warn of settings that have no effect in this run, though they might in a longer one."""
     s, end = e.settings, e.settings.rounds * e.settings.network.round_seconds

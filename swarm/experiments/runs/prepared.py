@@ -31,6 +31,7 @@ from swarm.experiments.runs.memory import require_memory, running_out
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
+    warn_of_an_uncounted_search,
     warn_of_unused_validation,
     warn_of_what_does_nothing,
 )
@@ -127,6 +128,8 @@ class PreparedRun(Resolved):
         prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
+        if experiment.data.privacy.counted and any(len(arm.rates) > 1 for arm, _ in checked):
+            warn_of_an_uncounted_search()
         prepared.made_tracker(Path(), "check")
         return prepared
 

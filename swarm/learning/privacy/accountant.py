@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache, cached_property
 from importlib.util import find_spec
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 """Orders of the divergences of sampled releases. Orders in between would make an ε below 8 smaller
 by a few hundredths at most, and take ten times as long."""
-MANY = 1 << 40  # releases that no run reaches
+MANY = 1 << 50  # releases that no run reaches
 
 
 @cache
@@ -61,7 +62,14 @@ def epsilon_of(orders_O: Floats, divergence_UO: Floats, delta: float) -> Floats:
 
 
 class Accountant:
-    """What N devices spend, if each release of device i is a sample with rate ``rate_N[i]``."""
+    """What N devices spend, if each release of device i is a sample with rate ``rate_N[i]``.
+
+    Attributes:
+        full: The price of a release that nobody else's noise protects: what is spent is counted in
+            whole numbers, of which this many stand for one release.
+    """
+
+    full: ClassVar[int] = 1
 
     def __init__(self, privacy: Privacy, rate_N: Floats) -> None:
         self.privacy = privacy
@@ -86,26 +94,34 @@ class Accountant:
         )
         return self._epsilon(pairs[0], pairs[1])[place_N.reshape(-1)]
 
-    def allowed(self, devices_n: Ints, releases_n: Ints, steps_n: Ints) -> Ints:
-        """How many of ``steps_n`` steps of the next round these devices can pay for, after
+    def price_N(self, round: int) -> Ints:
+        """What a release of each device in ``round`` costs, ``[N]``."""
+        return np.ones(len(self._kind_N), np.int64)
+
+    def allowed(self, devices_n: Ints, releases_n: Ints, steps_n: Ints, round: int) -> Ints:
+        """How many of ``steps_n`` steps of ``round`` these devices can pay for, after
         ``releases_n`` releases."""
         if self.privacy.epsilon is None:
             return steps_n
         left_n = self.most_N[devices_n] - releases_n
         if self.privacy.unit == "sample":
             return np.asarray(np.minimum(steps_n, left_n.clip(0)))
-        return np.asarray(np.where(left_n > 0, steps_n, 0))
+        return np.asarray(np.where(left_n >= self.price_N(round)[devices_n], steps_n, 0))
 
-    def after(self, releases_n: Ints, steps_n: Ints) -> Ints:
-        """How many releases devices have made after a round with so many steps: one for each step,
-        or at the level of devices one for the round."""
+    def after(self, devices_n: Ints, releases_n: Ints, steps_n: Ints, round: int) -> Ints:
+        """How many releases these devices have made after a ``round`` with so many steps: one for
+        each step, or at the level of devices one for the round."""
         made_n = steps_n if self.privacy.unit == "sample" else steps_n > 0
-        return np.asarray(releases_n + made_n)
+        return np.asarray(releases_n + made_n * self.price_N(round)[devices_n])
+
+    def poor_N(self, releases_N: Ints, round: int) -> npt.NDArray[np.bool_]:
+        """Which devices cannot pay for a release in ``round``, ``[N]``."""
+        return np.asarray(self.most_N - releases_N < self.price_N(round))
 
     def _epsilon(self, kind_U: Ints, releases_U: Ints) -> Floats:
         orders_O, one_UO = self._one
         with np.errstate(invalid="ignore"):  # 0 releases of an order that is left out
-            spent_UO = one_UO[kind_U] * releases_U[:, None]
+            spent_UO = one_UO[kind_U] * (releases_U[:, None] / self.full)
         spent_UO[releases_U == 0] = 0.0
         return epsilon_of(orders_O, spent_UO, self.privacy.delta)
 

@@ -37,6 +37,17 @@ class Privacy:
         return False
 
     @property
+    def noisy(self) -> bool:
+        """Whether any noise is added."""
+        return self.noise_multiplier > 0
+
+    @property
+    def noise_without_learning(self) -> bool:
+        """Whether a device that takes part in a round without learning adds noise all the same, as
+        the protection of others needs it."""
+        return self.hidden_in_mean
+
+    @property
     def counted(self) -> bool:
         """Whether there is a guarantee to count: without noise ε is infinite."""
         return self.unit is not None and self.noise_multiplier > 0

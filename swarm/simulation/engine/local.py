@@ -96,13 +96,8 @@ class LocalEngine(Engine):
 
     def mean_over_all(self, phase: Phase, round: int) -> None:
         """See :class:`~swarm.simulation.phases.transport.Carrier`."""
-        shares_N = phase.shares(round)
         # A generator, so that the payload of only one shard at a time is in memory.
-        parts = (
-            pair
-            for shard in self.shards
-            for pair in shard.partial_means(phase.collect(shard, round).packets, shares_N)
-        )
+        parts = (pair for shard in self.shards for pair in phase.partial_sums(shard, round))
         mean_M = added(parts)
         for shard in self.shards:
             phase.apply(shard, round, Arrived(mean_M=mean_M))

@@ -36,12 +36,15 @@ from swarm.communication.network.base import (
 from swarm.communication.network.fleet import Fleet, hardware_of
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
+from swarm.communication.secure.base import Bonawitz, SecureSum
+from swarm.communication.secure.rounds import SecureRounds
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
 from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
+from swarm.learning.privacy.correlated import Pairs
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.hostile.collude import Collude
@@ -65,6 +68,7 @@ class Communication:
             the pre-aggregators are a part of it.
         transforms: The changes of a message before it is sent, in this order.
         compressor: The compression of messages; None without compression.
+        secure: The secure sums of every round; None where rows are added up as they are.
         attack: What hostile devices do.
         messages: Which messages arrive in which round, and with which weights.
         hostile_N: Which devices are hostile, ``[N]``; None if nobody is.
@@ -97,10 +101,12 @@ class Communication:
         )
         self.attack: Attack = self._build(s.attack, Attack, "attack")
         self.compressor = self._compressor()
+        secure_sum: SecureSum = self._build(s.secure_sum, SecureSum, "secure_sum")
         kinds = [KINDS[name] for name in self.protocol.phases]
         self.phases: tuple[Phase, ...] = tuple(
             kind(number, self) for number, kind in enumerate(kinds)
         )
+        self.secure: SecureRounds | None = None
         self.network = self._network(data, model)
         self.messages = MessageSchedule(
             self.topology,
@@ -111,6 +117,8 @@ class Communication:
             s.devices,
             tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
+        if isinstance(secure_sum, Bonawitz) and any(phase.sends for phase in self.phases):
+            self.secure = SecureRounds(secure_sum, self.messages, s.seed)
         self._take_hostile()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -228,8 +236,16 @@ class Communication:
         """The mixing weights of ``round`` (counted from 1) if every message arrives."""
         return self.messages.mixing(round)
 
+    def pairs(self, round: int) -> Pairs:
+        """The pairs of linked devices of ``round`` (counted from 1)."""
+        graph = self.graph(round)
+        return Pairs(graph.n, graph.dst_E, graph.src_E)
+
     def active(self, round: int) -> Bools | None:
-        """Which devices learn and are heard in ``round``, ``[N]``; None means all of them."""
+        """Which devices learn and are heard in ``round``, ``[N]``; None means all of them. Nobody
+        does in a round that is called off, as the secure sum of a server could not be recovered."""
+        if self.secure is not None and self.secure.called_off(round):
+            return np.zeros(self.settings.devices, bool)
         return self.messages.participants(round, self.settings.seed)
 
     def server_shares(self, round: int) -> Floats:
@@ -240,6 +256,13 @@ class Communication:
             return shares
         heard = np.where(active, shares, 0.0)
         return heard / heard.sum() if heard.any() else shares
+
+    def invited_shares(self, round: int) -> Floats:
+        """The weights ``[N]`` with which devices multiply their rows for a server's secure sum:
+        they sum to one over those that are to take part, as nobody knows yet who drops out."""
+        assert self.secure is not None
+        shares = np.where(self.secure.invited(round), shares_of(self.protocol, self.sizes_N), 0.0)
+        return shares / shares.sum() if shares.any() else shares
 
     def learning_n(self, devices: Ints) -> Bools | None:
         """Which of these devices learn if they are active, ``[n]``; None: all of them."""

@@ -14,7 +14,6 @@ from swarm.data.dataset import label_mixes
 from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
 from swarm.learning.augmentation.base import Augmentation, Augmentations
-from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
@@ -99,15 +98,6 @@ class Data:
         return max(1, round(float((self.local_steps_N * relative_N).sum())))
 
     @cached_property
-    def accountant(self) -> Accountant | None:
-        """What devices spend of their privacy; None where there is nothing to count."""
-        if not self.privacy.counted:
-            return None
-        if isinstance(self.stream, PoissonStream):
-            return Accountant(self.privacy, self.stream.rate_N)
-        return Accountant(self.privacy, np.ones(self.settings.devices))
-
-    @cached_property
     def relative_batch_N(self) -> npt.NDArray[np.float64] | None:
         """The size of each device's mini-batches over ``train.batch``, ``[N]``; None: 1 for all."""
         batch_N: npt.NDArray[np.int64] | npt.NDArray[np.float64] | None = self.stream.batch_N
@@ -144,7 +134,7 @@ class Data:
         stream and its replay memory.
         """
         found: dict[str, tuple[int, ...]] = {"steps": (), "met": (), "lately": ()}
-        if self.accountant is not None:
+        if self.privacy.counted:
             found["releases"] = ()
         if self.replay.size:
             classes = self.classes_told

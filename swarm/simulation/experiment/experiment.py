@@ -6,13 +6,18 @@ from __future__ import annotations
 
 import math
 import os
+from functools import cached_property
 
+import numpy as np
 import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.rows import Blocks
+from swarm.data.stream.poisson import PoissonStream
 from swarm.learning.kernels.losses import CrossEntropy
+from swarm.learning.privacy.accountant import Accountant
+from swarm.learning.privacy.correlated import Correlated, PairAccountant
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
@@ -87,6 +92,19 @@ class Experiment:
             isinstance(self.model.test_loss, CrossEntropy),
             self.poison is not None and self.poison.triggered is not None,
         )
+
+    @cached_property
+    def accountant(self) -> Accountant | None:
+        """What devices spend of their privacy; None where there is nothing to count."""
+        privacy, stream = self.data.privacy, self.data.stream
+        if not privacy.counted:
+            return None
+        if isinstance(stream, PoissonStream):
+            return Accountant(privacy, stream.rate_N)
+        if isinstance(privacy, Correlated):
+            c = self.communication
+            return PairAccountant(privacy, c.topology.phase, c.pairs, c.honest_N)
+        return Accountant(privacy, np.ones(self.settings.devices))
 
     def _poison(self) -> Poison | None:
         c, data = self.communication, self.data.dataset

@@ -15,6 +15,7 @@ from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.learning.privacy.accountant import require_library
+from swarm.learning.privacy.correlated import MOST_DEVICES, Correlated
 from swarm.learning.update.policy import batch_plans_of
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def check_privacy(experiment: Experiment) -> None:
     if privacy.counted:
         require_library(name)
         _warn_of_delta(experiment)
-    if (accountant := experiment.data.accountant) is not None and privacy.epsilon is not None:
-        if accountant.most_N.any():
+    if (accountant := experiment.accountant) is not None and privacy.epsilon is not None:
+        first_N = accountant.price_N(1)
+        if (accountant.most_N >= first_N).any():
             return
-        one = float(accountant.epsilon_N(accountant.most_N + 1).min())
+        one = float(accountant.epsilon_N(first_N).min())
         what = "step" if privacy.unit == "sample" else "round"
         valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
         raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
@@ -111,6 +113,8 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         valid = "must be local with {}: counts and variances such as "
         valid += f"{c.layout.statistics[0].name} cannot be noised"
         yield "buffers", s.buffers, valid
+    if isinstance(e.data.privacy, Correlated):
+        yield from _of_pairs(e, e.data.privacy)
     if not e.data.privacy.hidden_in_mean:
         return
     if c.message_attack is not None:
@@ -125,3 +129,19 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if sending and len(set(shares[shares > 0].tolist())) > 1:
         valid = "must be equal with privacy.noise=distributed: noise is added for equal weights"
         yield "protocol.shares", shown(s.protocol.get("shares")), valid
+
+
+def _of_pairs(e: Experiment, privacy: Correlated) -> Iterator[tuple[str, object, str]]:
+    """What keeps the noise of pairs from cancelling, or from being counted."""
+    s, c = e.settings, e.communication
+    sending = [phase for phase in c.phases if phase.sends]
+    if sending and all(phase.through_server for phase in sending):
+        valid = "must be one whose messages go along links with {}; with a server,"
+        valid += " privacy=device_level with privacy.noise=distributed adds less noise"
+        yield "protocol", called(c.protocol), valid
+    if c.graph(1).directed:
+        valid = "must be undirected with {}: both devices of a link add its noise"
+        yield "topology", choice("topology", s.topology), valid
+    if privacy.counted and not privacy.colluders and s.devices > MOST_DEVICES:
+        valid = f"must be 1 or more in a swarm of more than {MOST_DEVICES:,} devices: with 0 the"
+        yield "privacy.colluders", 0, f"{valid} noise of all pairs is counted together"

@@ -23,6 +23,7 @@ from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
 from swarm.simulation.hostile.check import check_attack
+from swarm.simulation.secure.check import check_secure
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
@@ -52,6 +53,7 @@ def validate(experiment: Experiment) -> None:
     if not communication.aggregator.linear:
         _check_aggregator(settings, communication)
     check_attack(settings, communication)
+    check_secure(settings, communication)
     experiment.data.check()
     check_privacy(experiment)
     _check_personal(experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import plays, sent, width_of
 from swarm.communication.round_messages import Traffic
+from swarm.communication.secure.base import WORD_BITS
 from swarm.simulation.hostile.sending import Draft, memory_of
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
@@ -98,6 +100,12 @@ class Phase(ABC):
         rows = sent(self.protocol, self.number, shard.state)
         return Draft(rows, rows)
 
+    def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
+        """What each block of a shard contributes to a mean over all, in order: the number of the
+        block, and Σ_i share_i · row_i over its devices, ``[M]``. What is applied is their sum."""
+        rows = self.collect(shard, round).packets
+        return shard.partial_means(rows, self.shares(round))
+
     @abstractmethod
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Change the devices of a shard by what has arrived; returns the result of learning, or
@@ -127,8 +135,9 @@ class Phase(ABC):
 
     @property
     def bits(self) -> int:
-        """The number of bits of one message."""
-        return self.width * self.communication.number_bits
+        """The number of bits of one message; in secure sums its numbers are words of 32 bits."""
+        c = self.communication
+        return self.width * (c.number_bits if c.secure is None else WORD_BITS)
 
     def check(self) -> None:
         """Raises :class:`~swarm.common.errors.ConfigError` if the phase cannot work with the graph,

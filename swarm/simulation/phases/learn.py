@@ -16,6 +16,7 @@ from swarm.communication.returned import start_of
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
 from swarm.learning.personal.base import LocalSteps
+from swarm.learning.privacy.correlated import Correlated
 from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Bools, Ints, Phase, TrainResult
@@ -85,15 +86,18 @@ class Learn(Phase):
             return end_BM
         device_B = shard.devices[some if isinstance(some, slice) else some.cpu().numpy()]
         share = e.noise_share(now.round)
-        seed = e.settings.seed
-        return released(privacy, start_BM, end_BM, device_B, now.round, seed, share)
+        seed, pairs = e.settings.seed, None
+        if isinstance(privacy, Correlated):
+            pairs = e.communication.pairs(now.round)
+        return released(privacy, start_BM, end_BM, device_B, now.round, seed, share, pairs)
 
     def _release_noise(
         self, shard: Shard, round: int, active_n: Bools | None, taken_n: Ints, start: _Start | None
     ) -> None:
-        """Let the devices that take part without a step add their share of the noise to a mean."""
+        """Let the devices that take part without a step add their noise, where that protects
+        others."""
         e, n = shard.experiment, len(taken_n)
-        if not e.data.privacy.hidden_in_mean or start is None:
+        if not e.data.privacy.noise_without_learning or start is None:
             return
         idle_n = (taken_n == 0) & (np.ones(n, bool) if active_n is None else active_n)
         some = torch.as_tensor(np.flatnonzero(idle_n), device=shard.state.x.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.communication.secure.sums import neighbour_sums
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -38,7 +39,8 @@ class Mix(Packets):
         """:class:`AlongLinks`; :class:`NoTransport` where no message arrives, and
         :class:`MeanOverAll` where the mixing is the mean over all devices."""
         messages = self.communication.messages.mix(round)
-        if messages.is_mean and self.communication.aggregator.linear:
+        c = self.communication
+        if messages.is_mean and c.aggregator.linear and c.secure is None:
             return MeanOverAll()
         return NoTransport() if messages.silent else AlongLinks(messages)
 
@@ -104,5 +106,8 @@ class Mix(Packets):
             shard.state.local.loss if c.aggregator.own_validation else None,
         )
         found = with_link_attack(self.communication, found)
-        received_RM = self.communication.aggregator.combine_all(found)
+        if c.secure is None:
+            received_RM = c.aggregator.combine_all(found)
+        else:
+            received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

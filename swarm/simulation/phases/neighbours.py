@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,11 @@ class ToNeighbours(Phase):
 
     def traffic(self, round: int) -> Traffic:
         """One message for each directed edge whose sender is active."""
-        return self.communication.messages.traffic_on_links(round, self.bits)
+        found = self.communication.messages.traffic_on_links(round, self.bits)
+        secure = self.communication.secure
+        if secure is None:
+            return found
+        return replace(found, overhead=secure.neighbour_overhead(round, self.number))
 
     def seconds_on_line(self, round: int) -> Floats:
         """See :meth:`Phase.seconds_on_line`; a device sends over all its links at once."""
@@ -42,7 +47,12 @@ class ToNeighbours(Phase):
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
         np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, self.bits))
         copies_N = self.communication.messages.copies_N
-        return longest_N if copies_N is None else longest_N * copies_N
+        if copies_N is not None:
+            longest_N = longest_N * copies_N
+        if (secure := self.communication.secure) is not None:
+            more = secure.neighbour_overhead(round, self.number)
+            longest_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
+        return longest_N
 
     def check(self) -> None:
         """See :meth:`Phase.check`."""

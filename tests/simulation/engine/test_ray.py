@@ -77,6 +77,13 @@ CASES = {
         "attack=backdoor",
         "data.local_test=0.2",
     ),
+    "under masks, at a server": (
+        "secure_sum=bonawitz", "protocol=fedavg", "topology=none", "churn=markov", "privacy=device_level",
+        "privacy.noise=distributed", "partition=iid", "secure_sum.partners=4",
+    ),
+    "under masks, from neighbours": (
+        "secure_sum=bonawitz", "topology=torus", "devices=16", "churn=markov", "secure_sum.threshold=0.51",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",

@@ -20,7 +20,7 @@ PER_DEVICE: dict[str, Callable[[float], str]] = {
     "joules": human_energy,
 }
 """Columns of ``devices.parquet``, and how their numbers are written."""
-_TOTAL = ("messages sent", "lost", "late", "bytes sent", "energy")
+_TOTAL = ("messages sent", "lost", "late", "bytes sent", "for masks", "sums lost", "energy")
 _EACH = (
     "sent by a device",
     "received by it",
@@ -32,6 +32,8 @@ _EACH = (
 _MEANT = {
     _EACH: "A device: the median, and from the least to the most, over the evaluated devices.",
     ("lost",): "Lost: dropped, cut off, or to a device that was not there.",
+    ("for masks",): "For masks: bytes of keys and shares in secure sums.",
+    ("sums lost",): "Sums lost: too few devices were left to take off the masks.",
     ("late",): "Late: given up after network.max_delay ticks.",
 }
 """What columns mean, said where one of them is shown."""
@@ -85,6 +87,8 @@ def _totals(final: dict[str, Any]) -> list[str]:
         f"{sent:,}",
         *(_share(final.get(name), sent) for name in ("lost_total", "late_total")),
         human_bytes(final.get("bytes_total")),
+        human_bytes(final.get("secure_bytes_total")),
+        f"{int(final.get('sums_lost_total') or 0):,}",
         human_energy(final.get("joules_total")),
     ]
 

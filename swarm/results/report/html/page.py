@@ -117,7 +117,8 @@ def _choices(run: Run) -> dict[str, str]:
     run."""
     found: dict[str, str] = {}
     config = run.config
-    for group in ("protocol", "compressor", "delay", "churn", "outage", "clock", "fleet"):
+    groups = ("protocol", "compressor", "secure_sum", "delay", "churn", "outage", "clock", "fleet")
+    for group in groups:
         section = config.get(group)
         if isinstance(section, dict) and section.get("_target_"):
             name = choice(group, section)

@@ -267,7 +267,12 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
         yield "/privacy", choice("privacy", s.privacy), "must be none"
     if network.drop:
         yield "/network.drop", str(network.drop), "must be 0"
-    simulated = {"delay": network.delay, "churn": network.churn, "outage": network.outage}
+    simulated: dict[str, object] = {
+        "secure_sum": c.secure,
+        "delay": network.delay,
+        "churn": network.churn,
+        "outage": network.outage,
+    }
     for group, part in simulated.items():
         if part is not None:
             yield f"/{group}", choice(group, getattr(s, group)), "must be none"

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -202,10 +202,9 @@ class ShardActor:
 
     def _collect(self, shard: Shard, phase: Phase, step: Step) -> list[Any]:
         """The arrays that a phase sends: rows for other shards, or the partial sums of a mean."""
-        payload = phase.collect(shard, step.round)
         if step.transport == "mean":
-            return [self._means(payload.packets, phase.shares(step.round))]
-        shard.payload = payload
+            return [self._by_block(phase.partial_sums(shard, step.round))]
+        shard.payload = phase.collect(shard, step.round)
         return [_packed(_array(rows)) for rows in shard.outgoing(self.routes[step.route])]
 
     def _arrived(self, step: Step, arrays: Sequence[Any]) -> Arrived:
@@ -220,11 +219,9 @@ class ShardActor:
             found[j] = torch.as_tensor(_unpacked(rows, len(route.inbox[j]), dtype))
         return Arrived(route=route, from_shards=found)
 
-    def _means(self, rows_nM: Tensor | None, shares_N: Array) -> Array:
-        """The partial sums ``[blocks, M]`` of rows (None: of the parameters), in the order of the
-        shard's blocks.
-        """
-        parts = dict(self._own().partial_means(rows_nM, shares_N))
+    def _by_block(self, found: Iterable[tuple[int, Tensor]]) -> Array:
+        """Partial sums ``[blocks, M]``, in the order of the shard's blocks."""
+        parts = dict(found)
         return _array(torch.stack([parts[int(block)] for block in self._own().blocks]))
 
     def merge(self, blocks: Sequence[Ints], *parts: Array) -> Array:
@@ -242,7 +239,7 @@ class ShardActor:
         """The weighted partial sums of the parameters, ``[blocks, P]``."""
         with torch.inference_mode():
             self.idle_since = None
-            return self._means(None, shares_N)
+            return self._by_block(self._own().partial_means(None, shares_N))
 
     @blamed()
     def row_values(self, mean_P: Array) -> Array:

@@ -1,0 +1,256 @@
+"""Claim 22: a swarm of small devices needs less energy for its accuracy than a server."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from swarm.common.statistics import Interval, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
+
+ACCURACY = "accuracy_mean"
+TARGET = 0.9
+CHANCE = 0.1  # ten classes
+PLAIN = "every number"
+# The compressed messages have the consensus steps γ of scenarios/compression.py.
+SHARING: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    "8 bits a number": {
+        "protocol": "choco",
+        "protocol.gamma": 1.0,
+        "compressor": "qsgd",
+        "compressor.bits": 8,
+        "compressor.unbiased": False,
+    },
+    "a tenth of the numbers": {
+        "protocol": "choco",
+        "protocol.gamma": 0.4,
+        "compressor": "top_k",
+        "compressor.fraction": 0.1,
+        "compressor.feedback": False,
+    },
+    "every number after 25 steps": {"train.local_steps": 25},
+}
+# The device: the power of a brain, and the computing of a small board (conf/fleet/uniform.yaml).
+# It is on anyway, so that only what learning adds is counted: no idle power.
+DEVICE = {
+    "fleet.flops": 2.0e9,
+    "fleet.active": 20.0,
+    "fleet.idle": 0.0,
+    "fleet.radio_send": 2.3e-6,
+    "fleet.radio_receive": 1.1e-6,
+}
+# The server, all ESTIMATES: 2,000 W with its cooling, and a twentieth of a large accelerator's peak
+# of 67 TFLOP/s in single precision, as for the devices of conf/fleet/terminals.yaml.
+SERVER_W, SERVER_FLOPS = 2000.0, 3.3e12
+# Every device sends its samples once, 4 bytes a feature and a label, and receives the final model.
+NUMBER_BYTES = 4
+# How far each of the three prices (a FLOP on a device, a byte by radio, a FLOP on the server) may
+# be from its estimate, in either direction.
+WRONG_BY = 3.0
+
+
+@dataclass(frozen=True)
+class Prices:
+    """How many times as high as estimated the prices are: of a FLOP on a device, of a byte by
+    radio, and of a FLOP on the server."""
+
+    device_flop: float = 1.0
+    radio: float = 1.0
+    server_flop: float = 1.0
+
+
+class EnergyBudget(Budget):
+    """The number of devices and rounds, which are the same for every kind of sharing."""
+
+    devices: int
+    rounds: int
+
+
+class Energy(Claim):
+    """The energy until the mean accuracy is 90% for the first time: of a swarm, of isolated
+    devices, and of one model on a server that is sent all samples. A device has the power of a
+    brain (20 W while it learns) and pays for each byte by radio; the server has 2,000 W. Both learn
+    from equally many samples a round. Devices and server are on anyway, so that idle power counts
+    for neither; what networks beyond the radio take is not counted either.
+
+    All prices are estimates. So the ratio of the two energies is computed with each of three prices
+    three times as high and a third as high, in all combinations, and the verdict has to hold in
+    each of them. What the swarm sends is varied, and the cheapest kind is judged.
+    """
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            22,
+            "A swarm needs less energy for a point of accuracy than a centre.",
+            f"joules until the mean accuracy is {TARGET:.0%}, of the swarm divided by those of the"
+            " centralised model, paired by seed; the kind of sharing with the smallest mean ratio;"
+            f" prices up to {WRONG_BY:g} times off in either direction",
+            "confirmed if the ratio is below 1 with its 95% interval under the prices that favour"
+            " the centre most; refuted if it is above 1 with its interval under the prices that"
+            f" favour the swarm most, or if no kind of sharing reaches {TARGET:.0%} under all seeds"
+            " while the centralised model does",
+        ),
+    )
+    Budget = EnergyBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each kind of sharing; the controls run once, beside the plain one."""
+        b = self.budget
+        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": 1, "fleet": "uniform"}
+        arms = {PLAIN: ["swarm", "isolated", "centralised"]}
+        return [
+            Condition(
+                {"sharing": name},
+                {**size, **DEVICE, **changes, "scenario.arms": arms.get(name, ["swarm"])},
+            )
+            for name, changes in SHARING.items()
+        ]
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        ratios = {name: self._ratio(results, name) for name in SHARING}
+        reached = {name: each for name, each in ratios.items() if math.isfinite(each.mean)}
+        if not reached:
+            centre = self._until_target(results, PLAIN, "centralised", Prices())
+            holds = False if len(centre) and not centre.isna().any() else None
+            because = f"no swarm reached {TARGET:.0%} under all seeds"
+            return [self.hypotheses[0].verdict(holds, because)]
+        best = min(reached, key=lambda name: reached[name].mean)
+        low, high = self._bounds(results, best)
+        holds = True if high.below(1) else False if low.above(1) else None
+        because = (
+            f"the swarm that sends {best} takes {reached[best].text(0)} times the energy of the"
+            f" centre; {low.text(0)} times under the prices that favour it most,"
+            f" {high.text(0)} under those that favour the centre most"
+        )
+        bounds = {"at best": low, "at worst": high}
+        return [self.hypotheses[0].verdict(holds, because, **ratios, **bounds)]
+
+    def charts(self, results: Results) -> list[Chart]:
+        arms = [(name, "swarm", name) for name in SHARING]
+        arms += [(PLAIN, arm, arm) for arm in ("isolated", "centralised")]
+        level = (TARGET, f"{TARGET:.0%}")
+        return [
+            Chart(
+                "Accuracy against what it took",
+                "joules of all devices, or of the server and of sending to it",
+                "accuracy, mean over devices",
+                [self._curve(results, sharing, arm, name) for sharing, arm, name in arms],
+                log_x=True,
+                level=level,
+            ),
+            Chart(
+                "Accuracy by round",
+                "round",
+                "accuracy, mean over devices",
+                [
+                    results.by_round(ACCURACY, name, sharing=sharing, arm=arm)
+                    for sharing, arm, name in arms
+                ],
+                level=level,
+            ),
+        ]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows = []
+        for name in SHARING:
+            bounds = zip(("at best", "at worst"), self._bounds(results, name), strict=True)
+            ratios = {"times the centre": self._ratio(results, name), **dict(bounds)}
+            said = {key: _text(ratio, 0) for key, ratio in ratios.items()}
+            rows.append({**self._row(results, name, "swarm"), **said})
+        rows += [self._row(results, PLAIN, arm) for arm in ("isolated", "centralised")]
+        return pd.DataFrame(rows).astype(object).fillna("–")
+
+    def _row(self, results: Results, sharing: str, arm: str) -> dict[str, Any]:
+        spent, learning = (
+            self._until_target(results, sharing, arm, Prices(radio=radio)) for radio in (1.0, 0.0)
+        )
+        points = 100 * (TARGET - CHANCE)
+        return {
+            "arm": arm if arm != "swarm" else f"swarm that sends {sharing}",
+            f"seeds that reach {TARGET:.0%}": len(spent.dropna()),
+            "joules": _text(interval(spent), 1),
+            "joules a point": _text(interval(spent / points), 2),
+            "of these by radio": _text(interval(1 - learning / spent), 1, 100, "%"),
+            "final accuracy": results.mean(ACCURACY, sharing=sharing, arm=arm).text(),
+        }
+
+    def _curve(self, results: Results, sharing: str, arm: str, name: str) -> Line:
+        """The mean accuracy against the mean joules, by round."""
+        rows = self._records(results, sharing, arm, Prices())
+        groups = [group for at, group in rows.groupby("round") if at] if len(rows) else []
+        y_K = np.array([interval(group[ACCURACY]) for group in groups]).reshape(-1, 3)
+        x_K = np.array([group["spent"].mean() for group in groups])
+        return Line(name, x_K, y_K[:, 0], y_K[:, 1], y_K[:, 2])
+
+    # --- what was spent ---------------------------------------------------------------------------
+
+    def _records(self, results: Results, sharing: str, arm: str, prices: Prices) -> pd.DataFrame:
+        """The records of an arm under all seeds, with the joules ``spent`` up to each."""
+        rows = results.curves
+        if rows.empty:
+            return rows
+        rows = rows[(rows["sharing"] == sharing) & (rows["arm"] == arm)].copy()
+        if arm == "centralised":
+            learning = rows["flops_total"] * SERVER_W / SERVER_FLOPS * prices.server_flop
+            radio = rows["seed"].map(self._sent_to_the_server(results))
+        else:
+            device = DEVICE["fleet.active"] / DEVICE["fleet.flops"]
+            # no idle power, so that what is not learning is the radio
+            radio = rows["joules_total"] - rows["flops_total"] * device
+            learning = rows["flops_total"] * device * prices.device_flop
+        return rows.assign(spent=learning + radio * prices.radio)
+
+    def _sent_to_the_server(self, results: Results) -> pd.Series[float]:
+        """By seed the joules of the radios for all samples, and for the final model on every
+        device."""
+        runs = results.finals[results.finals["sharing"] == PLAIN].drop_duplicates("seed")
+        runs = runs.set_index("seed")
+        samples = NUMBER_BYTES * runs["train_samples"] * (runs["features"] + 1)
+        models = NUMBER_BYTES * runs["parameters"] * self.budget.devices
+        found: pd.Series[float] = (
+            samples * DEVICE["fleet.radio_send"] + models * DEVICE["fleet.radio_receive"]
+        )
+        return found
+
+    def _until_target(
+        self, results: Results, sharing: str, arm: str, prices: Prices
+    ) -> pd.Series[float]:
+        """By seed the joules until the mean accuracy is :data:`TARGET` for the first time; NaN
+        where it never is."""
+        rows = self._records(results, sharing, arm, prices)
+        if rows.empty:
+            return pd.Series(dtype=np.float64)
+        there = rows[rows[ACCURACY] >= TARGET]
+        found: pd.Series[float] = there.groupby("seed")["spent"].min()
+        return found.reindex(sorted(rows["seed"].unique()))
+
+    def _ratio(self, results: Results, sharing: str, prices: Prices | None = None) -> Interval:
+        """The swarm's joules divided by the centre's, over seeds; NaN unless both reach the target
+        under all seeds."""
+        swarm, centre = (
+            self._until_target(results, name, arm, prices or Prices())
+            for name, arm in ((sharing, "swarm"), (PLAIN, "centralised"))
+        )
+        ratio = swarm / centre
+        return interval(ratio) if not ratio.isna().any() else interval([])
+
+    def _bounds(self, results: Results, sharing: str) -> tuple[Interval, Interval]:
+        """The ratios under the prices that favour the swarm most, and the centre most."""
+        each = (1 / WRONG_BY, WRONG_BY)
+        found = [
+            self._ratio(results, sharing, Prices(*prices))
+            for prices in itertools.product(each, repeat=3)
+        ]
+        return min(found, key=lambda one: one.mean), max(found, key=lambda one: one.mean)
+
+
+def _text(found: Interval, digits: int, times: float = 1.0, unit: str = "") -> str:
+    return found.text(digits, times, unit) if math.isfinite(found.mean) else "–"

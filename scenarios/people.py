@@ -1,0 +1,183 @@
+"""Claim 12: what people say is a source of learning, also if a part of it is wrong."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import Interval, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
+
+ACCURACY = "accuracy_mean"
+BATCH, STEPS = 4, 2
+JUDGED_UP_TO = 0.4  # wrong corrections, as a share of all
+
+
+class CorrectionsBudget(Budget):
+    """``rounds`` of two mini-batches of four samples each. ``chances`` are the shares of samples
+    that a person corrects, ``wrong`` the shares of corrections that are wrong.
+    """
+
+    devices: int
+    rounds: int
+    chances: list[float]
+    wrong: list[float]
+
+
+class Corrections(Claim):
+    """Devices meet a stream of samples without labels. Now and then a person is there, who says
+    what the sample is, and is wrong at times: then any other class is as likely. Devices learn
+    online, from corrected samples only, and exchange parameters in each round, also those that
+    nobody has corrected. All streams are the same, whatever is corrected.
+
+    The *worth* of a correction is how many correct ones would have given the same accuracy, read
+    off the curve of correct ones.
+    """
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            12,
+            "What people say is a source of learning.",
+            "final accuracy, mean over devices, with the most corrections minus that with the"
+            f" fewest, for each share of wrong corrections up to {JUDGED_UP_TO:.0%}, paired by"
+            " seed",
+            "confirmed if the difference is above 0 with its 95% interval at each of these shares;"
+            " refuted if it is below 0 with its interval at one of them",
+        ),
+    )
+    Budget = CorrectionsBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each share of corrections with each share of wrong ones; the controls run with the most
+        corrections, of which none is wrong."""
+        b = self.budget
+        for key, given, least in (("chances", b.chances, 2), ("wrong", b.wrong, 1)):
+            if len(given) < least or given != sorted(set(given)):
+                valid = f"must be {least} or more different shares, in ascending order"
+                raise ConfigError(f"{self.preset}.{key}", given, valid)
+        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
+        stream = {
+            "update": "online",
+            "labels": "meetings",
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data.per_device": b.rounds * STEPS * BATCH,
+        }
+        found = []
+        for chance in b.chances:
+            for wrong in b.wrong:
+                controls = chance == max(b.chances) and wrong == min(b.wrong)
+                arms = ["swarm", "isolated", "centralised"] if controls else ["swarm"]
+                labels = {"labels.chance": chance, "labels.wrong": wrong}
+                changes = {**size, **stream, **labels, "scenario.arms": arms}
+                found.append(Condition({"corrected": chance, "wrong": wrong}, changes))
+        return found
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        judged = [wrong for wrong in self.budget.wrong if wrong <= JUDGED_UP_TO]
+        gains = {wrong: self._gain(results, wrong) for wrong in judged}
+        above = [gain.above(0) for gain in gains.values()]
+        holds = True if all(above) and above else False if False in above else None
+        worst = min(gains, key=lambda wrong: gains[wrong].mean)
+        most = max(self.budget.chances)
+        worth = self._worth(results, most, max(judged))
+        because = (
+            f"{most / min(self.budget.chances):.0f} times as many corrections gain"
+            f" {gains[worst].text(1, 100)} points where they help least ({worst:.0%} wrong); one of"
+            f" which {max(judged):.0%} are wrong is worth {worth} of a correct one; more of"
+            f" them help {self._most_wrong(results)} wrong ones"
+        )
+        figures = {f"gain at {wrong:.0%} wrong": gain for wrong, gain in gains.items()}
+        return [self.hypotheses[0].verdict(holds, because, **figures)]
+
+    def charts(self, results: Results) -> list[Chart]:
+        by_corrections = [
+            results.along(ACCURACY, "corrected", f"{wrong:.0%} wrong", wrong=wrong, arm="swarm")
+            for wrong in self.budget.wrong
+        ]
+        by_wrong = [
+            results.along(
+                ACCURACY, "wrong", f"{chance:.0%} corrected", corrected=chance, arm="swarm"
+            )
+            for chance in self.budget.chances
+        ]
+        accuracy = "final accuracy, mean over devices"
+        return [
+            Chart(
+                "What corrections give",
+                "share of samples that a person corrects",
+                accuracy,
+                by_corrections,
+                log_x=True,
+            ),
+            Chart(
+                "What wrong corrections take", "share of corrections that are wrong", accuracy,
+                by_wrong,
+            ),
+        ]  # fmt: skip
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows = []
+        each = self.budget.rounds * STEPS * BATCH
+        for wrong in self.budget.wrong:
+            for chance in self.budget.chances:
+                where = {"corrected": chance, "wrong": wrong, "arm": "swarm"}
+                rows.append(
+                    {
+                        "arm": "swarm",
+                        "wrong": f"{wrong:.0%}",
+                        "corrections a device": f"{chance * each:.0f}",
+                        "accuracy": results.mean(ACCURACY, **where).text(),
+                        "a correction is worth": self._worth(results, chance, wrong),
+                    }
+                )
+        most, least = max(self.budget.chances), min(self.budget.wrong)
+        for arm in ("isolated", "centralised"):
+            where = {"corrected": most, "wrong": least, "arm": arm}
+            rows.append(
+                {
+                    "arm": arm,
+                    "wrong": f"{least:.0%}",
+                    "corrections a device": f"{most * each:.0f}",
+                    "accuracy": results.mean(ACCURACY, **where).text(),
+                }
+            )
+        return pd.DataFrame(rows).astype(object).fillna("–")
+
+    def _gain(self, results: Results, wrong: float) -> Interval:
+        most, least = (
+            {"corrected": chance, "wrong": wrong, "arm": "swarm"}
+            for chance in (max(self.budget.chances), min(self.budget.chances))
+        )
+        return results.difference(ACCURACY, most, least)
+
+    def _worth(self, results: Results, chance: float, wrong: float) -> str:
+        """How many correct corrections are worth one of which a share ``wrong`` is wrong, by seed;
+        ``< x`` where even the fewest correct ones give more."""
+        chances, clean = self.budget.chances, min(self.budget.wrong)
+        correct = pd.DataFrame(
+            {
+                share: results.by_seed(ACCURACY, corrected=share, wrong=clean, arm="swarm")
+                for share in chances
+            }
+        )
+        reached = results.by_seed(ACCURACY, corrected=chance, wrong=wrong, arm="swarm")
+        both = correct.assign(reached=reached).dropna()
+        found = []
+        for *along, accuracy in both.to_numpy():
+            if accuracy < along[0]:
+                return f"< {chances[0] / chance:.2f}"
+            log = np.interp(accuracy, np.maximum.accumulate(along), np.log(chances))
+            found.append(float(np.exp(log)) / chance)
+        return interval(found).text(2) if found else "–"
+
+    def _most_wrong(self, results: Results) -> str:
+        """The largest share of wrong corrections at which more corrections help, with the 95%
+        interval of what they gain."""
+        helped = [wrong for wrong in self.budget.wrong if self._gain(results, wrong).above(0)]
+        return f"up to {helped[-1]:.0%}" if helped else "at no share of"

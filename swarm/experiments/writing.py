@@ -1,0 +1,81 @@
+"""Lets a sequence model write: one token after the other, each drawn from what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
+from swarm.common.rng import Keys
+from swarm.data.dataset import Dataset
+from swarm.learning.models.sequence import SequenceModel, State
+
+LONGEST = 100_000  # tokens
+
+
+def written(
+    model: nn.Module,
+    data: Dataset,
+    prompt: str,
+    length: int,
+    temperature: float,
+    seed: int,
+) -> str:
+    """The ``length`` characters that ``model`` writes after ``prompt``.
+
+    Each is drawn with probabilities ∝ exp(z / ``temperature``) from the logits z of the characters
+    (not of the class of all others); with temperature 0 it is the most probable one. An empty
+    prompt stands for the first of the known characters, a line's end as a rule.
+
+    Raises:
+        ConfigError: The data are no text, the model does not predict the next character, the
+            prompt has a character that the model does not know, or a number is out of range.
+    """
+    number("length", length, 1, LONGEST)
+    number("temperature", temperature, 0)
+    if data.characters is None:
+        raise ConfigError("/data", "(of this run)", "must be text, which devices can go on with")
+    if not isinstance(model, SequenceModel) or model.predict != "every":
+        valid = "must be a sequence model with predict=every: gru, mcsd, transformer"
+        raise ConfigError("/model", type(model).__name__, valid)
+    start = prompt or data.characters[0]
+    strange = sorted(set(start) - set(data.characters))
+    if strange:
+        raise ConfigError("/prompt", strange[0], "must be a character that the run tells apart")
+    told = [data.characters.index(each) for each in start]
+    draw = Keys(seed, "write").uniform(0, np.arange(length), 1)[:, 0]
+    with torch.no_grad():
+        found = _drawn(model.eval(), told, draw, len(data.characters), temperature)
+    return "".join(data.characters[each] for each in found)
+
+
+def _drawn(
+    model: SequenceModel,
+    told: Sequence[int],
+    draw_T: np.ndarray[tuple[int], np.dtype[np.float64]],
+    known: int,
+    temperature: float,
+) -> list[int]:
+    """The tokens after those that the model is ``told``, one for each number of ``draw_T`` in (0,
+    1), out of the first ``known``."""
+    state: list[State] = model.empty(1)
+    logits_bC = torch.empty(0)
+    for token in told:
+        logits_bC, state = model.step(torch.tensor([token]), state)
+    found: list[int] = []
+    for draw in draw_T:
+        found.append(_chosen(logits_bC[0, :known].double(), float(draw), temperature))
+        logits_bC, state = model.step(torch.tensor(found[-1:]), state)
+    return found
+
+
+def _chosen(logits_C: Tensor, draw: float, temperature: float) -> int:
+    """The class that a number ``draw`` in (0, 1) selects."""
+    if temperature == 0:
+        return int(logits_C.argmax())
+    share_C = torch.softmax(logits_C / temperature, 0).cumsum(0)
+    return int(torch.searchsorted(share_C, draw * share_C[-1]).clamp_max(len(share_C) - 1))

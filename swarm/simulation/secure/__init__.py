@@ -1,0 +1,1 @@
+"""Secure sums in an arm: what goes together with them."""
