@@ -37,6 +37,10 @@ from swarm.simulation.footprint import Footprint, footprint
 
 ALWAYS = ("tracker=none", "optimizer.lr=0.1", "rounds=3", "scenario.arms=[swarm]")
 LIKE = ("data=digits_like", "model=softmax")
+REGULAR = (
+    "devices=1000", "topology=random_regular", "topology.degree=6", "data=gaussian", "data.features=64",
+    "data.per_device=60", "partition=natural", "model.hidden=[256]",
+)  # fmt: skip
 RUNS: dict[str, tuple[str, ...]] = {
     "1,000 devices, all arms": ("devices=1000", "data=digits_like", "scenario.arms=[swarm,isolated,centralised,fedavg]"),
     "100,000 softmax": ("devices=100000", *LIKE),
@@ -55,6 +59,13 @@ RUNS: dict[str, tuple[str, ...]] = {
     "sequences": ("devices=60", "data=markov", "model=gru", "partition=natural", "topology=ring"),
     "images": ("devices=100", "data.flat=false", "model=cnn", "topology=ring"),
     "augmented images": ("devices=40", "data.flat=false", "model=softmax", "topology=ring", "engine.block=10", "train.batch=800", "train.local_steps=20", "augment=[flip,crop]"),
+    "krum": (*REGULAR, "aggregator=krum"),
+    "nnm before the median": (*REGULAR, "aggregator=coordinate_median", "aggregator.f=1", "pre_aggregators=[nnm]"),
+    "ubar": (*REGULAR, "aggregator=ubar", "data.local_validation=0.2"),
+    "alie": (*REGULAR, "attack=alie"),
+    "dissensus": (*REGULAR, "attack=dissensus"),
+    "sample_level": (*REGULAR, "privacy=sample_level"),
+    "device_level": (*REGULAR, "privacy=device_level"),
 }  # fmt: skip
 # asked for by name only: 11 GiB, and about 8 minutes
 LARGE = {"1,000,000 softmax": ("devices=1000000", *LIKE)}

@@ -246,12 +246,16 @@ class BlockParameters:
             for s, part in zip(layout.slots, self.flat, strict=True)
         }
 
-    def load(self, x_BP: Tensor) -> None:
-        """Copy the parameters from rows ``[B, P]``."""
+    def load(self, x_mP: Tensor, row_B: Tensor | None = None) -> None:
+        """Copy the parameters from rows ``[B, P]``, or from those of m rows that ``row_B``
+        names."""
         for part, values in zip(
-            self.flat, torch.split_with_sizes(x_BP, self.widths, 1), strict=True
+            self.flat, torch.split_with_sizes(x_mP, self.widths, 1), strict=True
         ):
-            part.copy_(values)
+            if row_B is None:
+                part.copy_(values)
+            else:
+                torch.index_select(values, 0, row_B, out=part)
 
     def rows(self) -> Tensor:
         """Copy the parameters to new rows ``[B, P]``."""

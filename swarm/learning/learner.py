@@ -95,6 +95,9 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 }
 
 
+BENCHES = 2  # blocks have two sizes; mini-batches of random size would ask for ever more memory
+
+
 class TrainBlock(Protocol):
     """A function that scores a batch and learns from it.
 
@@ -214,8 +217,8 @@ class Learner:
         return x.rows(), torch.stack(outs, 1)
 
     def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
-        """Parameters and the function that adds gradients to them, in memory that all blocks of
-        this size use one after the other.
+        """Parameters and the function that adds gradients to them, in memory that blocks of this
+        size use one after the other.
         """
         # a compiled step plans its own memory
         size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()
@@ -224,6 +227,8 @@ class Learner:
         parts = BlockParameters(self.kernel.layout, size[0], x_BP)
         bench = parts, self._gradients(parts.views, parts.views, samples)
         if keep:
+            if len(self._benches) == BENCHES:
+                del self._benches[next(iter(self._benches))]
             self._benches[size] = bench
         return bench
 

@@ -4,8 +4,9 @@ statistic over devices can be formed from them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SAMPLES_AT_ONCE = 1024
 OWN_SAMPLES_AT_ONCE = 64  # of each device, where each has others
+OwnBatch = tuple[Tensor, Tensor, Tensor]
+PerSample = Callable[[Tensor, Tensor], Tensor]
+"""From outputs and targets to a value of each answer, such as :meth:`Loss.value`"""
 
 
 @dataclass(frozen=True)
@@ -141,28 +145,38 @@ class BlockEvaluator:
         """
         parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
-        classification = self.loss.classification
-        each = y_S.shape[1] if classification and y_S.ndim > 1 else 1
-        many = max(1, OWN_SAMPLES_AT_ONCE // each)
         loss_B = x_BP.new_zeros(len(x_BP), dtype=_wide(x_BP.device))
         hits_BC = loss_B.new_zeros(len(x_BP), self.outputs)
-        for start in range(0, own.id_BT.shape[1], many):
-            id_Bb = own.id_BT[:, start : start + many].to(x_S.device)
-            there_Bb = start + torch.arange(id_Bb.shape[1]) < own.count_B[:, None]
-            there_Bb = there_Bb.repeat_interleave(each, 1).to(x_BP.device)
-            y = y_S[id_Bb].flatten(1) if classification else y_S[id_Bb]
-            target = self.loss.encode(y, self.outputs, x_BP.dtype)
-            out = self.kernel.outputs(parts.views, x_S[id_Bb])
+        for x, target, there_Bb in self.own_batches(own, x_S, y_S, x_BP.dtype):
+            out = self.kernel.outputs(parts.views, x)
             loss_B += torch.where(there_Bb, self.loss.value(out, target), 0).sum(1)
             found = (
                 self.loss.score(out, target).unsqueeze(1) * target
-                if classification
+                if self.loss.classification
                 else (out - target).square()
             )
             hits_BC += torch.where(there_Bb.unsqueeze(1), found, 0).sum(2)
-        loss_B /= (own.count_B * each).to(loss_B)
+        loss_B /= (own.count_B * self.labels(y_S)).to(loss_B)
         nothing_BV = loss_B.new_full((len(x_BP), len(self.metrics)), torch.nan)
         return BlockEvaluation(loss_B, hits_BC, None, nothing_BV)
+
+    def own_batches(
+        self, own: OwnSamples, x_S: Tensor, y_S: Tensor, dtype: torch.dtype
+    ) -> Iterator[OwnBatch]:
+        """Yield some samples of each device at a time, with their targets, and whether they are its
+        own, ``[B, b]`` (``[B, b · L]`` for L labels a sample)."""
+        classification, each = self.loss.classification, self.labels(y_S)
+        many = max(1, OWN_SAMPLES_AT_ONCE // each)
+        for start in range(0, own.id_BT.shape[1], many):
+            id_Bb = own.id_BT[:, start : start + many].to(x_S.device)
+            there_Bb = start + torch.arange(id_Bb.shape[1]) < own.count_B[:, None]
+            there_Bb = there_Bb.repeat_interleave(each, 1).to(x_S.device)
+            y = y_S[id_Bb].flatten(1) if classification else y_S[id_Bb]
+            yield x_S[id_Bb], self.loss.encode(y, self.outputs, dtype), there_Bb
+
+    def labels(self, y_S: Tensor) -> int:
+        """The number of labels of a sample."""
+        return y_S.shape[1] if self.loss.classification and y_S.ndim > 1 else 1
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device
@@ -184,48 +198,68 @@ class OwnValidation:
         self.shard = shard
         slices = [rows for _, rows in shard.experiment.blocks.slices(shard.blocks)]
         self.blocks = [(rows, OwnSamples.of(held, shard.devices[rows])) for rows in slices]
+        self.count_n = torch.cat([own.count_B for _, own in self.blocks])
 
-    def __call__(self, rows_AP: Tensor, device_A: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy ``[A]`` of the models ``rows_AP`` on the samples of ``device_A``.
+    def loss(self, rows_mP: Tensor, model_A: Tensor, device_A: Tensor) -> Tensor:
+        """See :attr:`LocalInfo.measure_loss`."""
+        return self._means(rows_mP, model_A, device_A, self.shard.evaluator.loss.value)
+
+    def accuracy(self, rows_mP: Tensor, model_A: Tensor, device_A: Tensor) -> Tensor:
+        """See :attr:`LocalInfo.measure_accuracy`."""
+        loss = self.shard.evaluator.loss
+        if not loss.classification:
+            return self.shard.state.x.new_full((len(device_A),), torch.nan)
+        return self._means(rows_mP, model_A, device_A, loss.score)
+
+    def _means(self, rows_mP: Tensor, model_A: Tensor, device_A: Tensor, of: PerSample) -> Tensor:
+        """The mean of ``of(outputs, target)`` over the samples of each device, ``[A]``.
 
         A block measures one model of each of its devices at a time. A device that has no further
         model to measure measures its own again, so that all products have the same shape.
         """
-        x_nP, loader = self.shard.state.x, self.shard.batch_loader
-        if rows_AP.shape[1:] != x_nP.shape[1:]:
+        x_nP, labels = self.shard.state.x, self.shard.evaluator.labels(self.shard.batch_loader.y_S)
+        if rows_mP.shape[1:] != x_nP.shape[1:]:
             raise ValueError(
                 f"state.local measures rows of {x_nP.shape[1]} parameters, and these have"
-                f" {tuple(rows_AP.shape[1:])}"
+                f" {tuple(rows_mP.shape[1:])}"
             )
-        rank_A = ranks(device_A)
-        evaluator, rows_AP = self.shard.evaluator, rows_AP.to(x_nP)
-        loss_A = x_nP.new_full((len(rows_AP),), torch.nan, dtype=_wide(x_nP.device))
-        accuracy_A = loss_A.clone()
-        for rows, own in self.blocks:
-            here_A = (device_A >= rows.start) & (device_A < rows.stop)
-            for rank in range(int(rank_A[here_A].max()) + 1 if here_A.any() else 0):
-                some = torch.nonzero(here_A & (rank_A == rank)).squeeze(1)
-                at = device_A[some] - rows.start
-                x_BP = self._models(rows, at, rows_AP, some)
-                found = evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
-                loss_A[some] = found.loss_B[at].to(loss_A)
-                if evaluator.loss.classification:
-                    answers_B = own.count_B.to(loss_A) * loader.y_S[:1].numel()
-                    accuracy_A[some] = (found.hits_BC.sum(1) / answers_B)[at].to(loss_A)
-        return loss_A, accuracy_A
+        total_A = x_nP.new_zeros(len(device_A), dtype=_wide(x_nP.device))
+        device, rank = device_A.cpu().numpy(), ranks(device_A).cpu().numpy()
+        block = np.searchsorted([rows.stop for rows, _ in self.blocks], device, side="right")
+        order = np.lexsort((device, rank, block))
+        turns = np.split(order, np.flatnonzero(np.diff(rank[order]) | np.diff(block[order])) + 1)
+        if len(order):
+            for number, some in groupby(turns, lambda turn: int(block[turn[0]])):
+                turns_a = [torch.as_tensor(turn, device=device_A.device) for turn in some]
+                self._add(total_A, number, turns_a, rows_mP.to(x_nP), model_A, device_A, of)
+        return total_A / (self.count_n * labels).to(total_A)[device_A]
 
-    def _models(self, rows: slice, at: Tensor, rows_AP: Tensor, some: Tensor) -> Tensor:
-        """The models that the devices of a block measure, ``[B, P]``: the devices ``at`` those
-        numbered ``some`` of ``rows_AP``, the others their own."""
-        everybody = len(at) == rows.stop - rows.start
-        if everybody and not self.shard.local_nQ.shape[1] and (at[1:] > at[:-1]).all():
-            first, last = int(some[0]), int(some[-1])
-            in_turn = last - first == len(some) - 1 and bool((some[1:] > some[:-1]).all())
-            return rows_AP[first : last + 1] if in_turn else rows_AP[some]
-        # a device adds the parameters and statistics that it keeps for itself
-        x_BP = self.shard.whole(rows).clone()
-        x_BP[at, : rows_AP.shape[1]] = rows_AP[some]
-        return x_BP
+    def _add(
+        self,
+        total_A: Tensor,
+        number: int,
+        turns_a: list[Tensor],
+        rows_mP: Tensor,
+        model_A: Tensor,
+        device_A: Tensor,
+        of: PerSample,
+    ) -> None:
+        """Add to ``total_A`` the values of the models that the devices of a block measure, those of
+        one turn together."""
+        shard, evaluator, loader = self.shard, self.shard.evaluator, self.shard.batch_loader
+        (rows, own), like = self.blocks[number], shard.state.x
+        parts = BlockParameters(evaluator.kernel.layout, rows.stop - rows.start, like)
+        for x, target, there_Bb in evaluator.own_batches(own, loader.x_S, loader.y_S, like.dtype):
+            for turn_a in turns_a:
+                at_a = device_A[turn_a] - rows.start
+                if len(at_a) == len(there_Bb) and not shard.local_nQ.shape[1]:
+                    parts.load(rows_mP, model_A[turn_a])
+                else:  # a device adds the parameters and statistics that it keeps for itself
+                    x_BP = shard.whole(rows).clone()
+                    x_BP[at_a, : like.shape[1]] = rows_mP[model_A[turn_a]]
+                    parts.load(x_BP)
+                value_Bb = of(evaluator.kernel.outputs(parts.views, x), target)
+                total_A[turn_a] += torch.where(there_Bb, value_Bb, 0).sum(1)[at_a]
 
 
 def _wide(device: torch.device) -> torch.dtype:

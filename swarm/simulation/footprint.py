@@ -24,6 +24,7 @@ from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
 
 REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
+ACCOUNTING = 48 << 20  # bytes of the package that counts ε
 AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not written by hand
 COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
 EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
@@ -203,7 +204,9 @@ class _Counted:
         return [
             Part(
                 "the rest of the program",
-                REST + AUTOGRAD * (not isinstance(e.learner.kernel, Dense)),
+                REST
+                + AUTOGRAD * (not isinstance(e.learner.kernel, Dense))
+                + ACCOUNTING * e.data.privacy.counted,
                 grows=False,
             ),
             Part("the data", loaded, grows=False, there=True),

@@ -142,7 +142,8 @@ class Shard:
             flops_n = torch.as_tensor(hardware.flops[self.devices]).to(device, e.dtype)
         if not e.communication.own_validation:
             return LocalInfo(samples_n, validation_n, flops_n)
-        return LocalInfo(samples_n, validation_n, flops_n, OwnValidation(self))
+        own = OwnValidation(self)
+        return LocalInfo(samples_n, validation_n, flops_n, own.loss, own.accuracy)
 
     # --- for the phases of a round ----------------------------------------------------------------
 
@@ -187,12 +188,13 @@ class Shard:
         require_state(e.communication.protocol, call, self.state, shape, e.dtype)
 
     def partial_means(
-        self, rows_nM: Tensor | None, shares_N: Floats
+        self, rows_nM: Tensor | None, shares_N: Floats, squares: bool = False
     ) -> Iterator[tuple[int, Tensor]]:
         """For each block, in order, Σ_i share_i · row_i over its devices in float64, ``[M]``. Their
         sum over all blocks is the weighted mean over all devices.
 
-        ``rows_nM`` are the rows to average; None takes the whole rows of the devices.
+        ``rows_nM`` are the rows to average; None takes the whole rows of the devices. With
+        ``squares`` the mean of the squares of all numbers comes after that, ``[2M]``.
         """
         rows = self.whole(slice(None)) if rows_nM is None else rows_nM
         shares = torch.as_tensor(shares_N[self.devices], device=rows.device).unsqueeze(0)
@@ -203,6 +205,8 @@ class Shard:
             part = rows[s].to(wide, copy=True)
             if hostile:  # whose rows need not be finite, also where they do not count
                 part[shares[0, s] == 0] = 0.0
+            if squares:
+                part = torch.cat([part, part.square()], 1)
             yield block, (shares[:, s].to(wide) @ part).squeeze(0)
 
     def receive_mean(self, phase: int, mean_M: Tensor) -> None:

@@ -19,9 +19,10 @@ from swarm.communication.routing import Route
 from swarm.communication.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
-Losses = Callable[[Tensor, Tensor], Tensor]
-"""The losses ``[A]`` of A models, each on own samples of one device, a number of the shard's rows
-``[A]``; see :meth:`swarm.communication.protocol.local_info.LocalInfo.loss`."""
+Losses = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""The losses ``[A]`` of A models, given rows ``[m, M]``, the number of each model among them, and
+the device on whose samples it is measured, a number of the shard's rows; see
+:attr:`swarm.communication.protocol.local_info.LocalInfo.measure_loss`."""
 
 
 @dataclass(frozen=True)
@@ -105,24 +106,17 @@ class Neighbourhoods:
     @cached_property
     def loss_E(self) -> Tensor | None:
         """The loss of the model of each entry of the route's matrix on its receiver's samples, and
-        after them those of the devices' own models, ``[E + R]``.
-
-        One model of each device is measured at a time, so that there is no copy of all messages.
-        """
+        after them those of the devices' own models, ``[E + R]``."""
         if self.losses is None:
             return None
-        own_R = self.losses(self.own_RM, self._rows_of(np.arange(len(self.device_R))))
-        found = own_R.new_full((len(self.own_E) + len(own_R),), torch.nan)
-        found[len(self.own_E) :] = own_R
-        message_E = np.flatnonzero(~self.own_E)
-        count_R = np.bincount(self.receiver_E[message_E], minlength=len(own_R))
-        first_R = np.cumsum(count_R) - count_R
-        for place in range(int(count_R.max(initial=0))):
-            entries = message_E[first_R[count_R > place] + place]
-            columns = torch.as_tensor(self.route.matrix.indices[entries])
-            rows_AM = self.payload_mM.index_select(0, columns.to(own_R.device))
-            at_A = self._rows_of(self.receiver_E[entries])
-            found[torch.as_tensor(entries)] = self.losses(rows_AM, at_A)
+        device, message_E = self.own_RM.device, np.flatnonzero(~self.own_E)
+        own_R = torch.arange(len(self.own_RM), device=device)
+        found_R = self.losses(self.own_RM, own_R, self._rows_of(np.arange(len(own_R))))
+        column_A = torch.as_tensor(self.route.matrix.indices[message_E], device=device)
+        at_A = self._rows_of(self.receiver_E[message_E])
+        found = found_R.new_full((len(self.own_E) + len(found_R),), torch.nan)
+        found[len(self.own_E) :] = found_R
+        found[torch.as_tensor(message_E)] = self.losses(self.payload_mM, column_A, at_A)
         return found
 
     def _rows_of(self, r: Ints) -> Tensor:

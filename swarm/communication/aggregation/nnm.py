@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from swarm.communication.aggregation.pre_aggregator import PreAggregator
 from swarm.communication.aggregation.stack import Stack, smallest
 
@@ -22,9 +20,8 @@ class NearestNeighbourMixing(PreAggregator):
 
     def __call__(self, stack: Stack) -> Stack:
         """See :meth:`PreAggregator.__call__`."""
-        apart_nnG = stack.squared_distances()
-        many = stack.n - stack.f
-        rows_nGM = torch.stack([stack.mean_of(smallest(a_nG, many)) for a_nG in apart_nnG])
+        near_nmG = smallest(stack.squared_distances().swapaxes(0, 1), stack.n - stack.f)
+        rows_nGM = stack.means_around(stack.rows_nGM[0], near_nmG.swapaxes(0, 1))
         if not stack.own_first:  # the first row is a mixture of any rows, and no one to trust
             return replace(stack, rows_nGM=rows_nGM)
         return replace(stack, rows_nGM=rows_nGM, own_GM=rows_nGM[0])

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from swarm.communication.aggregation.base import Draws, Heard, Neighbourhoods
 
@@ -22,7 +23,8 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Usable = Callable[[int, int], int | None]
 """From the number of rows and how many of them are left out to f; None: the device keeps its row"""
-AT_ONCE = 2**18  # numbers of a stack; with its copies it still fits a core's cache
+AT_ONCE = 2**19  # numbers of a stack: fewer cost more calls, more leave a core's cache
+_ADDED = 2**16  # numbers whose squares are added up in the rows' dtype: more would lose digits
 
 
 @dataclass(frozen=True)
@@ -80,46 +82,79 @@ class Stack:
 
     def toward(self, centre_GM: Tensor, apart_nGM: Tensor, weight_nG: Floats) -> Tensor:
         """Return c + Σ_j w_j (x_j − c), ``[G, M]``: each device's centre c, moved towards the rows
-        with these weights, given the differences x_j − c, which are overwritten.
+        with these weights, given the differences x_j − c.
 
         It is c to the bit where all rows with a weight are c.
         """
-        if not weight_nG.all():  # those of no weight may be too far for a difference
-            without_nG = torch.as_tensor(weight_nG == 0, device=apart_nGM.device)
-            apart_nGM.masked_fill_(without_nG.unsqueeze(2), 0)
-        apart_nGM.mul_(torch.as_tensor(weight_nG).to(apart_nGM).unsqueeze(2))
-        out_GM = centre_GM.clone()
-        for apart_GM in apart_nGM:
-            out_GM += apart_GM
-        return out_GM
+        # those of no weight are left out, as they may be too far for a difference
+        device_E, row_E = np.nonzero(weight_nG.T)
+        weight_E = torch.as_tensor(weight_nG[row_E, device_E]).to(apart_nGM)
+        many_G = np.bincount(device_E, minlength=len(centre_GM))
+        at_E = row_E * len(centre_GM) + device_E
+        return _sums(apart_nGM.flatten(0, 1), at_E, weight_E, many_G).add_(centre_GM)
+
+    def means_around(self, centre_GM: Tensor, chosen_AmG: Ints) -> Tensor:
+        """Return the means of A choices of m rows of each device, ``[A, G, M]``, given the numbers
+        of the rows ``[A, m, G]``.
+
+        They are c + (1/m) Σ_k (x_k − c), where c is the device's centre: to the bit c where all
+        rows are c.
+        """
+        choices, many, devices = chosen_AmG.shape
+        flat_RM = (self.rows_nGM - centre_GM).flatten(0, 1)
+        at_E = (chosen_AmG.swapaxes(1, 2) * devices + np.arange(devices)[:, None]).ravel()
+        weight_E = flat_RM.new_full((len(at_E),), 1 / many)
+        found_SM = _sums(flat_RM, at_E, weight_E, np.full(choices * devices, many))
+        return found_SM.view(choices, devices, -1).add_(centre_GM)
 
     def squared_distances(self) -> Floats:
         """Return ‖x_a − x_b‖² of all pairs of rows, ``[n, n, G]``; infinity where it is no
         number of the rows' dtype."""
-        n, devices = self.rows_nGM.shape[:2]
+        n, devices, width = self.rows_nGM.shape
+        a, b = np.triu_indices(n, 1)
         found = np.zeros((n, n, devices))
-        for a in range(n - 1):
-            apart = self.rows_nGM[a + 1 :] - self.rows_nGM[a]
-            found[a, a + 1 :] = found[a + 1 :, a] = row_sums(apart.square_())
+        for start in range(0, width, _ADDED):
+            part_nGM = self.rows_nGM[:, :, start : start + _ADDED]
+            # one pass over the rows of a device, without their differences in memory
+            apart_GE = torch.stack([torch.pdist(rows_nM) for rows_nM in part_nGM.unbind(1)])
+            found[a, b] += apart_GE.T.double().square_().cpu().numpy()
+        found[b, a] = found[a, b]
         return found
+
+
+def _sums(rows_RM: Tensor, at_E: Ints, weight_E: Tensor, many_S: Ints) -> Tensor:
+    """Return weighted sums of rows, ``[S, M]``, given the numbers and the weights of the rows of
+    the first sum in the order in which they are added, then those of the second; ``many_S`` says
+    how many each has."""
+    offset_S = torch.as_tensor(np.cumsum(many_S) - many_S, device=rows_RM.device)
+    at = torch.as_tensor(at_E, device=rows_RM.device)
+    # a bag of rows is added up in one pass, without a copy of the rows
+    return functional.embedding_bag(at, rows_RM, offset_S, mode="sum", per_sample_weights=weight_E)
 
 
 def squared_lengths(rows: Tensor) -> Floats:
     """Return the sum of squares along the last axis of ``rows``."""
-    return row_sums(rows.square())
+    flat = _several(rows)
+    found = np.zeros(len(flat))
+    for part in torch.split(flat, _ADDED, 1):
+        found += torch.linalg.vector_norm(part, dim=1).double().square_().cpu().numpy()
+    return found[: rows[..., 0].numel()].reshape(rows.shape[:-1])
 
 
 def row_sums(rows: Tensor) -> Floats:
-    """Return the sums along the last axis of ``rows``, in float64.
+    """Return the sums along the last axis of ``rows``, in float64."""
+    total = _several(rows).sum(1)[: rows[..., 0].numel()]
+    return np.asarray(total.double().cpu().numpy().reshape(rows.shape[:-1]))
+
+
+def _several(rows: Tensor) -> Tensor:
+    """``rows`` as ``[R, M]``, where a single row stands twice.
 
     torch adds the numbers of each row in one order, except those of a tensor with one row only,
-    which threads may share. So a single row is added up as two.
+    which threads may share.
     """
     flat = rows.reshape(-1, rows.shape[-1])
-    if len(flat) == 1:
-        flat = flat.expand(2, -1)
-    total = flat.sum(1)[: rows[..., 0].numel()]
-    return np.asarray(total.double().cpu().numpy().reshape(rows.shape[:-1]))
+    return flat.expand(2, -1) if len(flat) == 1 else flat
 
 
 def ordered_sum(value_nG: Floats) -> Floats:

@@ -7,6 +7,7 @@ He, Karimireddy & Jaggi, *Byzantine-robust decentralized learning via ClippedGos
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,12 +38,11 @@ class Dissensus(LinkAttack):
 
     def message(self, heard: Heard, hostile_K: Bools) -> Tensor:
         """See :meth:`LinkAttack.message`."""
+        weight: float = sum(heard.weight_K[torch.as_tensor(hostile_K)].tolist())
+        honest_k = torch.as_tensor(np.flatnonzero(~hostile_K), device=heard.own_M.device)
+        pull_kM = heard.rows_KM.index_select(0, honest_k).sub_(heard.own_M)
+        pull_kM.mul_(heard.weight_K[honest_k].unsqueeze(1))
         pull_M = torch.zeros_like(heard.own_M)
-        weight = 0.0
-        # one by one, so that the bits do not depend on the number of messages
-        for row_M, each, hostile in zip(heard.rows_KM, heard.weight_K, hostile_K, strict=True):
-            if hostile:
-                weight += float(each)
-            else:
-                pull_M += each * (row_M - heard.own_M)
+        for each_M in pull_kM:  # in turn, so that the bits do not depend on their number
+            pull_M += each_M
         return heard.own_M - (self.epsilon / weight) * pull_M

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-ScoreModels = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+MeasureModels = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _undeclared(rows_AP: Tensor, device_A: Tensor) -> tuple[Tensor, Tensor]:
+def _undeclared(rows_mP: Tensor, model_A: Tensor, device_A: Tensor) -> Tensor:
     raise ValueError(
         "state.local measures models only for a protocol whose class says"
         " requirements = Requirements(own_validation=True)"
@@ -44,14 +44,17 @@ class LocalInfo:
         samples_n: The number of training samples of each device.
         validation_n: The number of its own validation samples (``data.local_validation``).
         flops_n: Its speed, in FLOP a second; None without a fleet.
-        measure: Gives the loss and the accuracy ``[A]`` of A models, each on the validation samples
-            of one device; :meth:`loss` and :meth:`accuracy` call it.
+        measure_loss: Gives the loss ``[A]`` of A models, each on the validation samples of one
+            device, given rows, the number of each model among them, and the devices; :meth:`loss`
+            calls it.
+        measure_accuracy: Gives their accuracy; :meth:`accuracy` calls it.
     """
 
     samples_n: Tensor = field(default_factory=_nobody)
     validation_n: Tensor = field(default_factory=_nobody)
     flops_n: Tensor | None = None
-    measure: ScoreModels = _undeclared
+    measure_loss: MeasureModels = _undeclared
+    measure_accuracy: MeasureModels = _undeclared
 
     def loss(self, rows_AP: Tensor, device_A: Tensor | None = None) -> Tensor:
         """The mean loss of each of A models ``rows_AP`` on validation samples, ``[A]``.
@@ -60,14 +63,14 @@ class LocalInfo:
         ``Inbox.dst_A``; None takes the model of row i with the samples of device i. A loss does not
         depend on what else is measured beside it. It needs ``Requirements.own_validation``.
         """
-        return self.measure(rows_AP, self._devices(rows_AP, device_A))[0]
+        return self.measure_loss(rows_AP, *self._numbers(rows_AP, device_A))
 
     def accuracy(self, rows_AP: Tensor, device_A: Tensor | None = None) -> Tensor:
         """The share of right answers, ``[A]``, as :meth:`loss` gives the loss; NaN of a
         regression."""
-        return self.measure(rows_AP, self._devices(rows_AP, device_A))[1]
+        return self.measure_accuracy(rows_AP, *self._numbers(rows_AP, device_A))
 
-    def _devices(self, rows_AP: Tensor, device_A: Tensor | None) -> Tensor:
+    def _numbers(self, rows_AP: Tensor, device_A: Tensor | None) -> tuple[Tensor, Tensor]:
         if device_A is None:
             device_A = torch.arange(len(self.samples_n), device=rows_AP.device)
         if len(device_A) != len(rows_AP):
@@ -75,4 +78,4 @@ class LocalInfo:
                 f"state.local measures {len(rows_AP)} models on the samples of {len(device_A)}"
                 " devices; each model needs one device"
             )
-        return device_A
+        return torch.arange(len(rows_AP), device=rows_AP.device), device_A

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from swarm.communication.attack.base import Known, MessageAttack
 from swarm.simulation.phases.base import Floats, Phase, TrainResult
@@ -54,15 +55,16 @@ class Collude(Phase):
         return heard / heard.sum() if heard.any() else shares_N
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The rows of the devices that count, and their squares; zeros for all others, which may
-        have no finite numbers."""
+        """The rows that the devices are about to send; those of no weight count for nothing, and
+        need not be finite."""
         draft = shard.draft = self.before.draft(shard, round)
-        counts = torch.as_tensor(self.shares(round)[shard.devices] > 0, device=draft.changed.device)
-        rows = torch.where(counts[:, None], draft.changed, 0.0)
-        if self.attack.spread:
-            wide = rows.double() if rows.device.type != "mps" else rows
-            rows = torch.cat([wide, wide.square()], 1)
-        return Payload(rows, rows, None, 1, round)
+        return Payload(draft.changed, draft.changed, None, 1, round)
+
+    def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
+        """See :meth:`Phase.partial_sums`; also of the squares, if the attack asks for the
+        spread."""
+        rows = self.collect(shard, round).packets
+        return shard.partial_means(rows, self.shares(round), self.attack.spread)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Keep what colluders know until the next phase."""
@@ -78,11 +80,3 @@ class Collude(Phase):
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """Nothing, as it is done within a round."""
         return {}
-
-    def held_numbers(self) -> float:
-        """See :meth:`Phase.held_numbers`: rows and squares in double precision."""
-        return (
-            (6.0 if self.attack.spread else 1.0)
-            * self.communication.settings.devices
-            * (self.width)
-        )

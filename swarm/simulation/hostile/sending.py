@@ -113,18 +113,17 @@ def with_link_attack(communication: Communication, found: Neighbourhoods) -> Nei
             raise returned("attack", attack, "message()", said, needed)
         columns[bad] = matrix.shape[1] + len(places) + np.arange(len(bad))
         places += bad.tolist()
-        rows += [row_M] * len(bad)
+        rows.append(row_M.expand(len(bad), -1))
     if not rows:
         return found
     before = matrix.indices[places]
-    wide = csr_array(
-        (matrix.data, columns, matrix.indptr), shape=(matrix.shape[0], matrix.shape[1] + len(rows))
-    )
+    shape = matrix.shape[0], matrix.shape[1] + len(places)
+    wide = csr_array((matrix.data, columns, matrix.indptr), shape=shape)
     route = replace(
         route,
         matrix=wide,
         sender_m=np.concatenate([route.sender_m, route.sender_m[before]]),
         age_m=np.concatenate([route.age_m, route.age_m[before]]),
     )
-    payload_mM = torch.cat([found.payload_mM, torch.stack(rows)])
+    payload_mM = torch.cat([found.payload_mM, *rows])
     return replace(found, route=route, payload_mM=payload_mM)

@@ -54,7 +54,7 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
-        if c.aggregator.own_validation:  # a model of each device at a time
+        if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
             found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
             # beside the rows that are joined with the others
@@ -103,7 +103,7 @@ class Mix(Packets):
             own_RM,
             shard.devices[route.dst_R],
             Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
-            shard.state.local.loss if c.aggregator.own_validation else None,
+            shard.state.local.measure_loss if c.aggregator.own_validation else None,
         )
         found = with_link_attack(self.communication, found)
         if c.secure is None:

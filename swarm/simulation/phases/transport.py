@@ -69,8 +69,10 @@ class Payload:
         row, part = index // self.rows_per_device, index % self.rows_per_device
         for each in np.unique(part).tolist():
             at = np.flatnonzero(part == each)
-            rows = torch.as_tensor(row[at], device=out.device)
-            out[torch.as_tensor(at)] = self._of(each)[rows]
+            found, rows = self._of(each), row[at]
+            if not np.array_equal(rows, np.arange(len(found))):
+                found = found.index_select(0, torch.as_tensor(rows, device=out.device))
+            out.index_copy_(0, torch.as_tensor(at, device=out.device), found)
         return out
 
     def _of(self, part: int) -> Tensor:

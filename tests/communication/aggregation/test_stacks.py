@@ -20,7 +20,7 @@ from swarm.communication.aggregation.coordinates import network, sorted_values
 from swarm.communication.aggregation.nnm import NearestNeighbourMixing
 from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator
 from swarm.communication.aggregation.robust import RobustRule
-from swarm.communication.aggregation.stack import row_sums
+from swarm.communication.aggregation.stack import Stack, row_sums, squared_lengths
 from swarm.communication.aggregation.trimmed_mean import TrimmedMean
 from swarm.communication.mixing import weights
 from swarm.communication.round_messages import RoundMessages
@@ -65,10 +65,11 @@ def combined(rule: Aggregator, x_NM: Tensor, shards: list[NDArray[np.int64]]) ->
     loss_NN, out_NM = losses(x_NM), torch.empty_like(x_NM)
     for devices, route in zip(shards, routes(unequal(), shards, np.float32), strict=True):
 
-        def measure(rows: Tensor, at: Tensor, devices: NDArray[np.int64] = devices) -> Tensor:
+        def measure(
+            rows: Tensor, model: Tensor, at: Tensor, devices: NDArray[np.int64] = devices
+        ) -> Tensor:
             """The loss that a table has for a model, known by its numbers, and a device."""
-            model = [int((x_NM[:, :3] == row[:3]).all(1).nonzero()[:1].sum()) for row in rows]
-            return loss_NN[torch.as_tensor(devices)[at], model]
+            return loss_NN[torch.as_tensor(devices)[at], _ids(rows[model], x_NM)]
 
         found = Neighbourhoods(
             route,
@@ -133,7 +134,9 @@ def test_one_device_at_a_time_gives_the_same_bits(name: str) -> None:
         x_NM,
         np.arange(N),
         DRAWS,
-        (lambda rows, at: loss_NN[at, _ids(rows, x_NM)]) if rule.own_validation else None,
+        (lambda rows, model, at: loss_NN[at, _ids(rows[model], x_NM)])
+        if rule.own_validation
+        else None,
     )
     one_by_one = torch.stack([rule.combine(found.heard(r)) for r in range(N)])
     assert torch.equal(one_by_one.view(torch.int32), whole.view(torch.int32))
@@ -150,12 +153,20 @@ def test_sums_do_not_depend_on_threads_or_on_other_rows() -> None:
         found = []
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            found.append(row_sums(rows))
-            found.append(np.concatenate([row_sums(rows[i : i + 1]) for i in range(3)]))
+            for of in (row_sums, squared_lengths):
+                found.append(of(rows))
+                found.append(np.concatenate([of(rows[i : i + 1]) for i in range(3)]))
+            stacked = Stack(rows[:, None], rows[:1], torch.ones(3, 1), 0, np.zeros(1, np.int64))
+            found.append(stacked.squared_distances()[0, :, 0])
     finally:
         torch.set_num_threads(before)
-    for each in found[1:]:
-        np.testing.assert_array_equal(each, found[0])
+    for each, again in zip(found[:5], found[5:], strict=True):
+        np.testing.assert_array_equal(again, each)
+    for of in (0, 2):
+        np.testing.assert_array_equal(found[of + 1], found[of])
+    wide = rows.double()  # sums of many float32 numbers keep their digits
+    np.testing.assert_allclose(found[2], squared_lengths(wide), rtol=3e-6)
+    np.testing.assert_allclose(found[4][1:], (wide[1:] - wide[0]).square().sum(1), rtol=3e-6)
 
 
 def test_zeros_have_one_sign() -> None:
