@@ -57,9 +57,8 @@ class Batch:
 
     def step(self, k: int) -> Batch:
         """The mini-batch with the number ``k`` alone."""
-        of_steps = ("x", "target", "first", "active", "true_target", "there")
-        parts = {name: getattr(self, name) for name in of_steps}
-        cut = {name: rows[:, k : k + 1] for name, rows in parts.items() if rows is not None}
+        names = ("x", "target", "first", "active", "true_target", "there")
+        cut = {n: getattr(self, n)[:, k : k + 1] for n in names if getattr(self, n) is not None}
         noise = derive(self.noise, "alone", k) if self.noise else 0
         return replace(self, **cut, done=self.done + k, noise=noise)
 
