@@ -50,6 +50,7 @@ class Shard:
         local_nQ: What they keep for themselves, the last part of a row: ``[n, Q]``.
         in_flight: What is kept of their messages from round to round, a row for each device.
         optimizer_slots: The optimizer's slots, ``[n, P]`` each.
+        kept: What they learn for themselves beside the shared model, a row for each device.
         payload: The rows that a phase has collected, until it is applied.
         draft: The rows that it is going to send, once colluders have looked at them.
         known: What colluders know of these rows.
@@ -67,6 +68,7 @@ class Shard:
         self.state.slots, self.state.links = slots_of(c.protocol, self.state.x, links), links
         self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
+        self.kept = e.model.first_kept(rows)
         self.batch_loader = BatchLoader(
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
@@ -103,6 +105,11 @@ class Shard:
             return sent[rows]
         return torch.cat([sent[rows], self.local_nQ[rows]], 1)
 
+    def personal(self, rows: Rows) -> Tensor:
+        """The whole rows ``[B, P]`` that some of the devices answer with on their own data."""
+        kept = {name: values[rows] for name, values in self.kept.items()}
+        return self.experiment.model.personal.model(self.whole(rows), kept)
+
     def keep(self, rows: Rows, learnt_BP: Tensor) -> Tensor:
         """Keep the last part of whole rows that some devices have learnt; returns the part that is
         sent."""
@@ -118,6 +125,8 @@ class Shard:
         total_n = self.state.x.sum(1)
         if self.local_nQ.shape[1]:
             total_n = total_n + self.local_nQ.sum(1)
+        for rows in self.kept.values():
+            total_n = total_n + rows.flatten(1).sum(1)
         found: Bools = torch.isfinite(total_n).cpu().numpy()
         return found
 
@@ -235,7 +244,7 @@ class Shard:
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 own = OwnSamples.of(held, self.devices[rows])
-                x_BP = self.whole(rows)
+                x_BP = self.personal(rows)
                 yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
 
     def _evaluate_members(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
@@ -277,6 +286,7 @@ class Shard:
             **self.batch_loader.snapshot(),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
+            **{f"personal.{k}": v for k, v in self.kept.items()},
             **{f"wire.{k}": v for k, v in self.in_flight.items()},
         }
 
@@ -291,6 +301,7 @@ class Shard:
         kept = (
             ("protocol", self.state.slots),
             ("optimizer", self.optimizer_slots),
+            ("personal", self.kept),
             ("wire", self.in_flight),
         )
         for group, arrays in kept:

@@ -382,6 +382,54 @@ def test_shares_of_hostile_devices_without_the_one_that_is_judged(shares: str) -
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 
+# --- personal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("differ", "alone", "alike", "holds"),
+    [
+        (0.93, 0.8, 0.9, True),
+        (0.93, 0.8, 0.895, True),  # half a point is no loss
+        (0.87, 0.8, 0.9, False),
+        (0.93, 0.95, 0.9, False),
+        (0.93, 0.8, 0.88, False),
+        (0.9, 0.8, 0.9, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["ditto", "body"])
+def test_personal(
+    method: str, differ: float, alone: float, alike: float, holds: bool | None
+) -> None:
+    """Sharing all comes to 0.9 everywhere; what is judged is one method, and the other one is
+    well."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        local = 0.9 + noise(seed)
+        if arm == "isolated":
+            local = alone + noise(seed)
+        elif values["shared"] == method:
+            level = differ if values["alpha"] < 1 else alike
+            # 0.05 and 0.3 lie as far above as below: only their mean is judged
+            uneven = {0.05: 0.1, 0.3: -0.1}.get(values["alpha"], 0.0)
+            level += uneven
+            local = level + noise(seed + len(values["shared"]))
+        elif values["shared"] != "all":
+            local = (0.96 if values["alpha"] < 1 else 0.9) + noise(seed)
+        return {"local_accuracy_mean": local, "local_accuracy_p10": 0.5, "accuracy_mean": 0.8}
+
+    of = claim("personal")
+    verdicts = judged(of, results(of, value))
+    ditto, body = (verdict.holds for verdict in verdicts)
+    assert (ditto if method == "ditto" else body) is holds
+
+
+@pytest.mark.parametrize("alphas", ["[0.1,0.1,10]", "[0.1,0.3]", "[1,10]"])
+def test_alphas_that_leave_nothing_to_compare_are_refused(alphas: str) -> None:
+    words = ("scenario=personal", "preset=full", f"scenario.full.alphas={alphas}")
+    with pytest.raises(ConfigError, match=r"^scenario\.full\.alphas="):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
 # --- cheap ----------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,7 @@ from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.personal.base import Personal
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
@@ -79,6 +80,7 @@ KINDS: dict[type, str] = {
     Delay: "delay",
     Fleet: "fleet",
     Privacy: "privacy",
+    Personal: "personal",
     SecureSum: "secure_sum",
     UpdatePolicy: "update",
     Replay: "replay",
