@@ -74,6 +74,14 @@ LESS = (
         r".*engine=(ray|live)",
         "rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
     ),
+    (
+        r".*\+experiment=(base_graph|choco_gossip|exponential_graphs|epidemic_variance)",
+        "rounds=2 seed=0 devices=25 report=false tracker=none",
+    ),  # which average, and have one arm
+    (
+        r".*\+experiment=random_quadratics",
+        "rounds=2 seed=0 topology=ring 'scenario.arms=[swarm]' report=false tracker=none",
+    ),
     (r".*\+experiment=", "rounds=2 seed=0 'scenario.arms=[swarm]' report=false tracker=none"),
 )
 

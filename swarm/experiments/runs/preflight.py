@@ -185,13 +185,13 @@ def _warn_of_unmeasured_models(e: Experiment) -> None:
 def _warn_of_a_strong_pull(e: Experiment) -> None:
     """Warn of models that are drawn so strongly that steps jump beyond where they are drawn to, and
     ever farther."""
-    pull, rate = e.model.personal.pull, e.model.rate(1)
-    if not e.model.optimizer.plain or pull * rate < 2:
+    proximal, rate = e.model.personal.proximal, e.model.rate(1)
+    if not e.model.optimizer.plain or proximal * rate < 2:
         return
     name = f"personal={choice('personal', e.settings.personal)}"
     warnings.warn(
-        f"{name}: the pull of {pull:g} times the learning rate {rate:g} must be below 2, as steps"
-        f" diverge otherwise; a pull of less than {2 / rate:.3g} would do",
+        f"{name}: the proximal of {proximal:g} times the learning rate {rate:g} must be below 2, as steps"
+        f" diverge otherwise; a proximal of less than {2 / rate:.3g} would do",
         stacklevel=3,
     )
 

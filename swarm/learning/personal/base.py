@@ -86,14 +86,14 @@ class Personal(ABC):
         replaces: The shared model takes no local steps of its own, so that a protocol cannot add to
             their gradients.
         no_statistics: The model must have no running statistics.
-        pull: λ of a pull λ(v − w) in its gradients, with which steps of plain SGD diverge unless it
+        proximal: λ of a term λ(v − w) in its gradients, with which steps of plain SGD diverge unless it
             is below 2 over the learning rate.
     """
 
     plain_sgd: bool = False
     replaces: bool = False
     no_statistics: bool = False
-    pull: float = 0.0
+    proximal: float = 0.0
 
     def init(self, x_NP: Tensor, optimizer: tuple[str, ...]) -> dict[str, Tensor]:
         """The rows that devices keep, ``[N, …]`` each, from their first parameters; ``optimizer``

@@ -25,7 +25,7 @@ class Ditto(Personal):
     """
 
     def __init__(self, strength: float = 0.1) -> None:
-        self.strength = self.pull = at_least_zero("strength", strength)
+        self.strength = self.proximal = at_least_zero("strength", strength)
 
     def init(self, x_NP: Tensor, optimizer: tuple[str, ...]) -> dict[str, Tensor]:
         """See :meth:`Personal.init`."""

@@ -37,7 +37,7 @@ class PFedMe(Personal):
         if not 0 < step <= 1:
             raise ConfigError("step", step, "must be above 0 and at most 1")
         self.strength, self.inner, self.step = strength, inner, step
-        self.pull = strength
+        self.proximal = strength
 
     def init(self, x_NP: Tensor, optimizer: tuple[str, ...]) -> dict[str, Tensor]:
         """See :meth:`Personal.init`."""
