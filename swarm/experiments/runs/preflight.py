@@ -190,8 +190,8 @@ def _warn_of_a_strong_pull(e: Experiment) -> None:
         return
     name = f"personal={choice('personal', e.settings.personal)}"
     warnings.warn(
-        f"{name}: the proximal of {proximal:g} times the learning rate {rate:g} must be below 2, as steps"
-        f" diverge otherwise; a proximal of less than {2 / rate:.3g} would do",
+        f"{name}: strength={proximal:g} times the learning rate {rate:g} must be below 2, as steps"
+        f" diverge otherwise; a strength of less than {2 / rate:.3g} would do",
         stacklevel=3,
     )
 

@@ -86,8 +86,8 @@ class Personal(ABC):
         replaces: The shared model takes no local steps of its own, so that a protocol cannot add to
             their gradients.
         no_statistics: The model must have no running statistics.
-        proximal: λ of a term λ(v − w) in its gradients, with which steps of plain SGD diverge unless it
-            is below 2 over the learning rate.
+        proximal: λ of a term λ(v − w) in its gradients, with which steps of plain SGD diverge
+            unless it is below 2 over the learning rate.
     """
 
     plain_sgd: bool = False

@@ -46,7 +46,7 @@ def played(ready: PreparedRun) -> tuple[Arrays, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("words", [(), ("optimizer=momentum",), ("optimizer=adam",)])
-def test_ditto_without_a_pull_learns_alone_and_never_touches_what_is_shared(
+def test_ditto_of_strength_0_learns_alone_and_never_touches_what_is_shared(
     words: tuple[str, ...],
 ) -> None:
     plain, measured = played(prepared(*SMALL, *words))
@@ -417,11 +417,9 @@ def test_a_model_of_one_s_own_that_nothing_measures_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize("name", ["ditto", "pfedme"])
-def test_a_pull_that_steps_do_not_bear_is_warned_of(name: str) -> None:
+def test_a_strength_that_steps_do_not_bear_is_warned_of(name: str) -> None:
     strong = experiment(*SMALL, f"personal={name}", "personal.strength=20", "optimizer.lr=0.1")
-    with pytest.warns(
-        UserWarning, match=rf"^personal={name}: the pull of 20 .* less than 20 would"
-    ):
+    with pytest.warns(UserWarning, match=rf"^personal={name}: strength=20 .* less than 20 would"):
         warn_of_what_does_nothing(strong)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
