@@ -15,8 +15,19 @@ from swarm.experiments.claims.results import Results
 from swarm.learning.privacy.accountant import noise_for, require_library
 
 ACCURACY, FOUND, SPENT = "accuracy_mean", "membership_auc_mean", "epsilon_max"
-PLAIN, SAMPLE, DEVICE = "nothing", "sample", "device"
-UNITS = {SAMPLE: "sample_level", DEVICE: "device_level"}
+PLAIN, SAMPLE, DEVICE, SUM = "nothing", "sample", "device", "device with secure sums"
+UNITS: dict[str, dict[str, Any]] = {
+    SAMPLE: {"privacy": "sample_level"},
+    DEVICE: {"privacy": "device_level"},
+    # the devices make the noise of the sum together, and the server sees nothing but the sum
+    SUM: {
+        "privacy": "device_level",
+        "privacy.noise": "distributed",
+        "protocol": "fedavg",
+        "topology": "none",
+        "secure_sum": "bonawitz",
+    },
+}
 DELTA = 1e-5
 JUDGED = 8.0  # the ε that is judged; smaller ones are reported
 AT = f"{JUDGED:g}"
@@ -52,8 +63,10 @@ class PrivateBudget(Budget):
 class Private(Claim):
     """The same gossiping swarm without privacy, with clipping alone (ε = ∞), and with noise that
     bounds ε over the whole run: of each sample (DP-SGD), or of each device, which makes all of the
-    noise itself and trusts nobody. The noise of an ε is worked out before the run, from the steps
-    and the share of samples in each. All have the same samples, steps, messages and learning rate.
+    noise itself and trusts nobody. Beside them stands a server that adds up masked changes (secure
+    sums), so that the devices need no more than their shares of the noise of the sum. The noise of
+    an ε is worked out before the run, from the steps and the share of samples in each. All have the
+    same samples, steps and learning rate.
 
     As many samples as a device learns from are held out, of the same kind, for the attack to tell
     them from: the test set has real digits, and devices learn from generated ones.
@@ -74,6 +87,14 @@ class Private(Claim):
             METRIC,
             RULE,
         ),
+        Hypothesis(
+            15,
+            "Privacy without exposing users: devices that are protected as a whole, and whose"
+            " server sees masked sums only, learn as well, and nobody can tell which samples they"
+            " have learnt from.",
+            METRIC,
+            RULE,
+        ),
     )
     Budget = PrivateBudget
 
@@ -83,7 +104,7 @@ class Private(Claim):
         if JUDGED not in b.epsilons:
             valid = f"must have {JUDGED:g} among them, which is judged"
             raise ConfigError(f"{self.preset}.epsilons", b.epsilons, valid)
-        if missing := [unit for unit in UNITS if unit not in b.clip_norm]:
+        if missing := [unit for unit in (SAMPLE, DEVICE) if unit not in b.clip_norm]:
             valid = f"must have a norm for {missing[0]}"
             raise ConfigError(f"{self.preset}.clip_norm", b.clip_norm, valid)
         require_library("privacy")
@@ -115,7 +136,8 @@ class Private(Claim):
         b = self.budget
         each_step = b.batch / b.samples, b.rounds * b.steps
         rate, releases = each_step if unit == SAMPLE else (1.0, b.rounds)
-        found: dict[str, Any] = {"privacy": UNITS[unit], "privacy.clip_norm": b.clip_norm[unit]}
+        norm = b.clip_norm[SAMPLE if unit == SAMPLE else DEVICE]
+        found: dict[str, Any] = {**UNITS[unit], "privacy.clip_norm": norm}
         if epsilon is None:
             return {**found, "privacy.noise_multiplier": 0}
         try:
@@ -138,7 +160,7 @@ class Private(Claim):
         there_is_something = plain.above(CHANCE) is True
         holds = False if False in parts else True if all(parts) and there_is_something else None
         because = (
-            f"with ε = {AT} for every {unit} the swarm keeps {kept.text(1, 100, '%')} of its"
+            f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
             f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
             f" {plain.text(3)}"
         )

@@ -275,7 +275,7 @@ def test_private(kept: float, auc: float, plain: float, holds: bool | None) -> N
         )
 
     of = claim("private")
-    assert [each.holds for each in judged(of, results(of, value, curve))] == [holds, False]
+    assert [each.holds for each in judged(of, results(of, value, curve))] == [holds, False, False]
 
 
 def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:
