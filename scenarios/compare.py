@@ -60,7 +60,7 @@ def isolated(settings: Settings, steps: int) -> Arm:
         (
             _with(
                 settings,
-                **_none("topology", "protocol", "compressor", "delay", "outage"),
+                **_none("topology", "protocol", "compressor", "delay", "outage", "personal"),
                 **_plain_mixing(),
                 attack=_spared(settings),
             ),
@@ -117,6 +117,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                     "outage",
                     "clock",
                     "fleet",
+                    "personal",
                 ),
                 network=settings.network.model_copy(update={"drop": 0.0}),
                 **_plain_mixing(),

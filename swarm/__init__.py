@@ -2,7 +2,8 @@
 
 The public API: :func:`run` and :func:`resume` a scenario, :func:`check` a configuration,
 :func:`compose` one as the command line does, :func:`load` what was written,
-:func:`save_start` parameters for another run, and :func:`check_plugin` of your own.
+:func:`save_start` parameters for another run, :func:`audit` a run's privacy, and
+:func:`check_plugin` of your own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from swarm.config.aliases import OldPaths
 if TYPE_CHECKING:
     from swarm.common.errors import ConfigError, SwarmError
     from swarm.config.composing.compose import compose
+    from swarm.experiments.audit.audit import Audit, audit
     from swarm.experiments.checks.check_plugin import check_plugin
     from swarm.experiments.loading import LoadedRun, load
     from swarm.experiments.runner import Result, check, resume, run
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from swarm.learning.initial_parameters import save_start
 
 __all__ = [
+    "Audit",
     "ConfigError",
     "LoadedRun",
     "Result",
     "SwarmError",
     "SweepResults",
+    "audit",
     "check",
     "check_plugin",
     "compose",
@@ -36,11 +40,13 @@ __all__ = [
     "save_start",
 ]
 _HOMES = {
+    "Audit": "swarm.experiments.audit.audit",
     "ConfigError": "swarm.common.errors",
     "LoadedRun": "swarm.experiments.loading",
     "Result": "swarm.experiments.runner",
     "SwarmError": "swarm.common.errors",
     "SweepResults": "swarm.experiments.sweep.gather",
+    "audit": "swarm.experiments.audit.audit",
     "check": "swarm.experiments.runner",
     "check_plugin": "swarm.experiments.checks.check_plugin",
     "compose": "swarm.config.composing.compose",

@@ -30,7 +30,8 @@ from swarm.cli.environment import with_environment
 from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warnings_for_users
 from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
-COMMANDS = ("doctor", "report", "publish")  # each is a module of this package with a ``main``
+# each is a module of this package with a ``main``
+COMMANDS = ("audit", "doctor", "report", "publish")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

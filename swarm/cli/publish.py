@@ -22,8 +22,8 @@ FACTS = "verdict.json"  # the facts of a published claim, from which the table o
 PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
 README = "README.md"
 REGENERATE = """\
-`make claims` runs every claim with `preset=full`, which takes about an hour on two cores,
-goes on where it was interrupted, and writes this folder anew. For one claim:
+`make claims` runs every claim with `preset=full`, which takes about an hour and a half on two
+cores, goes on where it was interrupted, and writes this folder anew. For one claim:
 
 ```bash
 python run_swarm.py scenario=NAME preset=full hydra.run.dir=outputs/NAME

@@ -1,4 +1,4 @@
-"""What a protocol adds to the gradients of the local steps."""
+"""What is added to the gradients of the local steps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ class GradientCorrection:
 
     ``add_NP`` has a row ``[P]`` for each device; with None nothing is added. ``start`` is the
     device's parameters before its local steps of the round, so that ``proximal`` is μ of a term
-    (μ/2)‖x − start‖² in the loss.
+    (μ/2)‖x − start‖² in the loss. ``toward_NP``, a row ``[P]`` for each device, stands in the place
+    of ``start`` where it is given.
     """
 
     add_NP: Tensor | None = None
     proximal: float = 0.0
+    toward_NP: Tensor | None = None
 
     def of(self, rows: slice | Tensor) -> GradientCorrection:
         """Return the correction for some of the devices, given as a range of rows or as their
         numbers.
         """
-        if self.add_NP is None:
+        if self.add_NP is None and self.toward_NP is None:
             return self
-        return GradientCorrection(self.add_NP[rows], self.proximal)
+        add_BP, toward_BP = (
+            None if each is None else each[rows] for each in (self.add_NP, self.toward_NP)
+        )
+        return GradientCorrection(add_BP, self.proximal, toward_BP)

@@ -57,8 +57,9 @@ class Interval(NamedTuple):
         )
 
 
-def interval(values: ArrayLike) -> Interval:
-    """Return the mean of the finite ``values`` ``[n]`` and the ends of its 95% interval."""
+def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """Return the mean of the finite ``values`` ``[n]`` and the ends of its interval, which covers
+    the mean of all seeds with the probability ``level``."""
     x_N = np.asarray(values, dtype=np.float64)
     x_N = x_N[np.isfinite(x_N)]
     if not len(x_N):
@@ -66,7 +67,7 @@ def interval(values: ArrayLike) -> Interval:
     mean = float(x_N.mean())
     if len(x_N) < 2:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(x_N) - 1) * stats.sem(x_N))
+    half = float(stats.t.ppf((1 + level) / 2, len(x_N) - 1) * stats.sem(x_N))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -303,6 +303,18 @@ class MessageSchedule:
             return awake if asked is None else asked
         return asked & awake
 
+    def to_server(self, round: int, seed: int) -> RoundMessages | None:
+        """Return the rows that a server hears in ``round`` as messages for everybody, in one
+        received row whose weights are equal; None if it hears nobody. ``seed`` is the run's."""
+        active = self.participants(round, seed)
+        heard = np.arange(self.devices) if active is None else np.flatnonzero(active)
+        if not len(heard):
+            return None
+        weight, start = np.full(len(heard), 1 / len(heard)), np.array([0, len(heard)])
+        matrix = csr_array((weight, heard, start), shape=(1, self.devices))
+        key = "server" if active is None else ("server", round)
+        return RoundMessages(key, active is None, matrix, 1, np.zeros(1, np.int64), for_all=True)
+
     def traffic_through_server(self, round: int, bits: int, seed: int) -> Traffic:
         """Count the messages of a ``server`` phase, of ``bits`` each: the server sends one to each
         device that is to take part, and each device that it reaches sends one back.

@@ -28,6 +28,7 @@ class RoundMessages:
         age_R: The rounds that it was under way, if each row is a single message; else None.
         silent: Whether no device hears another one in such a round.
         is_mean: Whether every device receives the mean over all devices.
+        for_all: Whether all devices receive the same rows, so that every shard gets all of them.
     """
 
     key: Hashable
@@ -39,6 +40,7 @@ class RoundMessages:
     age_R: Ints | None = None
     silent: bool = False
     is_mean: bool = False
+    for_all: bool = False
 
 
 @dataclass(frozen=True, eq=False)

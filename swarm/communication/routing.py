@@ -109,7 +109,7 @@ def routes(messages: RoundMessages, shards: list[Ints], dtype: npt.DTypeLike) ->
         owner[devices], place[devices] = s, np.arange(len(devices))
     receiver, parts = owner[messages.dst_R], []
     for s in range(len(shards)):
-        mine = np.flatnonzero(receiver == s)
+        mine = np.flatnonzero(receiver == s) if not messages.for_all else np.arange(len(receiver))
         rows = matrix[mine]
         needed = np.unique(rows.indices)
         local = sparse.csr_array(

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
@@ -21,10 +21,12 @@ from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.writing import written
 from swarm.results import load as folders
+from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
 from swarm.results.schemas import Sweep
 from swarm.results.status import finished
 from swarm.results.trust import admitted
+from swarm.simulation.experiment import Experiment
 
 Split = Literal["train", "validation", "test"]
 Array = npt.NDArray[Any]
@@ -54,7 +56,7 @@ class LoadedRun(Run):
         """
         if split not in ("train", "validation", "test"):
             raise ConfigError("/split", split, "must be train, validation or test")
-        data = self._prepared(trust, lambda prepared: prepared.dataset)
+        data = self.with_prepared(trust, lambda prepared: prepared.dataset)
         ids = getattr(data, split)
         return data.x[ids], data.y[ids]
 
@@ -65,9 +67,11 @@ class LoadedRun(Run):
         x: Array | None = None,
         trust: bool = False,
         best: bool = False,
+        own: bool = False,
     ) -> Array:
         """The outputs of one device's newest model, or with ``best`` of that of the arm's best
-        round, ``[S, C]``: logits, or regression targets.
+        round, ``[S, C]``: logits, or regression targets. With ``own`` they are those of the model
+        that the device uses on its own data (:meth:`own_state_dict`).
 
         ``x`` are samples ``[S, …]``, scaled as those of the run; by default the test split.
 
@@ -75,7 +79,7 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust)
+        module, prepared = self._module(arm, device, best, trust, own)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
@@ -112,21 +116,61 @@ class LoadedRun(Run):
         module, prepared = self._module(arm, device, best, trust)
         return written(module, prepared.dataset, prompt, length, temperature, seed)
 
+    def own_state_dict(
+        self, arm: str, device: int | str, trust: bool = False, best: bool = False
+    ) -> dict[str, Tensor]:
+        """The parameters of the model that one device uses on its own data, as :meth:`state_dict`
+        gives those of the shared one; the same where the arm has no ``personal``.
+
+        Raises:
+            ConfigError: There is no such arm or device, or :meth:`dataset` would raise it.
+        """
+        shared = self.state_dict(arm, device, best)
+        experiment = self.with_prepared(trust, lambda prepared: _experiment(prepared, arm))
+        return shared | self._own(experiment, arm, device, best)
+
+    def _own(
+        self, experiment: Experiment, arm: str, device: int | str, best: bool
+    ) -> dict[str, Tensor]:
+        """The parameters of a device's own model."""
+        arrays = saved_rows(self.folder, arm, self.arms, best).arrays
+        number = self.device(device) if isinstance(device, str) and len(arrays["x"]) > 1 else device
+        one, prefix = slice(int(number), int(number) + 1), "personal."
+        kept = {
+            name.removeprefix(prefix): arrays[name][one]
+            for name in arrays
+            if name.startswith(prefix)
+        }
+        row_1P = experiment.model.personal.model(arrays["x"][one], kept)
+        return experiment.model.layout.state_dict(row_1P[0])
+
     def _module(
-        self, arm: str, device: int | str, best: bool, trust: bool
+        self, arm: str, device: int | str, best: bool, trust: bool, own: bool = False
     ) -> tuple[nn.Module, PreparedRun]:
-        """The model of one device, and the run that it is from."""
+        """The model of one device, or its ``own``, and the run that it is from."""
         state = self.state_dict(arm, device, best)
-        prepared = self._prepared(trust, lambda prepared: prepared)
-        its = next(one for one in prepared.arms if one.name == arm)
-        experiment = prepared.experiment(its, its.first)
+        prepared = self.with_prepared(trust, lambda prepared: prepared)
+        experiment = _experiment(prepared, arm)
+        if own:
+            state |= self._own(experiment, arm, device, best)
         module = experiment.model.module().to(experiment.dtype).eval()
         module.load_state_dict(state)
         return module, prepared
 
-    def _prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+    def with_prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:
+        """What ``look`` makes of the run, prepared once more from its own configuration.
+
+        Raises:
+            ConfigError: :meth:`dataset` would raise it, or ``look`` does.
+        """
         with blamed(), admitted(self.folder, {}, trust):
             return look(PreparedRun.prepare(Settings.parse(self.config)))
+
+
+def _experiment(prepared: PreparedRun, arm: str) -> Experiment:
+    """The experiment of the arm of this name."""
+    its = next(one for one in prepared.arms if one.name == arm)
+    return prepared.experiment(its, its.first)
 
 
 def load(folder: str | Path) -> LoadedRun | SweepResults:

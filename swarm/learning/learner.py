@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +54,13 @@ class Batch:
     weight: Tensor | None = None
     there: Tensor | None = None
     device: npt.NDArray[np.int64] | None = None
+
+    def step(self, k: int) -> Batch:
+        """The mini-batch with the number ``k`` alone."""
+        names = ("x", "target", "first", "active", "true_target", "there")
+        cut = {n: getattr(self, n)[:, k : k + 1] for n in names if getattr(self, n) is not None}
+        noise = derive(self.noise, "alone", k) if self.noise else 0
+        return replace(self, **cut, done=self.done + k, noise=noise)
 
 
 @dataclass(frozen=True)
@@ -339,4 +346,5 @@ def _correct_(
     if correction.add_NP is not None:
         g_BM.add_(correction.add_NP)
     if correction.proximal:
-        g_BM.add_(x_BP[:, :sent] - start_BP[:, :sent], alpha=correction.proximal)
+        toward_BP = start_BP if correction.toward_NP is None else correction.toward_NP
+        g_BM.add_(x_BP[:, :sent] - toward_BP[:, :sent], alpha=correction.proximal)

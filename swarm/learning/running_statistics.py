@@ -24,6 +24,9 @@ from swarm.learning.kernels.noise import seeded
 
 NO_BATCH_NORM = "no_batch_norm"
 """The value of ``share`` by which devices keep all of their BatchNorm layers for themselves."""
+BODY, HEAD = "body", "head"
+"""The values of ``share`` by which devices send all but the last layer, or that layer alone."""
+WORDS = ("all", BODY, HEAD, NO_BATCH_NORM)
 
 
 def entries(module: nn.Module) -> dict[str, Tensor]:
@@ -107,8 +110,10 @@ def layout_of(
             stay on the device.
         buffers: Whether devices average the others, or keep their own.
         share: ``all``; ``no_batch_norm``, which keeps all parameters and statistics of BatchNorm
-            layers on the device; or patterns of the names of what is sent, in which ``*`` stands
-            for any text.
+            layers on the device; ``body``, which keeps the last layer that has parameters (FedPer,
+            Arivazhagan et al., arXiv 1912.00818); ``head``, which sends that layer alone
+            (LG-FedAvg, Liang et al., arXiv 2001.01523); or patterns of the names of what is sent,
+            in which ``*`` stands for any text.
 
     Raises :class:`ConfigError` for patterns that no name matches, and where nothing would be sent.
     """
@@ -116,6 +121,10 @@ def layout_of(
     local = {s.name for s in statistics if buffers == "local" or s.counts}
     if share == NO_BATCH_NORM:
         local |= _of_batch_norm(module, [*names, *(s.name for s in statistics)])
+    elif share in (BODY, HEAD):
+        every = [*names, *(s.name for s in statistics)]
+        head = _head(module, names, every, str(share))
+        local |= head if share == BODY else set(every) - head
     elif share != "all":
         patterns = [share] if isinstance(share, str) else share
         local |= set(names) - _matching(names, patterns)
@@ -137,6 +146,17 @@ def _of_batch_norm(module: nn.Module, names: Sequence[str]) -> set[str]:
     return found
 
 
+def _head(module: nn.Module, names: Sequence[str], every: Sequence[str], share: str) -> set[str]:
+    """Those of ``every`` that belong to the last layer among ``names``: the module whose parameter
+    is named last. A parameter of the whole module is a layer of its own."""
+    layer = names[-1].rpartition(".")[0]
+    found = {name for name in every if layer and name.startswith(f"{layer}.")} or {names[-1]}
+    if not set(names) - found:
+        valid = f"must be all: {called(module)} has one layer with parameters that learn,"
+        raise ConfigError("share", share, f"{valid} {layer or names[-1]}")
+    return found
+
+
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
     """The names that one of ``patterns`` matches, each of which must match one."""
     found: set[str] = set()
@@ -145,6 +165,10 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
         if not those:
             shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
             valid = f"matches no parameter of the model, which has {shown}"
+            if pattern in WORDS:
+                valid = "must stand alone, and not in a list"
+            elif pattern.isidentifier():
+                valid = f"is none of {', '.join(WORDS)}, and {valid}"
             raise ConfigError("share", pattern, valid)
         found |= those
     return found

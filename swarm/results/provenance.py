@@ -26,6 +26,7 @@ SPAN = "schedule.rounds"
 _LATER: dict[str, Any] = {
     "aggregator.f": 0,
     "aggregator.unsafe": "refuse",
+    "aggregator.memory": 0.0,
     "data.local_test": "auto",
     "data.local_validation": 0,
     "train.class_weights": None,

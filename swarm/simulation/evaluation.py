@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,10 @@ OWN_SAMPLES_AT_ONCE = 64  # of each device, where each has others
 OwnBatch = tuple[Tensor, Tensor, Tensor]
 PerSample = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to a value of each answer, such as :meth:`Loss.value`"""
+Ints = npt.NDArray[np.int64]
+Asked: TypeAlias = Ints | Literal["members"] | None
+"""What devices are looked at on: the samples with these ids; ``members``: samples that each device
+has learnt from, and others; None: held-out samples of each device's own."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,16 @@ class OwnSamples:
     count_B: Tensor
 
     @classmethod
-    def of(cls, held: DeviceSplit, devices_B: npt.NDArray[np.int64]) -> OwnSamples:
+    def listed(cls, ids: Sequence[Ints]) -> OwnSamples:
+        """Those of B devices, one array of ids for each."""
+        count_B = np.array([len(each) for each in ids])
+        id_BT = np.zeros((len(ids), count_B.max(initial=0)), np.int64)
+        for row_T, each in zip(id_BT, ids, strict=True):
+            row_T[: len(each)] = each
+        return cls(torch.as_tensor(id_BT), torch.as_tensor(count_B))
+
+    @classmethod
+    def of(cls, held: DeviceSplit, devices_B: Ints) -> OwnSamples:
         """Those of ``devices_B`` among the samples ``held`` of all devices."""
         count_B = held.sizes_N[devices_B]
         place_T = np.minimum(np.arange(count_B.max(initial=0)), count_B[:, None] - 1).clip(0)
@@ -177,6 +190,21 @@ class BlockEvaluator:
     def labels(self, y_S: Tensor) -> int:
         """The number of labels of a sample."""
         return y_S.shape[1] if self.loss.classification and y_S.ndim > 1 else 1
+
+    def own_losses(self, x_BP: Tensor, own: OwnSamples, x_S: Tensor, y_S: Tensor) -> Tensor:
+        """The loss of each device with parameters ``x_BP`` on each of its ``own`` samples,
+        ``[B, T]``, a mean over the labels or targets of a sample; NaN in places without a sample.
+        ``x_S`` and ``y_S`` are as in :meth:`examine_local`.
+        """
+        parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
+        parts.load(x_BP)
+        found = [x_BP.new_empty(len(x_BP), 0, dtype=_wide(x_BP.device))]
+        for x, target, there_Bb in self.own_batches(own, x_S, y_S, x_BP.dtype):
+            value = self.loss.value(self.kernel.outputs(parts.views, x), target)
+            value_BbL, there_BbL = (each.reshape(*x.shape[:2], -1) for each in (value, there_Bb))
+            mean_Bb = value_BbL.to(found[0].dtype).mean(2)
+            found.append(mean_Bb.masked_fill(~there_BbL[..., 0], torch.nan))
+        return torch.cat(found, 1)
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device

@@ -140,6 +140,11 @@ class _Counted:
                 "a smaller model or optimizer=sgd",
             ),
             Part(
+                "what devices learn for themselves",
+                sum(math.prod(shape) for shape in e.model.kept.values()) * self.n * self.item,
+                "a smaller model or personal=none",
+            ),
+            Part(
                 "what the protocol keeps",
                 slots * self.n * self.item,
                 "a smaller model or protocol=dpsgd",
@@ -245,6 +250,8 @@ class _Counted:
         # features, targets, predictions and their scores
         round = int(steps * block * batch * (copies * sample + 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
+        if e.model.kept:  # as much as of another optimizer, and both models
+            rows = 7 * block * self.width * self.item
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
         return round + rows + self._private() + together * batch * self._activations

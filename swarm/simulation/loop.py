@@ -322,6 +322,7 @@ class Simulation:
         own = {f"protocol.{k}": v for k, v in e.communication.slots.items()} | {
             f"wire.{k}": v for k, v in e.communication.in_flight.items()
         }
+        own |= {f"personal.{k}": v for k, v in e.model.kept.items()}
         return {
             **dict.fromkeys(["x", *(f"optimizer.{s}" for s in e.model.optimizer.slots)], rows),
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from swarm.simulation.engine.base import Engine, Evaluation, merge
 from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
+from swarm.simulation.metrics import membership
 from swarm.simulation.metrics.base import DeviceMetric, DeviceScores
+from swarm.simulation.metrics.chosen import over_devices
 from swarm.simulation.metrics.local import LocalScores
 
 Ints = npt.NDArray[np.int64]
@@ -29,26 +31,6 @@ Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, colum
 # comes back
 BEYOND = 1e9
 LOOKED_AT = 256  # training samples on which that loss is taken
-
-
-def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
-    """The metric's numbers of a record; none where no device has a value.
-
-    Raises :class:`PluginError` for numbers that are in none of its columns.
-    """
-    counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
-    found = metric.over_devices(counted) if len(counted) else {}
-    keys = [column.key for column in metric.columns()]
-    for key in found:
-        if key not in keys:
-            raise returned(
-                "metrics",
-                metric,
-                "over_devices()",
-                f"has the key {key}",
-                f"it must be one of its columns, {', '.join(keys)}",
-            )
-    return found
 
 
 def _one_each(metric: DeviceMetric, each: Floats, found: Evaluation) -> Floats:
@@ -84,6 +66,9 @@ class SwarmEvaluator:
         test, lived_NC = e.data.dataset.test, self._lived(seen_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         scores |= self._local(found.devices_M) | self._triggered(found.devices_M)
+        look = partial(self.engine.evaluate, "members", self.evaluated_blocks)
+        together, own = membership.measured(e.metrics.membership, look, found.devices_M)
+        scores, values = scores | own, values | together
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}

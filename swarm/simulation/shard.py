@@ -22,6 +22,7 @@ from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
 from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import (
+    Asked,
     BlockEvaluation,
     BlockEvaluator,
     OwnSamples,
@@ -29,6 +30,7 @@ from swarm.simulation.evaluation import (
     one_each,
 )
 from swarm.simulation.hostile.sending import Draft
+from swarm.simulation.metrics import membership
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class Shard:
         local_nQ: What they keep for themselves, the last part of a row: ``[n, Q]``.
         in_flight: What is kept of their messages from round to round, a row for each device.
         optimizer_slots: The optimizer's slots, ``[n, P]`` each.
+        kept: What they learn for themselves beside the shared model, a row for each device.
         payload: The rows that a phase has collected, until it is applied.
         draft: The rows that it is going to send, once colluders have looked at them.
         known: What colluders know of these rows.
@@ -65,6 +68,7 @@ class Shard:
         self.state.slots, self.state.links = slots_of(c.protocol, self.state.x, links), links
         self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
+        self.kept = e.model.first_kept(rows)
         self.batch_loader = BatchLoader(
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
@@ -101,6 +105,11 @@ class Shard:
             return sent[rows]
         return torch.cat([sent[rows], self.local_nQ[rows]], 1)
 
+    def personal(self, rows: Rows) -> Tensor:
+        """The whole rows ``[B, P]`` that some of the devices answer with on their own data."""
+        kept = {name: values[rows] for name, values in self.kept.items()}
+        return self.experiment.model.personal.model(self.whole(rows), kept)
+
     def keep(self, rows: Rows, learnt_BP: Tensor) -> Tensor:
         """Keep the last part of whole rows that some devices have learnt; returns the part that is
         sent."""
@@ -116,6 +125,8 @@ class Shard:
         total_n = self.state.x.sum(1)
         if self.local_nQ.shape[1]:
             total_n = total_n + self.local_nQ.sum(1)
+        for rows in self.kept.values():
+            total_n = total_n + rows.flatten(1).sum(1)
         found: Bools = torch.isfinite(total_n).cpu().numpy()
         return found
 
@@ -210,13 +221,13 @@ class Shard:
 
     # --- look -------------------------------------------------------------------------------------
 
-    def evaluate(
-        self, samples: Ints | None, blocks: set[int]
-    ) -> Iterator[tuple[int, BlockEvaluation]]:
-        """Evaluate the devices of the chosen ``blocks`` on the samples with these ids; with None,
-        each device on held-out samples of its own."""
+    def evaluate(self, samples: Asked, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """Evaluate the devices of the chosen ``blocks`` on these samples."""
         if samples is None:
             yield from self._evaluate_local(blocks)
+            return
+        if isinstance(samples, str):
+            yield from self._evaluate_members(blocks)
             return
         x_T, y_T = self.batch_loader.samples(samples)
         hostile_N = self.experiment.communication.hostile_N
@@ -233,8 +244,28 @@ class Shard:
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 own = OwnSamples.of(held, self.devices[rows])
-                x_BP = self.whole(rows)
+                x_BP = self.personal(rows)
                 yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
+
+    def _evaluate_members(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """The losses of each device on samples that it has learnt from, and then on as many others,
+        as values, ``[B, 2 · K]``, with NaN behind the last of each; there is nothing else."""
+        e, loader = self.experiment, self.batch_loader
+        data, split, seed = e.data.dataset, e.data.split, e.settings.seed
+        most = membership.width(data, split)
+        for block, rows in e.blocks.slices(self.blocks):
+            if block not in blocks:
+                continue
+            x_BP = self.whole(rows)
+            found = [membership.pairs(data, split, seed, int(d)) for d in self.devices[rows]]
+            values_BKV = torch.full((len(x_BP), 2, most), torch.nan, dtype=torch.float64)
+            for part, ids in enumerate(zip(*found, strict=True)):
+                own = OwnSamples.listed(ids)
+                loss_BT = self.evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
+                values_BKV[:, part, : loss_BT.shape[1]] = loss_BT.cpu()
+            nothing_B = torch.full((len(x_BP),), torch.nan)
+            nothing_BC = torch.full((len(x_BP), e.data.outputs), torch.nan)
+            yield block, BlockEvaluation(nothing_B, nothing_BC, None, values_BKV.flatten(1))
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model
@@ -255,6 +286,7 @@ class Shard:
             **self.batch_loader.snapshot(),
             **{f"protocol.{k}": v for k, v in self.state.slots.items()},
             **{f"optimizer.{k}": v for k, v in self.optimizer_slots.items()},
+            **{f"personal.{k}": v for k, v in self.kept.items()},
             **{f"wire.{k}": v for k, v in self.in_flight.items()},
         }
 
@@ -269,6 +301,7 @@ class Shard:
         kept = (
             ("protocol", self.state.slots),
             ("optimizer", self.optimizer_slots),
+            ("personal", self.kept),
             ("wire", self.in_flight),
         )
         for group, arrays in kept:

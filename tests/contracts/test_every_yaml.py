@@ -288,6 +288,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             ("pre_aggregator", name): lambda: ["aggregator=coordinate_median", "aggregator.f=1"]
             for name in ("nnm", "bucketing")
         },
+        ("personal", "fedrep"): lambda: ["share=body", "personal.head_steps=1"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scenarios.hostile import Hostile
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
@@ -18,6 +19,8 @@ from swarm.experiments.claims.base import Claim, Verdict
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
+from swarm.learning.privacy.accountant import Accountant
+from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -234,6 +237,196 @@ def test_resilience(gossip: float, hub: float, star: float, holds: bool | None) 
 def test_shares_that_read_alike_are_refused(killed: str) -> None:
     words = ("scenario=resilience", "preset=full", f"scenario.full.killed={killed}")
     with pytest.raises(ConfigError, match=r"^scenario\.full\.killed="):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- private --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kept", "auc", "plain", "holds"),
+    [
+        (0.95, 0.5, 0.6, True),
+        (0.8, 0.5, 0.6, False),
+        (0.95, 0.53, 0.6, False),
+        (0.9, 0.5, 0.6, None),
+        (0.95, 0.51, 0.6, None),
+        (0.8, 0.51, 0.6, False),
+        (0.95, 0.5, 0.505, None),
+        (0.8, 0.5, 0.505, False),
+    ],
+)
+def test_private(kept: float, auc: float, plain: float, holds: bool | None) -> None:
+    """Each unit is judged by itself, at ε = 8 alone."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        found = {"accuracy_mean": 0.9, "membership_auc_mean": 0.6, "membership_tpr_1": 0.03}
+        if values["protects"] == "nothing":
+            found["membership_auc_mean"] = plain + noise(seed)
+        if values["protects"] == "sample" and values["epsilon"] == "8":
+            found["accuracy_mean"] *= kept + noise(seed)
+            found["membership_auc_mean"] = auc + noise(seed)
+            found["epsilon_max"] = 7.9
+        return found
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"round": [0, 1], "accuracy_mean": [0.1, 0.9], "membership_auc_mean": [0.5, 0.6]}
+        )
+
+    of = claim("private")
+    assert [each.holds for each in judged(of, results(of, value, curve))] == [holds, False, False]
+
+
+def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:
+    """It spends almost all of it, and not more."""
+    of = claim("private")
+    b = of.budget
+    for condition in of.conditions():
+        sigma, epsilon = (
+            condition.changes.get(f"privacy.{k}") for k in ("noise_multiplier", "epsilon")
+        )
+        if epsilon is None:
+            assert not sigma
+            continue
+        kind, releases, rate = DeviceLevel, b.rounds, 1.0
+        if condition.values["protects"] == "sample":
+            kind, releases, rate = SampleLevel, b.rounds * b.steps, b.batch / b.samples
+        accountant = Accountant(kind(1.0, sigma, 1e-5), np.array([rate]))
+        spent = accountant.epsilon_N(np.array([releases]))[0]
+        assert 0.99 * epsilon < spent <= epsilon
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("epsilons=[3,1]", "epsilons=.*must have 8"),
+        ("epsilons=[8,0.0001]", "epsilon=0.0001: cannot"),
+    ],
+)
+def test_bounds_that_cannot_be_tried(word: str, said: str) -> None:
+    words = ("scenario=private", "preset=full", f"scenario.full.{word}")
+    with pytest.raises(ConfigError, match=said):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- hostile --------------------------------------------------------------------------------------
+
+
+def hostile(
+    keeps: dict[str, float], wide: float = 0.0, diverges: int | None = None
+) -> Callable[[dict[str, Any], str, int], dict[str, Any]]:
+    """Each rule keeps so much under ALIE on the small world at 20%, and all elsewhere."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        kept = 1.0 + noise(seed + 7)
+        if (values["graph"], values["hostile"], values["attack"]) == ("small_world", "20%", "alie"):
+            kept = keeps.get(values["rule"], 0.5) + wide * (seed - 2) + noise(seed + 7)
+            lost = diverges == seed and values["rule"] == "clipped_gossip"
+            return {"accuracy_mean": 0.8 * kept, "diverged": lost}
+        reference = values["attack"] == "none" and values["rule"] == "mean"
+        return {"accuracy_mean": 0.8 if reference else 0.8 * kept}
+
+    return value
+
+
+def small_hostile() -> Claim:
+    node = option("scenario", "hostile")
+    return build({**node, "full": {**node["full"], "hostile": [0.2]}}, Claim, "s", preset="full")
+
+
+@pytest.mark.parametrize(
+    ("keeps", "wide", "holds"),
+    [
+        ({"clipped_gossip": 0.95, "trimmed_mean": 0.8}, 0, [True, True, False]),
+        ({"nnm_trimmed_mean": 0.95}, 0, [True, False, False]),
+        ({"clipped_gossip": 0.9, "trimmed_mean": 0.95}, 0, [True, None, True]),
+        ({"clipped_gossip": 0.9, "trimmed_mean": 0.8}, 0, [None, None, False]),
+        ({"clipped_gossip": 0.8, "trimmed_mean": 0.8}, 0, [False, False, False]),
+        # half a width of 3.9 points at 95%, of 6.5 at 99% and 7.4 at 99.4%, from a mean 5 above
+        ({"clipped_gossip": 0.95, "trimmed_mean": 0.85}, 0.02, [None, True, None]),
+        ({"mean": 0.99}, 0, [False, False, False]),
+    ],
+)
+def test_hostile(keeps: dict[str, float], wide: float, holds: list[bool | None]) -> None:
+    of = small_hostile()
+    found = results(of, hostile(keeps, wide))
+    assert [verdict.holds for verdict in of.conclude(found)] == holds
+
+
+def test_what_diverged_has_kept_nothing() -> None:
+    """And the page can be made of it."""
+    of = small_hostile()
+    keeps = {"clipped_gossip": 0.99, "trimmed_mean": 0.99}
+    verdicts = judged(of, results(of, hostile(keeps, diverges=3)))
+    assert [verdict.holds for verdict in verdicts] == [True, None, True]
+    assert verdicts[1].because.startswith("79.1% [")
+
+
+def test_the_theory_of_hostile_neighbours() -> None:
+    """On the regular graph every device has 10 of the 39 others; the rules bear 4 or 5 of them."""
+    of = claim("hostile")
+    assert isinstance(of, Hostile)
+    drawn = np.random.default_rng(0).hypergeometric(16, 23, 10, 200_000)
+    for rule, bears in (("trimmed_mean", 4), ("coordinate_median", 5), ("mean", 0)):
+        expected = (drawn > bears).mean()
+        assert of._beyond("random_regular", rule, 0.4) == pytest.approx(expected, abs=0.005)
+    assert of._beyond("small_world", "mean", 0.0) == 0
+    assert of._beyond("small_world", "reputation", 0.4) == 0
+
+
+@pytest.mark.parametrize("shares", ["[0.2,0.204]", "[0.1,0.3]"])
+def test_shares_of_hostile_devices_without_the_one_that_is_judged(shares: str) -> None:
+    words = ("scenario=hostile", "preset=full", f"scenario.full.hostile={shares}")
+    with pytest.raises(ConfigError, match=r"^scenario\.full\.hostile=.*0\.2 among them"):
+        ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- personal -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("differ", "alone", "alike", "holds"),
+    [
+        (0.93, 0.8, 0.9, True),
+        (0.93, 0.8, 0.895, True),  # half a point is no loss
+        (0.87, 0.8, 0.9, False),
+        (0.93, 0.95, 0.9, False),
+        (0.93, 0.8, 0.88, False),
+        (0.9, 0.8, 0.9, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["ditto", "body"])
+def test_personal(
+    method: str, differ: float, alone: float, alike: float, holds: bool | None
+) -> None:
+    """Sharing all comes to 0.9 everywhere; what is judged is one method, and the other one is
+    well."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        local = 0.9 + noise(seed)
+        if arm == "isolated":
+            local = alone + noise(seed)
+        elif values["shared"] == method:
+            level = differ if values["alpha"] < 1 else alike
+            # 0.05 and 0.3 lie as far above as below: only their mean is judged
+            uneven = {0.05: 0.1, 0.3: -0.1}.get(values["alpha"], 0.0)
+            level += uneven
+            local = level + noise(seed + len(values["shared"]))
+        elif values["shared"] != "all":
+            local = (0.96 if values["alpha"] < 1 else 0.9) + noise(seed)
+        return {"local_accuracy_mean": local, "local_accuracy_p10": 0.5, "accuracy_mean": 0.8}
+
+    of = claim("personal")
+    verdicts = judged(of, results(of, value))
+    ditto, body = (verdict.holds for verdict in verdicts)
+    assert (ditto if method == "ditto" else body) is holds
+
+
+@pytest.mark.parametrize("alphas", ["[0.1,0.1,10]", "[0.1,0.3]", "[1,10]"])
+def test_alphas_that_leave_nothing_to_compare_are_refused(alphas: str) -> None:
+    words = ("scenario=personal", "preset=full", f"scenario.full.alphas={alphas}")
+    with pytest.raises(ConfigError, match=r"^scenario\.full\.alphas="):
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 

@@ -82,6 +82,8 @@ class Neighbourhoods:
         draws: The random draws of the rule in this round.
         losses: Measures models on the devices' own validation samples; None unless the rule has
             ``own_validation``.
+        memory_RN: What each device remembers of all N devices, 0 at first; the rule writes into it.
+            None unless the rule ``has_memory``.
     """
 
     route: Route
@@ -90,6 +92,7 @@ class Neighbourhoods:
     device_R: Ints
     draws: Draws = field(default_factory=Draws)
     losses: Losses | None = None
+    memory_RN: Tensor | None = None
 
     @cached_property
     def receiver_E(self) -> Ints:
@@ -150,8 +153,8 @@ class Aggregator(ABC):
     """A rule for the ``mix`` phase of any protocol, by which a device combines its own row with
     those that it heard.
 
-    A rule looks at one device at a time and keeps no state, so its result does not depend on how
-    the swarm is cut into shards. A median of all rows, for example, is::
+    A rule looks at one device at a time, and keeps nothing unless it ``has_memory``, so its result
+    does not depend on how the swarm is cut into shards. A median of all rows, for example, is::
 
         class Median(Aggregator):
             def combine(self, heard: Heard) -> Tensor:
@@ -166,10 +169,19 @@ class Aggregator(ABC):
         own_validation: Whether the rule needs ``Heard.loss_n``, the losses of the models on the
             device's own validation samples, so that each device must have some
             (``data.local_validation``) and messages must be models.
+        symmetric: Whether the rule treats all n rows alike, and makes no difference between the
+            device's own and others. A server needs that, which has no row of its own.
     """
 
     linear: bool = False
     own_validation: bool = False
+    symmetric: bool = False
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether each device keeps a number of each other one from round to round, in
+        ``Neighbourhoods.memory_RN``; it is a part of every checkpoint."""
+        return False
 
     @abstractmethod
     def combine(self, heard: Heard) -> Tensor:

@@ -28,6 +28,11 @@ class Bucketing(PreAggregator):
             raise ConfigError("size", size, "must be a whole number of at least 2")
         self.size = size
 
+    @property
+    def title(self) -> str:
+        """See :attr:`PreAggregator.title`: its name and size."""
+        return f"bucketing (size={self.size})"
+
     def rows(self, rows: int) -> int:
         """See :meth:`PreAggregator.rows`."""
         return -(-rows // self.size)

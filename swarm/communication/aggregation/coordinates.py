@@ -19,6 +19,8 @@ class CoordinateRule(RobustRule):
     """A rule by which every coordinate becomes a function of the middle ones of its n values,
     sorted."""
 
+    symmetric = True
+
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""
         return (rows - 1) // 2

@@ -28,6 +28,8 @@ class GeometricMedian(RobustRule):
     numbers.
     """
 
+    symmetric = True
+
     def __init__(
         self,
         f: float = 0,

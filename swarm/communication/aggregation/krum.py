@@ -21,6 +21,8 @@ class Krum(RobustRule):
     It needs n ≥ 2f + 3.
     """
 
+    symmetric = True
+
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`."""
         return (rows - 3) // 2

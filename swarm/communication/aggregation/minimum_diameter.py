@@ -30,6 +30,8 @@ class MinimumDiameter(RobustRule):
     equal subsets the first counts, in the order of the rows.
     """
 
+    symmetric = True
+
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""
         return (rows - 1) // 2

@@ -23,6 +23,11 @@ class PreAggregator(ABC):
     after them. Honest rows become more alike by it, which a rule bears better.
     """
 
+    @property
+    def title(self) -> str:
+        """What a message calls it, with the option that decides how many mixtures it makes."""
+        return called(self)
+
     def rows(self, rows: int) -> int:
         """Return n′, the number of mixtures of ``rows`` rows."""
         return rows
@@ -40,13 +45,11 @@ class PreAggregated(RobustRule):
     def __init__(self, before: Sequence[PreAggregator], rule: RobustRule) -> None:
         """Put ``before`` in front of ``rule``, which :func:`refusal` must allow."""
         super().__init__(rule.f, rule.unsafe)
-        self.before, self.rule = tuple(before), rule
+        self.before, self.rule, self.symmetric = tuple(before), rule, rule.symmetric
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: what the rule bears among the mixtures."""
-        for each in self.before:
-            rows = each.rows(rows)
-        return self.rule.most(rows)
+        return self.rule.most(self._left(rows))
 
     def check(self, graph: Graph) -> None:
         """See :meth:`Aggregator.check`."""
@@ -55,9 +58,18 @@ class PreAggregated(RobustRule):
 
     def check_rows(self, rows: int, who: str) -> None:
         """See :meth:`RobustRule.check_rows`: what the rule can work with among the mixtures."""
+        self.rule.check_rows(self._left(rows), who)
+
+    def mixtures(self, rows: int) -> str:
+        """See :meth:`RobustRule.mixtures`: how many are left, and by which pre-aggregators."""
+        left = self._left(rows)
+        fewer = [each.title for each in self.before if each.rows(rows) != rows]
+        return f", of which {' and '.join(fewer)} makes {left}" if left != rows else ""
+
+    def _left(self, rows: int) -> int:
         for each in self.before:
             rows = each.rows(rows)
-        self.rule.check_rows(rows, who)
+        return rows
 
     def combine_stack(self, stack: Stack) -> Tensor:
         """See :meth:`StackRule.combine_stack`."""

@@ -138,10 +138,35 @@ class RobustRule(StackRule):
         most = int(graph.degree_in.argmax())
         self.check_rows(int(graph.degree_in[most]) + 1, titled(most, named(names, most)))
 
+    def check_server(self, rows: int) -> None:
+        """Refuse an f that is too large for a server that combines ``rows`` rows, and a share that
+        is less than one of them; with ``unsafe=warn`` only warn of the first."""
+        who = f"the server, which combines {rows} rows{self.mixtures(rows)}"
+        if self.f and not self.assumed(rows):
+            valid = f"assumes no hostile row at {who}; at least {math.ceil(1000 / rows) / 1000:g}"
+            raise ConfigError("aggregator.f", self.f, f"{valid} would do, or more devices")
+        self.check_rows(rows, "the server")
+        if not self._short(rows):
+            return
+        most = max(0, self.most(rows))
+        if self.unsafe == "warn":
+            text = f"aggregator.f={self.f:g}: {who}, bears {most} hostile ones only, and assumes"
+            warnings.warn(f"{text} so many", stacklevel=2)
+            return
+        less = f"f={most} would do there" if most else "no f would do there"
+        valid = f"is too many for {who}; {less}, or more devices in a round, or"
+        raise ConfigError("aggregator.f", self.f, f"{valid} aggregator.unsafe=warn")
+
     def check_rows(self, rows: int, who: str) -> None:
         """Refuse a device ``who`` that combines more ``rows`` than the rule can work with, by a
         :class:`ConfigError`."""
         return
+
+    def mixtures(self, rows: int) -> str:
+        """Return what a message has to add to a device's number of ``rows``, where the rule gets
+        others; nothing, unless there are pre-aggregators.
+        """
+        return ""
 
     def _check_least(self, graph: Graph, names: Sequence[str | None] | None) -> None:
         """Refuse a device that combines too few rows, or warn of it."""
@@ -171,8 +196,9 @@ class RobustRule(StackRule):
         less = f"f={most} would do there" if most else "no f would do there"
         who = titled(device, named(names, device))
         return (
-            f"is too many for {who}, which combines {rows} rows, its own included{needed}; {less},"
-            " or a topology with more links, or aggregator.unsafe=warn"
+            f"is too many for {who}, which combines {rows} rows, its own included"
+            f"{self.mixtures(rows)}{needed}; {less}, or a topology with more links, or"
+            " aggregator.unsafe=warn"
         )
 
 

@@ -9,7 +9,7 @@ may depend on its shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,8 @@ class Stack:
         draws: The random draws of the rule in this round.
         place_G: The devices' numbers among those that are combined.
         own_first: Whether the first of the rows is the device's own, or a mixture around it.
+        sender_nG: The ids of the devices whose rows they are, where the rule remembers them.
+        memory_GN: What each of the devices remembers of all N devices; it may be written into.
     """
 
     rows_nGM: Tensor
@@ -56,6 +58,8 @@ class Stack:
     draws: Draws = field(default_factory=Draws)
     place_G: Ints = field(default_factory=lambda: np.zeros(1, np.int64))
     own_first: bool = True
+    sender_nG: Ints | None = None
+    memory_GN: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -230,7 +234,7 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
             if losses is not None:
                 own_G = len(found.own_E) + at_G
                 loss_nG = _comparable(losses[np.concatenate([own_G[None], entry_KG])])
-            yield Stack(
+            stack = Stack(
                 rows_nGM,
                 rows_nGM[0],
                 torch.as_tensor(weight_nG, device=device).to(rows_nGM.dtype),
@@ -240,6 +244,19 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
                 found.draws,
                 at_G,
             )
+            yield from _with_memory(found, stack, matrix.indices[entry_KG])
+
+
+def _with_memory(found: Neighbourhoods, stack: Stack, column_KG: Ints) -> Iterator[Stack]:
+    """Yield the stack with what its devices remember, and keep what they remember after it."""
+    if found.memory_RN is None:
+        yield stack
+        return
+    sender_nG = np.concatenate([stack.device_G[None], found.route.sender_m[column_KG]])
+    at_G = torch.as_tensor(stack.place_G, device=found.memory_RN.device)
+    memory_GN = found.memory_RN[at_G]
+    yield replace(stack, sender_nG=sender_nG, memory_GN=memory_GN)
+    found.memory_RN[at_G] = memory_GN
 
 
 def _finite(rows_nM: Tensor) -> npt.NDArray[np.bool_]:

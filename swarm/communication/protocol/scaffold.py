@@ -25,7 +25,7 @@ class Scaffold(FedAvg):
     variate, 2P numbers.
     """
 
-    requirements = Requirements(plain_sgd=True)
+    requirements = Requirements(plain_sgd=True, linear_mixing=True)
 
     def __init__(self, fraction: float = 1.0) -> None:
         super().__init__("equal", fraction)

@@ -41,6 +41,7 @@ MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
 NO_SECURE_SUM: Final = "swarm.communication.secure.base.NoSecureSum"
 NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
+NO_PERSONAL: Final = "swarm.learning.personal.base.NoPersonal"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
     "pre_aggregators": [],
@@ -49,6 +50,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "aggregator": {"_target_": MEAN},
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "privacy": {"_target_": NO_PRIVACY},
+    "personal": {"_target_": NO_PERSONAL},
     "secure_sum": {"_target_": NO_SECURE_SUM},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
@@ -83,6 +85,7 @@ class Settings(Section):
     drift: PlugIn
     labels: PlugIn
     privacy: PlugIn = _default("privacy")
+    personal: PlugIn = _default("personal")
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

@@ -48,6 +48,7 @@ from swarm.learning.augmentation.base import Augmentation
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.personal.base import Personal
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.learning.update.replay import Replay
@@ -79,6 +80,7 @@ KINDS: dict[type, str] = {
     Delay: "delay",
     Fleet: "fleet",
     Privacy: "privacy",
+    Personal: "personal",
     SecureSum: "secure_sum",
     UpdatePolicy: "update",
     Replay: "replay",
@@ -138,8 +140,9 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     - a compressor's packet does not depend on which rows are packed with it, and is smaller than
       the row; the row of a transform or an attack does not depend on the other rows either;
     - an aggregation rule keeps equal rows as they are, and also the row of a device that hears
-      nothing; with one that combines many devices at once, and with a pre-aggregator, a device's
-      result does not depend on the other devices;
+      nothing, and as many hostile rows as it ``bears`` do not take a device with them; with one
+      that combines many devices at once, and with a pre-aggregator, a device's result does not
+      depend on the other devices;
     - a metric has the same numbers however the swarm is cut into shards, and has some numbers;
     - a tracker accepts everything that a run sends it, and can be closed twice.
 

@@ -11,16 +11,19 @@ import torch
 from torch import Tensor
 
 from swarm.common.rng import Keys
-from swarm.communication.aggregation.base import Heard
+from swarm.communication.aggregation.base import Aggregator, Heard
 from swarm.communication.aggregation.pre_aggregator import PreAggregated
 from swarm.communication.aggregation.robust import StackRule
 from swarm.communication.aggregation.stack import Stack
 from swarm.communication.attack.base import Attacking, Known, attacked
 from swarm.communication.compression.base import Draw
 from swarm.communication.transform.base import Sending
+from swarm.config.explain import shown
 from swarm.experiments.checks.trial import fail, first_of
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.experiment import Experiment
+
+_FAR = 1e6  # the distance of hostile rows; the others are about a hundred from one another
 
 
 def _rows(e: Experiment) -> Tensor:
@@ -109,6 +112,39 @@ def check_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:
         if not torch.allclose(rule.combine(heard), own_M, rtol=1e-4, atol=1e-5):
             what = f"makes another row of {others + 1} equal rows; it must make the same row"
             raise fail(made, path, what)
+    _require_borne(made, path, rule, _rows(e))
+
+
+def _require_borne(made: Any, path: str, rule: Aggregator, rows_nM: Tensor) -> None:
+    """Raises :class:`ContractError` if ``rule.bears(n)`` is no number of neighbours, or so many
+    hostile rows, far from all others and of no use as models, take a device with them."""
+    for n in (1, 3, 5, 9):
+        bears = rule.bears(n)
+        if isinstance(bears, bool) or not isinstance(bears, int | np.integer) or bears < 0:
+            what = f"returns {shown(bears)} from bears({n}); it must be a number of rows"
+            raise fail(made, path, what)
+        if bears > n - 1:
+            what = f"bears {bears} hostile rows of {n}; a device's own row is honest, so it must be"
+            raise fail(made, path, f"{what} at most {n - 1}")
+        heard = _attacked(rule, rows_nM[:n], int(bears))
+        moved = float((rule.combine(heard) - heard.own_M).double().norm())
+        if bears and not moved < _FAR / 100:
+            what = f"says that it bears {bears} hostile rows of {n}, and such rows at a"
+            far = f"distance of {_FAR:.0e} move a device by {moved:.1e}; bears() must return fewer"
+            raise fail(made, path, f"{what} {far}")
+
+
+def _attacked(rule: Aggregator, rows_nM: Tensor, bears: int) -> Heard:
+    """What a device hears whose last ``bears`` neighbours are hostile."""
+    n, rows_KM, loss_n = len(rows_nM), rows_nM[1:].clone(), None
+    rows_KM[len(rows_KM) - bears :] += _FAR / rows_nM.shape[1] ** 0.5
+    if rule.own_validation:
+        loss_n = torch.ones(n)
+        loss_n[n - bears :] = _FAR
+    weight_K = rows_nM.new_full((n - 1,), 1 / n)
+    return Heard(
+        rows_nM[0], 1 / n, rows_KM, weight_K, np.arange(1, n), np.zeros(n - 1, np.int64), loss_n
+    )
 
 
 def check_pre_aggregator(prepared: PreparedRun, made: Any, path: str) -> None:

@@ -102,6 +102,10 @@ class Claim(AnyScenario, ABC):
     the results. Where a prediction is to be tested, ``predict`` is called after those runs and
     before those of ``holdout``. A subclass is one file and one yaml.
 
+    Attributes:
+        hypotheses: What is judged.
+        diverged: What a page says before its list of arms that diverged.
+
     Args:
         settings: The settings of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
         quick: The :class:`Budget` of ``preset=quick``, whose verdicts only indicate.
@@ -112,6 +116,7 @@ class Claim(AnyScenario, ABC):
 
     kind: ClassVar[KindName] = "claim"
     hypotheses: ClassVar[tuple[Hypothesis, ...]]
+    diverged: ClassVar[str] = "Left out of all figures, as they diverged"
     Budget: ClassVar[type[Budget]] = Budget
 
     def __init__(

@@ -58,6 +58,11 @@ class Results:
         rows = _chosen(self.finals, where)
         return [] if rows.empty else rows.loc[rows["diverged"].astype(bool), "arm"].tolist()
 
+    def diverged_seeds(self, **where: Any) -> list[int]:
+        """The seeds under which an arm with the values ``where`` diverged."""
+        rows = _chosen(self.finals, where)
+        return [] if rows.empty else rows.loc[rows["diverged"].astype(bool), SEED].tolist()
+
     def mean(self, metric: str, **where: Any) -> Interval:
         """The mean of the final ``metric`` over seeds, with its 95% interval."""
         return interval(self.by_seed(metric, **where).to_numpy())

@@ -12,6 +12,7 @@ from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, validation_asked
 from swarm.learning.optim.optimizer import SGD
+from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
@@ -153,6 +154,8 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             stacklevel=2,
         )
     warn_of_test_samples(e)
+    _warn_of_unmeasured_models(e)
+    _warn_of_a_strong_pull(e)
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
@@ -165,6 +168,32 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             )
         if e.data.policy.streams:
             _warn_of_short_streams(e)
+
+
+def _warn_of_unmeasured_models(e: Experiment) -> None:
+    """Warn of models of the devices' own that no metric looks at."""
+    if type(e.model.personal).model is Personal.model or e.metrics.local:
+        return
+    name = f"personal={choice('personal', e.settings.personal)}"
+    warnings.warn(
+        f"{name}: the devices' own models are measured on samples of their own only, and nobody has"
+        " any; data.local_test=0.2 would do",
+        stacklevel=3,
+    )
+
+
+def _warn_of_a_strong_pull(e: Experiment) -> None:
+    """Warn of models that are drawn so strongly that steps jump beyond where they are drawn to, and
+    ever farther."""
+    proximal, rate = e.model.personal.proximal, e.model.rate(1)
+    if not e.model.optimizer.plain or proximal * rate < 2:
+        return
+    name = f"personal={choice('personal', e.settings.personal)}"
+    warnings.warn(
+        f"{name}: strength={proximal:g} times the learning rate {rate:g} must be below 2, as steps"
+        f" diverge otherwise; a strength of less than {2 / rate:.3g} would do",
+        stacklevel=3,
+    )
 
 
 def _warn_of_no_lesson(e: Experiment) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.imports import without_collection
-from swarm.learning.privacy.mechanism import Privacy
+from swarm.learning.privacy.mechanism import LEAST_NOISE, MOST_NOISE, Privacy
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -59,6 +59,27 @@ def epsilon_of(orders_O: Floats, divergence_UO: Floats, delta: float) -> Floats:
     # δ ≥ √(1 − e^−KL) needs no ε at all
     none_UO = delta**2 + np.expm1(-divergence_UO) > 0
     return np.asarray(np.maximum(0.0, np.where(none_UO, 0.0, each_UO).min(1)))
+
+
+def noise_for(epsilon: float, delta: float, rate: float, releases: int) -> float:
+    """The least noise multiplier with which ``releases`` samples with this ``rate`` spend at most
+    ``epsilon``, rounded up to three decimals, by bisection.
+
+    Raises :class:`ConfigError` where none is in the range of the accountant.
+    """
+
+    def spent(thousandths: int) -> float:
+        orders_O, divergence_O = divergences(rate, thousandths / 1000)
+        return float(epsilon_of(orders_O, divergence_O[None] * releases, delta)[0])
+
+    low, high = round(1000 * LEAST_NOISE) - 1, round(1000 * MOST_NOISE)
+    if spent(high) > epsilon:
+        valid = f"cannot be kept with a noise_multiplier of at most {MOST_NOISE:g}"
+        raise ConfigError("epsilon", epsilon, valid)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if spent(middle) <= epsilon else (middle, high)
+    return high / 1000
 
 
 class Accountant:

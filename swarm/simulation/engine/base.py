@@ -15,6 +15,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Blocks
 from swarm.communication.round_messages import Traffic
+from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.phases.base import TrainResult
@@ -190,9 +191,9 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
-        """Evaluate the devices of these blocks on the samples with these ids; with None, each
-        device on held-out samples of its own."""
+    def evaluate(self, samples: Asked, blocks: Ints) -> Evaluation:
+        """Evaluate the devices of these blocks on these samples. On ``members`` there are values
+        only: the losses on them, and on others."""
 
     @abstractmethod
     def total(self, shares_N: Floats) -> Tensor:

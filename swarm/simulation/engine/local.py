@@ -24,7 +24,9 @@ from swarm.simulation.engine.base import (
     record,
     require_blocks,
 )
+from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics import membership
 from swarm.simulation.phases.base import Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived, play_round
 from swarm.simulation.shard import Shard
@@ -127,7 +129,7 @@ class LocalEngine(Engine):
             self._routes[messages.key] = found
         return found
 
-    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
+    def evaluate(self, samples: Asked, blocks: Ints) -> Evaluation:
         """See :meth:`Engine.evaluate`. The results are written into arrays allocated before: small
         arrays allocated in between would keep the predictions' memory from being reused."""
         e, wanted = self.experiment, sorted({int(b) for b in blocks})
@@ -137,7 +139,10 @@ class LocalEngine(Engine):
             np.empty((len(devices_M), e.data.outputs)),
             None,
         )
-        values_MV = np.empty((len(devices_M), len(e.metrics.outputs)))
+        values = len(e.metrics.outputs)
+        if isinstance(samples, str):
+            values = 2 * membership.width(e.data.dataset, e.data.split)
+        values_MV = np.empty((len(devices_M), values))
         with torch.inference_mode():
             for shard in self.shards:
                 for block, part in shard.evaluate(samples, set(wanted)):

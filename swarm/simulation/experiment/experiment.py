@@ -91,6 +91,7 @@ class Experiment:
             self.data.split.local_test is not None,
             isinstance(self.model.test_loss, CrossEntropy),
             self.poison is not None and self.poison.triggered is not None,
+            self.data.policy.streams,
         )
 
     @cached_property

@@ -4,6 +4,7 @@ parameters."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -36,6 +37,7 @@ from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
+from swarm.learning.personal.base import Personal
 from swarm.learning.privacy.learner import PrivateLearner
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
@@ -51,6 +53,7 @@ class Model:
         loss: The loss that training minimises.
         test_loss: The loss that devices are tested by, in which all classes count alike.
         optimizer: How a local step follows from a gradient.
+        personal: What a device learns for itself beside the model that it shares.
         layout: How the parameters and running statistics lie in a row ``[P]``.
         template: The module whose constant buffers and frozen parameters all devices share.
         constants: The template's buffers and frozen parameters, which no step changes.
@@ -68,6 +71,7 @@ class Model:
         self.optimizer: Optimizer = self._build(
             settings.optimizer, Optimizer, "optimizer", schedule=schedule
         )
+        self.personal: Personal = self._build(settings.personal, Personal, "personal")
         self.template = module = self._checked_module()
         statistics = running_statistics(module, self.sample())
         self._require_batch(module, statistics)
@@ -209,8 +213,19 @@ class Model:
 
     @property
     def numbers(self) -> int:
-        """The number of numbers that a device keeps for its model and its optimizer."""
-        return (1 + len(self.optimizer.slots)) * self.layout.width
+        """The number of numbers that a device keeps for its models and their optimizers."""
+        own = sum(math.prod(shape) for shape in self.kept.values())
+        return (1 + len(self.optimizer.slots)) * self.layout.width + own
+
+    @cached_property
+    def kept(self) -> dict[str, tuple[int, ...]]:
+        """The shape, for one device, of each of the rows that it keeps for itself."""
+        found = self.first_kept(torch.empty(0, self.layout.width, dtype=self.dtype))
+        return {name: tuple(rows.shape[1:]) for name, rows in found.items()}
+
+    def first_kept(self, x_NP: Tensor) -> dict[str, Tensor]:
+        """What devices with these first rows keep for themselves at the start."""
+        return self.personal.init(x_NP, tuple(self.optimizer.slots))
 
     def _require_room(self) -> None:
         """Refuse parameters that do not fit into memory, of one device or of all, before anything

@@ -120,6 +120,9 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if c.message_attack is not None:
         valid = "must be local with hostile devices, which need not add their share of the noise"
         yield "privacy.noise", "distributed", valid
+    if not c.aggregator.linear:
+        valid = "must be mean with privacy.noise=distributed: it is the noise of a sum, and another"
+        yield "aggregator", choice("aggregator", s.aggregator), f"{valid} rule looks at each row"
     sending = [phase for phase in c.phases if phase.sends]
     if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
         valid = "must be local with a protocol in which others see more than the mean over all"

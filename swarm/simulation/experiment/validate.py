@@ -6,17 +6,21 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
+from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor
+from swarm.communication.protocol.base import Protocol
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
+from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
 from swarm.simulation.hostile.check import check_attack
@@ -53,6 +57,7 @@ def validate(experiment: Experiment) -> None:
     check_secure(settings, communication)
     experiment.data.check()
     check_privacy(experiment)
+    _check_personal(experiment)
     _require_fit(experiment)
 
 
@@ -152,7 +157,8 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
     needs a property that only the mean has."""
     aggregator, protocol = communication.aggregator, communication.protocol
     name, messages = choice("aggregator", settings.aggregator), communication.messages
-    if not any(phase.mixes for phase in communication.phases):
+    at_server = not any(phase.mixes for phase in communication.phases)
+    if at_server and not any(phase.through_server for phase in communication.phases):
         valid = f"must be mean with {called(protocol)}, which mixes nothing over the links"
         raise ConfigError("aggregator", name, valid)
     if protocol.requirements.linear_mixing:
@@ -161,6 +167,9 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
             " follow the messages of later rounds only if mixing is a weighted mean"
         )
         raise ConfigError("aggregator", name, valid)
+    if at_server:
+        _check_server_rule(communication, name)
+        return
     aggregator.check(messages.graph(1))
     aggregator.check_bound(messages.graph(1), communication.names)
     needed = protocol.requirements.conserves
@@ -180,6 +189,62 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
                 f" {_SUMS[needed]}; this one conserves {_SUMS[kept]} only"
             )
             raise ConfigError("aggregator", name, valid)
+
+
+def _check_server_rule(communication: Communication, name: str) -> None:
+    """Refuse a rule by which a server cannot combine the rows of its devices."""
+    rule, protocol = communication.aggregator, called(communication.protocol)
+    if not rule.symmetric:
+        valid = (
+            f"must be a rule that treats all rows alike with {protocol}, whose server has no row of"
+            " its own; coordinate_median or multi_krum would do"
+        )
+        raise ConfigError("aggregator", name, valid)
+    if isinstance(rule, RobustRule):
+        heard = [communication.active(round) for round in rounds_foreseen(communication.messages)]
+        devices = communication.settings.devices
+        counts = [devices if each is None else int(each.sum()) for each in heard]
+        if any(counts):
+            rule.check_server(min(count for count in counts if count))
+
+
+def _check_personal(experiment: Experiment) -> None:
+    """Refuse what a device cannot learn for itself beside the model that it shares."""
+    personal = experiment.model.personal
+    if isinstance(personal, NoPersonal):
+        return
+    name = f"personal={choice('personal', experiment.settings.personal)}"
+    for key, value, valid in _personal_refusals(experiment):
+        raise ConfigError(key, value, valid.format(name))
+    try:
+        steps = int(experiment.data.local_steps_N.max())
+        personal.check(experiment.model.layout, steps)
+    except ConfigError as error:
+        raise error.under("personal") from None
+
+
+def _personal_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What does not go together with that: the key, its value, and what would be valid."""
+    s, personal, protocol = e.settings, e.model.personal, e.communication.protocol
+    learns = sum(phase.learns for phase in e.communication.phases)
+    if learns != 1:
+        yield "protocol", called(protocol), "must be one that learns once a round with {}"
+    corrects = type(protocol).gradient_correction is not Protocol.gradient_correction
+    if personal.replaces and (corrects or protocol.requirements.plain_sgd):
+        valid = "must be one that leaves the local steps as they are with {}, which replaces them"
+        yield "protocol", called(protocol), valid
+    if personal.plain_sgd and not e.model.optimizer.plain:
+        valid = "must be sgd without momentum and decay with {}"
+        yield "optimizer", choice("optimizer", s.optimizer), valid
+    if personal.no_statistics and e.model.layout.statistics:
+        valid = "must have no running statistic with {}, which mixes parameters; such as "
+        named_one = e.model.layout.statistics[0].name
+        yield "model", choice("model", s.model), f"{valid}{named_one}"
+    if e.data.privacy.unit is not None:
+        valid = "must be none with {}, whose steps would be noised as if they were sent"
+        yield "privacy", choice("privacy", s.privacy), valid
+    if s.compute.compile:
+        yield "compute.compile", "true", "must be false with {}, which takes steps one by one"
 
 
 def _require_fit(experiment: Experiment) -> None:

@@ -54,9 +54,12 @@ def _require_borne(settings: Settings, c: Communication) -> None:
     """Refuse more hostile neighbours of an honest device than a robust rule bears, in any of the
     rounds foreseen; with ``aggregator.unsafe=warn``, only warn of it."""
     rule, hostile_N = c.aggregator, c.hostile_N
-    if not isinstance(rule, RobustRule) or not any(phase.mixes for phase in c.phases):
+    if not isinstance(rule, RobustRule):
         return
     assert hostile_N is not None
+    if not any(phase.mixes for phase in c.phases):
+        _require_borne_by_server(settings, c, rule, hostile_N)
+        return
     for round in rounds_foreseen(c.messages):
         graph = c.messages.graph(round)
         found = too_many(graph, np.flatnonzero(hostile_N), rule)
@@ -69,8 +72,10 @@ def _require_borne(settings: Settings, c: Communication) -> None:
     bad, rows = int(bad_N[worst]), int(graph.degree_in[worst]) + 1
     name, bears = choice("aggregator", settings.aggregator), rule.bears(rows)
     who, those = titled(worst, named(c.names, worst)), "row" if bears == 1 else "rows"
-    said = f"bears {bears} hostile {those} among the {rows} of {who}, which has {bad} hostile"
-    said += f" neighbour{'s' if bad > 1 else ''}{'' if round == 1 else f' in round {round}'}"
+    made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
+    said = f"bears {bears} hostile {those} among the {rows}{made} of {who}, which has {bad} hostile"
+    said += f" neighbour{'s' if bad > 1 else ''}"
+    said += "" if round == 1 else f" in round {round}"
     if rule.unsafe == "warn":
         everybody = listed([titled(i, named(c.names, i)) for i in found.tolist()])
         text = f"aggregator={name}: {said}; these have too many for it: {everybody}"
@@ -78,6 +83,31 @@ def _require_borne(settings: Settings, c: Communication) -> None:
         return
     larger = f"aggregator.f={bad} or " if _bears(rule, bad, graph, hostile_N) else ""
     would = f"{larger}fewer hostile devices would do, or aggregator.unsafe=warn"
+    raise ConfigError("aggregator", name, f"{said}; {would}")
+
+
+def _require_borne_by_server(
+    settings: Settings, c: Communication, rule: RobustRule, hostile_N: Bools
+) -> None:
+    """Refuse more hostile devices in a round than a server's rule bears, in any of the rounds
+    foreseen; with ``aggregator.unsafe=warn``, only warn of it."""
+    for round in rounds_foreseen(c.messages):
+        active = c.active(round)
+        bad = int(hostile_N.sum() if active is None else (hostile_N & active).sum())
+        rows = len(hostile_N) if active is None else int(active.sum())
+        if bad > (bears := rule.bears(rows)):
+            break
+    else:
+        return
+    name, where = choice("aggregator", settings.aggregator), f" in round {round}"
+    made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
+    said = f"bears {bears} hostile row{'' if bears == 1 else 's'} among the {rows}{made} that the"
+    said += f" server combines{'' if round == 1 else where}, and {bad} of their senders"
+    said += " is hostile" if bad == 1 else " are hostile"
+    if rule.unsafe == "warn":
+        warnings.warn(f"aggregator={name}: {said}", stacklevel=2)
+        return
+    would = "a larger aggregator.f or fewer hostile devices would do, or aggregator.unsafe=warn"
     raise ConfigError("aggregator", name, f"{said}; {would}")
 
 

@@ -7,6 +7,8 @@ What a metric is computed from is its base class:
 - :class:`VoteMetric` sees how many devices answer what;
 - :class:`~swarm.simulation.metrics.local.LocalMetric` sees how each device does on held-out samples
   of its own;
+- :class:`~swarm.simulation.metrics.membership.Membership` sees the loss on each of some samples
+  that a device has learnt from, and on others;
 - :class:`RowMetric` sees the parameters of the devices beside their mean;
 - :class:`StreamMetric` sees how well devices predicted samples before they learned from them;
 - :class:`TrafficMetric` sees what was sent in a round, and since the start.
@@ -64,6 +66,7 @@ class Task:
         own_rows: Whether devices have held-out samples of their own.
         cross_entropy: Whether the test loss is the cross-entropy.
         backdoor: Whether hostile devices teach a trigger.
+        streams: Whether devices meet their samples one after the other.
     """
 
     classification: bool
@@ -76,6 +79,7 @@ class Task:
     own_rows: bool = False
     cross_entropy: bool = True
     backdoor: bool = False
+    streams: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.config.build import build, choice
@@ -16,6 +18,7 @@ from swarm.simulation.metrics.backdoor import TriggerMetric
 from swarm.simulation.metrics.base import (
     Column,
     DeviceMetric,
+    Floats,
     Metric,
     OutputMetric,
     RowMetric,
@@ -26,6 +29,7 @@ from swarm.simulation.metrics.base import (
     VoteMetric,
 )
 from swarm.simulation.metrics.local import LocalMetric
+from swarm.simulation.metrics.membership import Membership
 from swarm.simulation.metrics.record import CONCEPT, RESERVED, RESERVED_BEGINNINGS
 from swarm.simulation.metrics.usual import usual
 
@@ -36,6 +40,7 @@ KINDS = (
     VoteMetric,
     LocalMetric,
     TriggerMetric,
+    Membership,
     RowMetric,
     StreamMetric,
     TrafficMetric,
@@ -73,10 +78,15 @@ class Metrics:
         """Those of test samples with the trigger of a backdoor."""
         return tuple(m for m in self.all if isinstance(m, TriggerMetric))
 
+    @cached_property
+    def membership(self) -> tuple[Membership, ...]:
+        """Those of samples that devices have learnt from, beside others."""
+        return tuple(m for m in self.all if isinstance(m, Membership))
+
     @property
     def of_devices(self) -> tuple[DeviceMetric, ...]:
         """All of devices that are looked at on samples."""
-        return (*self.outputs, *self.scores, *self.local, *self.triggered)
+        return (*self.outputs, *self.scores, *self.local, *self.triggered, *self.membership)
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:
@@ -122,6 +132,26 @@ def chosen(
         _require_free(metric, choice("metric", node), found)
         found.append(metric)
     return Metrics(tuple(metric for metric in found if task.evaluated or not metric.looks))
+
+
+def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
+    """The metric's numbers of a record; none where no device has a value.
+
+    Raises :class:`PluginError` for numbers that are in none of its columns.
+    """
+    counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
+    found = metric.over_devices(counted) if len(counted) else {}
+    keys = [column.key for column in metric.columns()]
+    for key in found:
+        if key not in keys:
+            raise returned(
+                "metrics",
+                metric,
+                "over_devices()",
+                f"has the key {key}",
+                f"it must be one of its columns, {', '.join(keys)}",
+            )
+    return found
 
 
 def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None:

@@ -94,3 +94,23 @@ def gap_closed(
             ),
         )
     return (lead - lower) / (upper - lower), None
+
+
+def auc(score_m: Floats, other_k: Floats) -> float:
+    """The area under the ROC curve: the probability that one of ``score_m`` is larger than one of
+    ``other_k``, ties counting one half; NaN where one of them is empty."""
+    if not len(score_m) or not len(other_k):
+        return float("nan")
+    ordered = np.sort(other_k)
+    below = np.searchsorted(ordered, score_m, "left") + np.searchsorted(ordered, score_m, "right")
+    return float(below.sum() / (2 * len(score_m) * len(other_k)))
+
+
+def found_at(rate: float, score_m: Floats, other_k: Floats) -> float:
+    """The share of ``score_m`` above a threshold that at most the share ``rate`` of ``other_k`` is
+    above: the true-positive rate at this false-positive rate."""
+    allowed = int(rate * len(other_k) + 1e-9)
+    if allowed >= len(other_k):
+        return 1.0
+    threshold = np.sort(other_k)[::-1][allowed]
+    return float((score_m > threshold).mean())

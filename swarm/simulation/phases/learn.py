@@ -15,6 +15,7 @@ from swarm.communication.protocol.base import RoundInfo, Rows
 from swarm.communication.returned import start_of
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
+from swarm.learning.personal.base import LocalSteps
 from swarm.learning.privacy.correlated import Correlated
 from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
@@ -60,7 +61,7 @@ class Learn(Phase):
         for plan in batch_plans_of(e.data.policy, round):
             steps_n = loader.steps(plan, active_n)
             taken_n = taken_n + steps_n * plan.learn
-            work_n = work_n + steps_n * loader.work(plan)
+            work_n = work_n + steps_n * loader.work(plan) * self._times(shard, plan, round)
             shard.state.now = RoundInfo(round, lr, taken_n, share)
             # once a phase, however many plans it has, as a protocol may count its starts
             if start is None:
@@ -115,21 +116,29 @@ class Learn(Phase):
         own = torch.as_tensor(rates_N[shard.devices], device=e.device).to(e.dtype)
         return own[:, None, None]
 
+    def _times(self, shard: Shard, plan: BatchPlan, round: int) -> float:
+        """The computation of a step of ``plan``, in steps of the shared model alone."""
+        e = shard.experiment
+        return e.model.personal.work(round, e.settings.rounds) if plan.learn else 1.0
+
     def _train(
         self, shard: Shard, plan: BatchPlan, steps_n: Ints, rate: Scale, start: _Start
     ) -> Iterator[tuple[Rows, PredictionScores]]:
         """Predict or learn as ``plan`` asks, block by block; yields the rows and scores of
         each."""
-        learner, protocol = shard.experiment.learner, self.protocol
+        e, learner, protocol = shard.experiment, shard.experiment.learner, self.protocol
         for rows, batch in shard.batch_loader.batches(plan, steps_n):
             if not plan.learn:
                 yield rows, learner.score_only(shard.whole(rows, start.sent_nM), batch)
                 continue
             slots = {name: values[rows] for name, values in shard.optimizer_slots.items()}
+            kept = {name: values[rows] for name, values in shard.kept.items()}
             correction = None if start.correction is None else start.correction.of(rows)
             begin_BP = shard.whole(rows, start.sent_nM)
             lr = rate if isinstance(rate, float) else rate[rows]
-            learnt, scores = learner.train(begin_BP, slots, batch, lr, correction)
+            now = (shard.state.now.round, e.settings.rounds)
+            steps = LocalSteps(learner, batch, lr, slots, correction, begin_BP, *now)
+            learnt, scores = e.model.personal.learn(steps, begin_BP, kept)
             some: Rows = rows
             # A compiled step computes inactive devices too, whose results are dropped.
             if isinstance(rows, slice) and not steps_n[rows].all():
@@ -140,6 +149,7 @@ class Learn(Phase):
             shard.require_state("after_local_steps")
             if not isinstance(rows, slice):
                 # slots of a slice of rows are views, which were changed in place
-                for name, values in slots.items():
-                    shard.optimizer_slots[name][rows] = values
+                for changed, all_rows in ((slots, shard.optimizer_slots), (kept, shard.kept)):
+                    for name, values in changed.items():
+                        all_rows[name][rows] = values
             yield rows, scores

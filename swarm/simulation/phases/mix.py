@@ -61,6 +61,17 @@ class Mix(Packets):
             found += 2 * int(c.hostile_N[c.messages.graph(1).src_E].sum()) * self.width
         return found
 
+    def in_flight(self) -> dict[str, tuple[int, ...]]:
+        """See :meth:`Packets.in_flight`, and what the aggregator remembers."""
+        shapes, c = super().in_flight(), self.communication
+        if c.aggregator.has_memory:
+            shapes[self._memory] = (c.settings.devices,)
+        return shapes
+
+    @property
+    def _memory(self) -> str:
+        return f"aggregator.{self.number}"
+
     def measured(self, round: int) -> Ints:
         """See :meth:`Phase.measured`; a device measures its own model and each that arrives."""
         if not self.communication.aggregator.own_validation:
@@ -104,10 +115,19 @@ class Mix(Packets):
             shard.devices[route.dst_R],
             Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
             shard.state.local.measure_loss if c.aggregator.own_validation else None,
+            self._memory_of(shard, some),
         )
         found = with_link_attack(self.communication, found)
         if c.secure is None:
             received_RM = c.aggregator.combine_all(found)
         else:
             received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
+        if found.memory_RN is not None:
+            shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
+
+    def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
+        """What the devices with these numbers remember of others, if the aggregator remembers."""
+        if not self.communication.aggregator.has_memory:
+            return None
+        return shard.in_flight[self._memory][some]

@@ -1,4 +1,4 @@
-"""The ``server`` phase: a server averages the rows of all devices, and all receive the mean."""
+"""The ``server`` phase: a server combines the rows of all devices, and all receive the result."""
 
 from __future__ import annotations
 
@@ -9,29 +9,52 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from swarm.common.rng import Keys
+from swarm.communication.aggregation.at_server import combined
+from swarm.communication.aggregation.base import Draws
 from swarm.communication.check_messages import check_server
 from swarm.communication.round_messages import Traffic
 from swarm.communication.secure.masks import Masks
 from swarm.communication.secure.sums import server_mean, server_part
 from swarm.simulation.hostile.sending import sent_rows
 from swarm.simulation.phases.base import Floats, Phase, TrainResult
-from swarm.simulation.phases.transport import Arrived, MeanOverAll, Payload, Transport
+from swarm.simulation.phases.transport import (
+    AlongLinks,
+    Arrived,
+    MeanOverAll,
+    NoTransport,
+    Payload,
+    Transport,
+)
 
 if TYPE_CHECKING:
     from swarm.simulation.shard import Shard
 
 
 class Server(Phase):
-    """Every device receives Σ_i share_i · row_i over the devices that are heard. A device that is
-    away would fetch the mean before it learns again, so it receives it as well."""
+    """Every device receives Σ_i share_i · row_i over the devices that are heard, or what another
+    aggregation rule makes of these rows. A device that is away would fetch the result before it
+    learns again, so it receives it as well."""
 
     name = "server"
     through_server = True
     delivery = "through a server"
 
     def transport(self, round: int) -> Transport:
-        """:class:`MeanOverAll`."""
-        return MeanOverAll()
+        """:class:`MeanOverAll`; with another rule :class:`AlongLinks`, by which every shard gets
+        all rows and works out what the server makes of them."""
+        if not self._by_rule:
+            return MeanOverAll()
+        c = self.communication
+        messages = c.messages.to_server(round, c.settings.seed)
+        return NoTransport() if messages is None else AlongLinks(messages)
+
+    @property
+    def _by_rule(self) -> bool:
+        """Whether the server takes no mean. Where devices mix over links as well, the rule is for
+        that, and the server takes the mean."""
+        c = self.communication
+        return not c.aggregator.linear and not any(phase.mixes for phase in c.phases)
 
     def shares(self, round: int) -> Floats:
         """The protocol's weights of the devices that are heard, ``[N]``."""
@@ -70,7 +93,8 @@ class Server(Phase):
         n = c.settings.devices
         churn = n * c.layout.width if c.network.churn is not None else 0
         attacked = c.message_attack is not None
-        return (1 + attacked + self._made_by_protocol()) * n * self.width + churn
+        rule = n * self.width + c.aggregator.held_numbers(n, self.width) if self._by_rule else 0
+        return (1 + attacked + self._made_by_protocol()) * n * self.width + churn + rule
 
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the protocol sends."""
@@ -94,14 +118,23 @@ class Server(Phase):
             yield block, torch.from_numpy(part.astype("float64"))
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
-        """Hand every device of a shard the mean, unless no device was heard."""
-        c, mean_M = self.communication, arrived.mean_M
-        assert mean_M is not None
+        """Hand every device of a shard the result, unless no device was heard."""
+        c, found_M = self.communication, arrived.mean_M
+        if arrived.route is not None:
+            found_M = self._combined(shard.take_payload(), arrived)
         active = c.active(round)
-        if active is None or active.any():
+        if found_M is not None and (active is None or active.any()):
             if c.secure is not None:
                 group, weight_N = c.secure.at_server(round, self.number), c.invited_shares(round)
-                mean_M = server_mean(group, mean_M.numpy(), weight_N, c.secure.plug_in.range)
-            shard.receive_mean(self.number, mean_M)
+                found_M = server_mean(group, found_M.numpy(), weight_N, c.secure.plug_in.range)
+            shard.receive_mean(self.number, found_M)
         self._finish(shard, round)
         return None
+
+    def _combined(self, payload: Payload, arrived: Arrived) -> Tensor | None:
+        """What the rule makes of all rows, ``[M]``."""
+        c, route = self.communication, arrived.route
+        assert route is not None
+        rows_nM = payload.joined(route, arrived.from_shards)
+        draws = Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round)
+        return combined(c.aggregator, rows_nM, route.sender_m, draws)

@@ -80,6 +80,19 @@ def test_the_advice_of_a_refusal_is_accepted() -> None:
         Krum(1).check_bound(Ring(9).graph(0), None)
 
 
+def test_a_refusal_names_the_buckets_that_leave_too_few_rows() -> None:
+    """f=2 is fine among the five rows of a complete graph, and not among its three buckets."""
+    CoordinateMedian(2).check_bound(Complete(5).graph(0), None)
+    halves = PreAggregated([NearestNeighbourMixing(), Bucketing(2)], CoordinateMedian(2))
+    said = (
+        r"f=2: is too many for device 0, which combines 5 rows, its own included, of which"
+        r" bucketing \(size=2\) makes 3, and that f needs 9; f=1 would do there"
+    )
+    with pytest.raises(ConfigError, match=said):
+        halves.check_bound(Complete(5).graph(0), None)
+    halves.check_bound(Complete(9).graph(0), None)
+
+
 def test_minimum_diameter_refuses_too_many_subsets() -> None:
     star = Star(40).graph(0)  # the hub has 39 neighbours
     said = rf"658,008 subsets of the 40 rows that device 0 \(hub\) combines.*{SUBSETS:,}"
@@ -138,8 +151,8 @@ def test_too_many() -> None:
         ),
         (
             ["pre_aggregators=[bucketing]", "aggregator=krum", "topology=torus"],
-            r"aggregator.f=1: is too many for device 0, which combines 5 rows, its own included, and"
-            r" that f needs 9",
+            r"aggregator.f=1: is too many for device 0, which combines 5 rows, its own included, of"
+            r" which bucketing \(size=2\) makes 3, and that f needs 9",
         ),
         (["pre_aggregators=[nnm]"], r"pre_aggregators=\[nnm\]: must be \[\] with Mean"),
         (

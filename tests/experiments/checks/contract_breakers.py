@@ -191,6 +191,30 @@ class Levels(StackRule):
         return stack.own_GM + 1e-6 * (stack.own_GM - stack.own_GM.mean(0))
 
 
+class Boasts(Aggregator):
+    """Says that it bears a hostile neighbour, and takes the mean."""
+
+    def combine(self, heard: Heard) -> Tensor:
+        return heard.own_M + (heard.inputs_nM - heard.own_M).mean(0)
+
+    def bears(self, rows: int) -> int:
+        return min(1, rows - 1)
+
+
+class Boundless(Boasts):
+    """Says that it bears hostile rows where its own is the only one."""
+
+    def bears(self, rows: int) -> int:
+        return rows
+
+
+class Halves(Boasts):
+    """Says how many rows it bears by a share."""
+
+    def bears(self, rows: int) -> int:
+        return 0.5  # type: ignore[return-value]
+
+
 class LevelsToo(PreAggregator):
     """Mixes with what other devices heard."""
 

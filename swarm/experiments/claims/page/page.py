@@ -26,6 +26,7 @@ from swarm.simulation import checkpoint
 
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
+_LISTED = 8  # arms that diverged
 LONG = 48  # a cell of more characters is broken into lines
 Facts = Mapping[str, Any]
 T = TypeVar("T")
@@ -76,13 +77,14 @@ def picture(number: int | str) -> str:
 
 
 def _left_out(results: Results, plan: ClaimPlan) -> list[str]:
-    """A note on the arms that diverged, which are left out of all figures."""
+    """A note on the arms that diverged, and what that means for the figures."""
     gone = [
         f"{arm} of {trial.name}"
         for trial in plan.trials
         for arm in results.diverged(**trial.condition.values, seed=trial.seed)
     ]
-    return [f"Left out of all figures, as they diverged: {'; '.join(gone)}."] if gone else []
+    more = f" and {len(gone) - _LISTED:,} more, listed in runs.csv" if len(gone) > _LISTED else ""
+    return [f"{plan.claim.diverged}: {'; '.join(gone[:_LISTED])}{more}."] if gone else []
 
 
 def _scalars(finals: pd.DataFrame) -> pd.DataFrame:

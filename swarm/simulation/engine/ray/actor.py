@@ -28,7 +28,7 @@ from swarm.communication.routing import Route
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.engine.base import merge, prepare_process
-from swarm.simulation.evaluation import apart
+from swarm.simulation.evaluation import Asked, apart
 from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.phases.base import Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived
@@ -248,7 +248,7 @@ class ShardActor:
             return self._looked_at().row_values(torch.as_tensor(mean_P))
 
     @blamed()
-    def evaluate(self, samples: Ints | None, blocks: set[int]) -> EvaluationPart:
+    def evaluate(self, samples: Asked, blocks: set[int]) -> EvaluationPart:
         """Evaluate the devices of ``blocks``, all of this shard; see :meth:`Engine.evaluate`."""
         with torch.inference_mode():
             found, votes = apart(self._looked_at().evaluate(samples, blocks))

@@ -44,6 +44,7 @@ from swarm.simulation.engine.ray.cluster import (
 from swarm.simulation.engine.ray.limits import parts, require_files, require_options, store_bytes
 from swarm.simulation.engine.ray.placement import place
 from swarm.simulation.engine.ray.recovery import Recovery
+from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part
 from swarm.simulation.phases.base import TrainResult
@@ -292,7 +293,7 @@ class RayEngine(Engine):
 
     # --- look -------------------------------------------------------------------------------------
 
-    def evaluate(self, samples: Ints | None, blocks: Ints) -> Evaluation:
+    def evaluate(self, samples: Asked, blocks: Ints) -> Evaluation:
         wanted = {int(b) for b in blocks}
         return self._looking(
             lambda: looks.evaluation(self.assignment, self._gather, samples, wanted)

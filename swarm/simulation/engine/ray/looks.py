@@ -9,17 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swarm.simulation.engine.base import Evaluation, Floats, Ints
+from swarm.simulation.engine.base import Evaluation, Floats
 from swarm.simulation.engine.ray.actor import EvaluationPart
 from swarm.simulation.engine.ray.actor_pool import Call
 from swarm.simulation.engine.ray.call_scheduler import ShardAssignment
+from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
 
 Gather = Callable[[Sequence[Call]], list[Any]]
 
 
 def evaluation(
-    assignment: ShardAssignment, gather: Gather, samples: Ints | None, blocks: set[int]
+    assignment: ShardAssignment, gather: Gather, samples: Asked, blocks: set[int]
 ) -> Evaluation:
     """Evaluate the devices of these blocks; see :meth:`Engine.evaluate`."""
     calls = []

@@ -1,0 +1,336 @@
+"""Claim 23: robust gossip bears hostile devices. A share of the devices attacks the others."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import hypergeom
+
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import LEVEL, Interval, interval
+from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.topology.base import Topology, graph_of
+from swarm.config.build import build, option
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
+
+Floats = NDArray[np.float64]
+ACCURACY = "accuracy_mean"
+ENOUGH, JUDGED = 0.9, 0.2
+GRAPHS: dict[str, dict[str, Any]] = {
+    "random_regular": {"topology.degree": 10},
+    "small_world": {"topology.k": 6},
+}
+# ALIE's own z is near 0, which is no attack, where few devices are hostile.
+ATTACKS: dict[str, dict[str, Any]] = {
+    "sign_flip": {},
+    "alie": {"attack.z": 1.5},
+    "inner_product": {},
+    "dissensus": {},
+}
+NOBODY, ABSENT = "none", "absent"
+# Rules that are told a number assume ⌊0.4 n⌋ hostile rows: 4 of 11, 2 of 7. With unsafe=warn the
+# placements in which a device has more hostile neighbours than that are run as well; to refuse them
+# would leave out the hardest seeds.
+_ASSUMED = {"aggregator.f": 0.4, "aggregator.unsafe": "warn"}
+MEAN = "mean"
+ROBUST: dict[str, dict[str, Any]] = {
+    "coordinate_median": {"aggregator": "coordinate_median", "aggregator.unsafe": "warn"},
+    "trimmed_mean": {"aggregator": "trimmed_mean", **_ASSUMED},
+    "nnm_trimmed_mean": {"aggregator": "trimmed_mean", **_ASSUMED, "pre_aggregators": ["nnm"]},
+    "clipped_gossip": {"aggregator": "clipped_gossip", "aggregator.radius": "auto", **_ASSUMED},
+    "reputation": {"aggregator": "reputation"},
+}
+RULES = {MEAN: {"aggregator": "mean"}, **ROBUST}
+# Rows that are no numbers are left out, and a radius that no difference reaches clips nothing: the
+# weighted mean of the honest rows.
+_LEFT_OUT = {
+    "attack": "not_a_number",
+    "aggregator": "clipped_gossip",
+    "aggregator.radius": 1e9,
+    "aggregator.unsafe": "warn",
+}
+CASES = len(GRAPHS) * len(ATTACKS)
+OF_RULES, OF_CASES = (1 - (1 - LEVEL) / many for many in (len(ROBUST), CASES))
+_METRIC = (
+    "final accuracy, mean over honest devices, as a share of that of the same devices in the same"
+    " swarm with the mean and without an attack, paired by seed; in each of"
+    f" {CASES} cases, {len(ATTACKS)} attacks on {len(GRAPHS)} graphs"
+)
+_KEEPS = f"at {JUDGED:.0%} hostile devices it keeps above {ENOUGH:.0%} in every case"
+_FAILS = (
+    f"keeps less than {ENOUGH:.0%} in a case with the whole {OF_CASES:.1%} interval (95% over"
+    f" {CASES} cases); a run that diverged keeps nothing"
+)
+_RULE = f"confirmed if {_KEEPS} with its 95% interval; refuted if it {_FAILS}"
+
+
+class HostileBudget(Budget):
+    """``hostile`` are the shares of devices that are hostile; 0 is always tried."""
+
+    devices: int
+    rounds: int
+    hostile: list[float]
+
+
+class Hostile(Claim):
+    """The same swarm on two graphs with a share of its devices hostile, drawn from the seed, under
+    four attacks and six aggregation rules. The accuracy is that of the honest devices on the whole
+    test set. It is compared with the unattacked mean, so that what a rule costs by itself counts as
+    lost. What hostile devices would have taught counts as lost as well; the rows *absent* show how
+    much that is: the mean of all honest rows, as if the hostile devices were known.
+
+    A rule is told to assume two fifths of its rows, however many are hostile. "Beyond" is the
+    theory: the share of honest devices that have more hostile neighbours than their rule bears,
+    expected over random placements on the graphs of the runs."""
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            23,
+            f"Robust gossip keeps {ENOUGH:.0%} of its accuracy with {JUDGED:.0%} hostile devices.",
+            f"{_METRIC}; for each of {len(ROBUST)} robust rules",
+            f"confirmed if there is a rule of which the following holds: {_KEEPS} with its"
+            f" {OF_RULES:.0%} interval (95% over {len(ROBUST)} rules); refuted if every rule"
+            f" {_FAILS}",
+        ),
+        Hypothesis(
+            23,
+            f"ClippedGossip keeps {ENOUGH:.0%} of the accuracy with {JUDGED:.0%} hostile devices.",
+            f"{_METRIC}; with the adaptive radius",
+            _RULE,
+        ),
+        Hypothesis(
+            23,
+            f"The trimmed mean keeps {ENOUGH:.0%} of the accuracy with {JUDGED:.0%} hostile"
+            " devices.",
+            _METRIC,
+            _RULE,
+        ),
+    )
+    diverged = "These diverged, and have kept nothing"
+    Budget = HostileBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each graph with each rule unattacked and under each attack at each share; the controls
+        run with the first graph, unattacked."""
+        b = self.budget
+        shares = [f"{share:.0%}" for share in b.hostile]
+        if len(set(shares)) < len(shares) or JUDGED not in b.hostile:
+            valid = f"must be shares that differ by a percent or more, {JUDGED} among them"
+            raise ConfigError(f"{self.preset}.hostile", b.hostile, valid)
+        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
+        found: list[Condition] = []
+
+        def add(graph: str, share: float, attack: str, rule: str, how: dict[str, Any]) -> None:
+            arms = ["swarm"] if found else ["swarm", "isolated", "centralised"]
+            values = {"graph": graph, "hostile": f"{share:.0%}", "attack": attack, "rule": rule}
+            here = {"topology": graph, **GRAPHS[graph], "attack.devices": share}
+            found.append(Condition(values, {**size, **here, **how, "scenario.arms": arms}))
+
+        for graph in GRAPHS:
+            for rule, how in RULES.items():
+                add(graph, 0.0, NOBODY, rule, {"attack": "none", **how})
+            for share in b.hostile:
+                add(graph, share, NOBODY, MEAN, {"attack": "none", **RULES[MEAN]})
+                add(graph, share, ABSENT, MEAN, _LEFT_OUT)
+                for attack, strength in ATTACKS.items():
+                    for rule, how in RULES.items():
+                        add(graph, share, attack, rule, {"attack": attack, **strength, **how})
+        return found
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        cases = {rule: self._cases(results, rule) for rule in RULES}
+        worst = {rule: _worst(cases[rule]) for rule in RULES}
+        best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
+        each = [_holds(cases[rule], OF_RULES) for rule in ROBUST]
+        some = True if True in each else None if None in each else False
+        text = (
+            f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
+            f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
+        )
+        figures = {f"{rule}, {case}": kept for rule, (case, kept) in worst.items()}
+        found = [self.hypotheses[0].verdict(some, text, **figures)]
+        rules = ("clipped_gossip", "trimmed_mean")
+        for hypothesis, rule in zip(self.hypotheses[1:], rules, strict=True):
+            said = self._said(results, rule, worst[rule])
+            kept = {case: interval(values) for case, values in cases[rule].items()}
+            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), said, **kept))
+        return found
+
+    def charts(self, results: Results) -> list[Chart]:
+        found = []
+        for graph in GRAPHS:
+            lines = [self._line(results, graph, rule) for rule in RULES]
+            lines.append(self._line(results, graph, MEAN, ABSENT))
+            found.append(
+                Chart(
+                    f"What honest devices keep under the worst attack for each rule: {graph}",
+                    "share of hostile devices",
+                    "share of the unattacked mean's accuracy",
+                    [*lines, self._theory(graph)],
+                    level=(ENOUGH, f"{ENOUGH:.0%}"),
+                )
+            )
+        where = {"graph": next(iter(GRAPHS)), "hostile": f"{JUDGED:.0%}", "arm": "swarm"}
+        rounds = [
+            results.by_round(ACCURACY, rule, **where, rule=rule, attack="dissensus")
+            for rule in RULES
+        ]
+        return [
+            *found,
+            Chart(
+                f"{JUDGED:.0%} of the devices undo gossip (dissensus); runs until they diverge",
+                "round",
+                "accuracy, mean over honest devices",
+                rounds,
+            ),
+        ]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows: list[dict[str, Any]] = []
+        for graph in GRAPHS:
+            shares = (0.0, *self.budget.hostile)
+            rows += [self._row(results, graph, rule, each) for rule in RULES for each in shares]
+            for share in self.budget.hostile:
+                kept = self._kept(results, graph, MEAN, share, ABSENT)
+                row = {"graph": graph, "rule": ABSENT, "hostile": f"{share:.0%}"}
+                rows.append({**row, "worst": kept.text(1, 100, "%")})
+        for arm in ("isolated", "centralised"):
+            where = self._where(next(iter(GRAPHS)), MEAN, 0.0, NOBODY, arm)
+            rows.append({"graph": arm, "accuracy": results.mean(ACCURACY, **where).text()})
+        return pd.DataFrame(rows).astype(object).fillna("–")
+
+    def _row(self, results: Results, graph: str, rule: str, share: float) -> dict[str, Any]:
+        row: dict[str, Any] = {"graph": graph, "rule": rule, "hostile": f"{share:.0%}"}
+        if not share:
+            where = self._where(graph, rule, share, NOBODY)
+            kept = self._kept(results, graph, rule, share, NOBODY)
+            accuracy = results.mean(ACCURACY, **where).text()
+            return {**row, "worst": kept.text(1, 100, "%"), "accuracy": accuracy}
+        worst = self._at_worst(results, graph, rule, share)
+        row |= {"worst": worst.text(1, 100, "%")}
+        row["beyond"] = f"{self._beyond(graph, rule, share):.0%}"
+        for attack in ATTACKS:
+            row[attack] = f"{100 * self._kept(results, graph, rule, share, attack).mean:.1f}%"
+        return row
+
+    # --- what is kept -----------------------------------------------------------------------------
+
+    def _where(
+        self, graph: str, rule: str, share: float, attack: str, arm: str = "swarm"
+    ) -> dict[str, Any]:
+        hostile = f"{share:.0%}"
+        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": arm}
+
+    def _shares(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Floats:
+        """What is kept under each seed."""
+        before = results.by_seed(ACCURACY, **self._where(graph, MEAN, share, NOBODY))
+        where = self._where(graph, rule, share, attack)
+        after = results.by_seed(ACCURACY, **where)
+        seeds = after.index.union(results.diverged_seeds(**where))
+        kept = after.reindex(seeds, fill_value=0.0) / before
+        return np.asarray(kept.dropna(), np.float64)
+
+    def _kept(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Interval:
+        return interval(self._shares(results, graph, rule, share, attack))
+
+    def _cases(self, results: Results, rule: str) -> dict[str, Floats]:
+        """What the rule keeps under each seed, in each case at the share that is judged."""
+        return {
+            f"{graph}, {attack}": self._shares(results, graph, rule, JUDGED, attack)
+            for graph in GRAPHS
+            for attack in ATTACKS
+        }
+
+    def _at_worst(self, results: Results, graph: str, rule: str, share: float) -> Interval:
+        if not share:
+            return self._kept(results, graph, rule, share, NOBODY)
+        each = [self._kept(results, graph, rule, share, attack) for attack in ATTACKS]
+        return min(each, key=lambda kept: kept.mean)
+
+    def _said(self, results: Results, rule: str, worst: tuple[str, Interval]) -> str:
+        """The rule's worst case, its own cost, and up to where it keeps enough on each graph."""
+        case, kept = worst
+        ends = []
+        for graph in GRAPHS:
+            cost = self._kept(results, graph, rule, 0.0, NOBODY)
+            good = [0.0] if cost.mean > ENOUGH else []
+            for share in self.budget.hostile if good else []:
+                if not self._at_worst(results, graph, rule, share).mean > ENOUGH:
+                    break
+                good.append(share)
+            until = f"up to {good[-1]:.0%} hostile devices" if good[1:] else "only unattacked"
+            ends.append(
+                f"on {graph} above {ENOUGH:.0%} is kept {until if good else 'never'}, it costs"
+                f" {100 * (1 - cost.mean):.1f}% unattacked, and at {JUDGED:.0%}"
+                f" {self._beyond(graph, rule, JUDGED):.0%} of the devices are beyond what it bears"
+            )
+        return f"{kept.text(1, 100, '%')} ({case}); {'; '.join(ends)}"
+
+    def _line(self, results: Results, graph: str, rule: str, attack: str | None = None) -> Line:
+        shares = [*([] if attack else [0.0]), *self.budget.hostile]
+        kept = np.array(
+            [
+                self._kept(results, graph, rule, share, attack)
+                if attack
+                else self._at_worst(results, graph, rule, share)
+                for share in shares
+            ]
+        )
+        name = attack or rule
+        return Line(name, np.array(shares), kept[:, 0], kept[:, 1], kept[:, 2], "points")
+
+    # --- the theory -------------------------------------------------------------------------------
+
+    def _theory(self, graph: str) -> Line:
+        shares = np.linspace(0, max(self.budget.hostile), 21)
+        within = [1 - self._beyond(graph, "trimmed_mean", share) for share in shares]
+        return Line.law("devices within what ⌊0.4 n⌋ bears", shares, np.array(within))
+
+    def _beyond(self, graph: str, rule: str, share: float) -> float:
+        """The share of honest devices with more hostile neighbours than ``rule`` bears, expected
+        over random placements."""
+        n = self.budget.devices
+        degree_M = _degrees(graph, n, self.budget.seeds)
+        aggregator = _aggregator(rule)
+        bears_M = np.array([aggregator.bears(int(degree) + 1) for degree in degree_M])
+        hostile = max(1, int(share * n + 0.5)) if share else 0
+        return float(hypergeom.sf(bears_M, n - 1, hostile, degree_M).mean())
+
+
+def _worst(cases: dict[str, Floats]) -> tuple[str, Interval]:
+    each = {case: interval(values) for case, values in cases.items()}
+    return min(each.items(), key=lambda item: item[1].mean)
+
+
+def _holds(cases: dict[str, Floats], level: float) -> bool | None:
+    """Whether enough is kept in every case; False if surely too little is in one."""
+    if all(interval(values, level).above(ENOUGH) for values in cases.values()):
+        return True
+    fails = [interval(values, OF_CASES).below(ENOUGH) for values in cases.values()]
+    return False if True in fails else None
+
+
+@cache
+def _degrees(graph: str, devices: int, seeds: int) -> Any:
+    """The degrees of all devices in the graphs of the first seeds."""
+    changes = {key.partition(".")[2]: value for key, value in GRAPHS[graph].items()}
+    node = {**option("topology", graph), **changes}
+    context: dict[str, Any] = {"devices": devices, "owner_names": None}
+    graphs = [
+        graph_of(build(node, Topology, "topology", seed=seed, **context), 0, devices)
+        for seed in range(seeds)
+    ]
+    return np.concatenate([each.degree_in for each in graphs])
+
+
+@cache
+def _aggregator(rule: str) -> Aggregator:
+    given = {key.partition(".")[2]: value for key, value in RULES[rule].items() if "." in key}
+    node = {**option("aggregator", RULES[rule]["aggregator"]), **given}
+    return build(node, Aggregator, "aggregator")

@@ -1,0 +1,1 @@
+"""Attacks on the privacy of a swarm, as measurements."""

@@ -1,0 +1,157 @@
+"""The audit of a run: how well attacks find out which samples its devices have learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from swarm.common.errors import ConfigError
+from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
+from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play
+from swarm.experiments.loading import LoadedRun, load
+from swarm.experiments.resolved import with_lr
+from swarm.experiments.runs.prepared import PreparedRun
+from swarm.learning.kernels.losses import CrossEntropy
+from swarm.simulation.metrics.formulas import found_at
+from swarm.simulation.metrics.membership import RATES
+
+Floats = npt.NDArray[np.float64]
+Say = Callable[[str], object]
+
+AUDITED = 2  # swarms that are attacked: each sample is in one of them and not in the other
+FEWEST = 4  # shadows, of which each sample is in two and not in two
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit has found.
+
+    Attributes:
+        table: A row for each pair of what is ``seen`` (``message``: what a device sent last;
+            ``final``: its model at the end) and ``attack`` (``threshold`` on the
+            loss, ``lira``, ``lira_offline``). It has the ``auc`` with the ends ``auc_low`` and
+            ``auc_high`` of its 95% interval, and ``tpr_1`` and ``tpr_01``, the shares of members
+            found at 1% and 0.1% of false positives (NaN of too few samples).
+        arm: The arm that was audited.
+        samples: The number of samples that were asked about.
+        shadows: The number of shadow swarms.
+        epsilon: The largest ε that a device of an audited swarm has spent; None where none is
+            counted.
+    """
+
+    table: pd.DataFrame
+    arm: str
+    samples: int
+    shadows: int
+    epsilon: float | None
+
+    def __str__(self) -> str:
+        shown = self.table.copy()
+        shown["AUC (95% interval)"] = [
+            f"{row.auc:.3f} ({row.auc_low:.3f} to {row.auc_high:.3f})" for row in shown.itertuples()
+        ]
+        for end, rate in RATES.items():
+            shown[f"found at {100 * rate:g}%"] = [
+                "–" if np.isnan(each) else f"{each:.1%}" for each in shown[f"tpr_{end}"]
+            ]
+        kept = shown.drop(columns=[c for c in shown if str(c).startswith(("auc", "tpr"))])
+        spent = "" if self.epsilon is None else f", ε = {self.epsilon:.3g}"
+        head = f"{self.arm}: {self.samples} samples, {self.shadows} shadow swarms{spent}"
+        return f"{head}\n{kept.to_string(index=False)}"
+
+
+def audit(
+    run: str | Path | LoadedRun,
+    shadows: int = 8,
+    arm: str | None = None,
+    trust: bool = False,
+    say: Say | None = None,
+) -> Audit:
+    """Attack swarms that are set up as a finished run is, and count how often attacks are right.
+
+    Two swarms are audited. Each learns from one half of every device's samples and never meets the
+    other, so that members and others differ in nothing but in having been learnt from. ``shadows``
+    more swarms, each with half of the samples too, show LiRA what membership looks like. All have
+    the run's settings and data, and draws of their own; ``arm`` (default: the arm that the run puts
+    in front) names whose devices they have. ``say`` is told after each swarm. Nothing is written.
+
+    Raises:
+        ConfigError: There is no such finished run or arm, an odd number of shadows or fewer than 4
+            is asked for, the data are no classes or a stream, or the run has plug-ins and
+            ``trust`` is needed.
+    """
+    if not isinstance(shadows, int) or shadows < FEWEST or shadows % 2:
+        raise ConfigError("shadows", shadows, f"must be an even number from {FEWEST} on")
+    loaded = run if isinstance(run, LoadedRun) else load(run)
+    if not isinstance(loaded, LoadedRun):
+        raise ConfigError("/run folder", str(run), "must be one run; a sweep has a folder for each")
+    name = loaded.lead if arm is None else arm
+    tuning = (loaded.summary or {}).get("tuning", {})
+    if loaded.summary is None or name not in tuning:
+        if loaded.summary is None:
+            raise ConfigError("/run folder", loaded.folder, "must be a finished run")
+        raise ConfigError("arm", name, f"must be one of {', '.join(tuning)}")
+    look = partial(_played, name=name, tuning=tuning[name], shadows=shadows, say=say)
+    swarms = loaded.with_prepared(trust, look)
+    spent = [each.epsilon for each in swarms[:AUDITED] if each.epsilon is not None]
+    samples = len(swarms[0].inside_A)
+    return Audit(table(swarms), name, samples, shadows, max(spent) if spent else None)
+
+
+def _played(
+    prepared: PreparedRun, name: str, tuning: dict[str, float], shadows: int, say: Say | None
+) -> list[Played]:
+    """The swarms of an audit, the audited ones first."""
+    arm = next(one for one in prepared.arms if one.name == name)
+    settings = with_lr(arm.variants[int(tuning["variant"])], tuning["lr"])
+    experiment = prepared.experiment(arm, settings)
+    if experiment.data.policy.streams:
+        valid = "must be epochs: an audit asks about samples that devices hold from the start"
+        raise ConfigError("update", settings.update["_target_"], valid)
+    if not isinstance(experiment.model.test_loss, CrossEntropy):
+        valid = "must be data with classes, and train.loss=cross_entropy, as it gives confidences"
+        raise ConfigError("data", settings.data["_target_"], valid)
+    found = []
+    for number in range(AUDITED + shadows):
+        found.append(play(prepared, arm, settings, number))
+        if say is not None:
+            say(f"{number + 1} of {AUDITED + shadows} swarms")
+    return found
+
+
+def table(swarms: list[Played]) -> pd.DataFrame:
+    """The table of :class:`Audit` of swarms, of which the first two are attacked with the others as
+    shadows."""
+    audited, shadows = swarms[:AUDITED], swarms[AUDITED:]
+    inside_SA = np.stack([each.inside_A for each in shadows])
+    inside = np.concatenate([each.inside_A for each in audited])
+    rows = []
+    for seen in (MESSAGE, FINAL):
+        if seen not in audited[0].loss_A:
+            continue
+        phi_SA = np.stack([logit_scaled(each.loss_A[seen]) for each in shadows])
+        scores: dict[str, list[Floats]] = {"threshold": [], "lira": [], "lira_offline": []}
+        for each in audited:
+            phi_A = logit_scaled(each.loss_A[seen])
+            scores["threshold"].append(-each.loss_A[seen])
+            scores["lira"].append(lira(phi_A, phi_SA, inside_SA))
+            scores["lira_offline"].append(lira_offline(phi_A, phi_SA, inside_SA))
+        for attack, parts in scores.items():
+            score = np.concatenate(parts)
+            rows.append({"seen": seen, "attack": attack, **_rated(score[inside], score[~inside])})
+    return pd.DataFrame(rows)
+
+
+def _rated(own: Floats, other: Floats) -> dict[str, float]:
+    area, low, high = auc_interval(own, other)
+    rates = {
+        f"tpr_{end}": found_at(rate, own, other) if rate * len(other) >= 1 else np.nan
+        for end, rate in RATES.items()
+    }
+    return {"auc": area, "auc_low": low, "auc_high": high, **rates}

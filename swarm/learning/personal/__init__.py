@@ -1,0 +1,1 @@
+"""Models that devices keep for themselves beside the one that they share."""
