@@ -84,6 +84,13 @@ CASES = {
     "under masks, from neighbours": (
         "secure_sum=bonawitz", "topology=torus", "devices=16", "churn=markov", "secure_sum.threshold=0.51",
     ),
+    "noise that neighbours share, several exchanges a round": (
+        "privacy=correlated", "protocol=multi_gossip", "topology=erdos_renyi", "churn=markov", "partition=iid",
+    ),
+    "models of their own, a rule that remembers, a metric of membership": (
+        "personal=ditto", "share=body", "aggregator=reputation", "aggregator.memory=0.5", "data.local_validation=0.2",
+        "data.local_test=0.2", "metrics=[standard,membership]", "topology=complete", "churn=markov",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",
