@@ -9,7 +9,7 @@ import pandas as pd
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 from swarm.learning.privacy.accountant import noise_for, require_library
@@ -52,11 +52,11 @@ class PrivateBudget(Budget):
     ``samples``, takes ``steps`` a round on mini-batches of ``batch``, and clips the gradient of a
     sample, or its own change of a round, to ``clip_norm``."""
 
-    devices: int
-    rounds: int
-    samples: int
-    batch: int
-    steps: int
+    devices: Count
+    rounds: Count
+    samples: Count
+    batch: Count
+    steps: Count
     epsilons: list[float]
     clip_norm: dict[str, float]
 
