@@ -151,8 +151,8 @@ class Run:
         saved = saved_rows(self.folder, arm, self.arms, best)
         x_NP = saved.arrays["x"]
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
-        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-        if not (whole and 0 <= number < len(x_NP)):
+        known = isinstance(number, int | np.integer) and 0 <= number < len(x_NP)
+        if isinstance(number, str | bool) or not known:
             raise ConfigError(
                 "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
             )

@@ -86,8 +86,8 @@ def test_a_device_writes_what_it_has_learnt(tmp_path: Path) -> None:
             "report=false",
             "evaluate.every=20",
             "scenario.arms=[swarm]",
-            "personal=apfl",
-            "personal.alpha=0.9",
+            "personal=ditto",
+            "personal.strength=0.5",
         ],
         folder=tmp_path / "run",
     )
@@ -96,7 +96,8 @@ def test_a_device_writes_what_it_has_learnt(tmp_path: Path) -> None:
     assert found.write("swarm", "0", "ab", 6, 0) == "cabcab"
     assert found.write("swarm", "1", "ac", 6, 0) == "bacbac"
     assert len(found.write("swarm", "1")) == 200
-    assert found.write("swarm", "1", "ac", 6, 0, own=True) != "bacbac"
+    shared, own = (found.write("swarm", "1", "", 99, 4.0, own=own) for own in (False, True))
+    assert own != shared
 
 
 @pytest.mark.parametrize(

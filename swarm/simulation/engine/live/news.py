@@ -37,7 +37,8 @@ class News:
         return cls(
             np.zeros(devices),
             np.zeros((4, devices)),
-            *np.ones((2, devices), bool),
+            np.ones(devices, bool),
+            np.ones(devices, bool),
             sent_N,
             received_N,
             lost_N,
