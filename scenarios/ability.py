@@ -21,7 +21,7 @@ BIRTH, BEFORE, AFTER = "accuracy in the first round", "before the drift", "after
 SLOWER = 10  # the knowing devices that are judged learn at least this many times as slowly
 LOOK = 5  # who is ahead is asked of the mean accuracy of this many rounds
 PARTS = (BIRTH, BEFORE, AFTER)
-SWARM = {"arm": "swarm"}
+SWARM: dict[str, Any] = {"arm": "swarm"}
 CONTROLS = ["swarm", "isolated", "centralised"]
 
 
@@ -103,7 +103,7 @@ class Ability(Claim):
         because = (
             f"the knowing are {before[shortest].text(1, 100)} points ahead before the drift and the"
             f" able {after[least].text(1, 100)} after it (where least: rates {shortest:g} and"
-            f" {least:g}); at rate {least:g} they are overtaken in round"
+            f" {least:g}); those of rate {least:g} are overtaken in round"
             f" {self._overtaken(lived, least, 'drift')} of life, {self.budget.life} being the last"
             f" before the drift; where both learn fast, knowledge is worth {worth.text(1, 100)}"
             " points after it"
@@ -252,11 +252,10 @@ class Ability(Claim):
         )
         seeds = able.columns.intersection(knowing.columns)
         ahead = able[seeds] > knowing[seeds]
-        never = [seed for seed in seeds if not ahead[seed].any()]
-        found = interval(ahead.drop(columns=never).idxmax().to_numpy(np.float64)).text(0)
-        if not len(seeds) or len(never) == len(seeds):
-            return "never" if never else "–"
-        return f"{found} (never in {len(never)} of {len(seeds)} seeds)" if never else found
+        first = ahead.idxmax()[ahead.any()]
+        if len(first) == len(seeds) or first.empty:
+            return interval(first.to_numpy(np.float64)).text(0) if len(first) else "never"
+        return f"in {len(first)} of {len(seeds)} seeds"
 
 
 def _rolling(lived: Results, where: Mapping[str, Any]) -> pd.DataFrame:

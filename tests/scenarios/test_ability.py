@@ -71,7 +71,16 @@ def test_a_life_is_counted_from_birth() -> None:
     table = of.table(found).set_index(["world", "pretraining", "rate", "arm"])
     overtaken = table["overtaken by the able in round"]
     assert overtaken["drift", LONGEST, 0.03, "swarm"] == "44 [44, 44]"
-    assert overtaken["drift", LONGEST, 0.3, "swarm"] != "44 [44, 44]"
+    assert overtaken["steady", LONGEST, 0.03, "swarm"] == "44 [44, 44]"
+    found.curves.loc[found.curves["rate"] == 0.03, "stream_accuracy"] = 0.9
+    late = (found.curves["rate"] == 0.03) & (found.curves["seed"] == 1)
+    found.curves.loc[late & (found.curves["round"] > LONGEST + 50), "stream_accuracy"] = 0.1
+    table = of.table(found).set_index(["world", "pretraining", "rate", "arm"])
+    overtaken = table["overtaken by the able in round"]
+    assert overtaken["drift", LONGEST, 0.03, "swarm"] == "in 1 of 5 seeds"
+    found.curves.loc[late, "stream_accuracy"] = 0.9
+    table = of.table(found).set_index(["world", "pretraining", "rate", "arm"])
+    assert table["overtaken by the able in round"]["drift", LONGEST, 0.03, "swarm"] == "never"
     assert overtaken["drift", 15, 0.03, "swarm"] == "–"
 
 
