@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -44,8 +44,8 @@ MESSAGES: dict[str, dict[str, Any]] = {
 class CompressionBudget(Budget):
     """The number of devices and rounds, which are the same for every kind of message."""
 
-    devices: int
-    rounds: int
+    devices: Count
+    rounds: Count
 
 
 class Compression(Claim):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pandas as pd
 
 from swarm.common.statistics import interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 
@@ -24,9 +24,9 @@ class DriftBudget(Budget):
     """``rounds`` of two mini-batches of four samples each; ``update=nightly`` learns every ``day``
     rounds, and the frozen model for the first quarter of the rounds."""
 
-    devices: int
-    rounds: int
-    day: int
+    devices: Count
+    rounds: Count
+    day: Count
 
 
 class Drift(Claim):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -70,8 +70,8 @@ class Prices:
 class EnergyBudget(Budget):
     """The number of devices and rounds, which are the same for every kind of sharing."""
 
-    devices: int
-    rounds: int
+    devices: Count
+    rounds: Count
 
 
 class Energy(Claim):

@@ -15,7 +15,7 @@ from swarm.common.statistics import LEVEL, Interval, interval
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.config.build import build, option
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -73,8 +73,8 @@ _RULE = f"confirmed if {_KEEPS} with its 95% interval; refuted if it {_FAILS}"
 class HostileBudget(Budget):
     """``hostile`` are the shares of devices that are hostile; 0 is always tried."""
 
-    devices: int
-    rounds: int
+    devices: Count
+    rounds: Count
     hostile: list[float]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Growth, aic_difference, growth, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -26,8 +26,8 @@ NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this rec
 class KnowledgeSpreadBudget(Budget):
     """``sizes`` are numbers of devices for each topology, ``limits`` the most rounds of each."""
 
-    sizes: dict[str, list[int]]
-    limits: dict[str, list[int]]
+    sizes: dict[str, list[Count]]
+    limits: dict[str, list[Count]]
 
 
 class KnowledgeSpread(Claim):

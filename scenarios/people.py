@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 
@@ -18,15 +19,18 @@ BATCH, STEPS = 4, 2
 JUDGED_UP_TO = 0.4  # wrong corrections, as a share of all
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class CorrectionsBudget(Budget):
     """``rounds`` of two mini-batches of four samples each. ``chances`` are the shares of samples
     that a person corrects, ``wrong`` the shares of corrections that are wrong.
     """
 
-    devices: int
-    rounds: int
-    chances: list[float]
-    wrong: list[float]
+    devices: Count
+    rounds: Count
+    chances: list[Annotated[float, Field(gt=0, le=1)]]
+    wrong: list[Share]
 
 
 class Corrections(Claim):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -34,8 +34,8 @@ _RULE = (
 class PersonalBudget(Budget):
     """``alphas`` are the α of the Dirichlet partition: the smaller, the more devices differ."""
 
-    devices: int
-    rounds: int
+    devices: Count
+    rounds: Count
     alphas: list[float]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -30,8 +30,8 @@ class ResilienceBudget(Budget):
     the hub are always tried.
     """
 
-    devices: int
-    rounds: int
+    devices: Count
+    rounds: Count
     killed: list[float]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from swarm.common.statistics import Interval, PowerLaw, interval, power_law
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -33,10 +33,10 @@ class ScalingBudget(Budget):
     device, with one ladder of swarms for each; ``widths`` are the hidden units of four models,
     which ``devices`` devices train. Each ladder is then tried at ten times its largest size."""
 
-    sizes: list[int]
-    samples: list[int]
-    widths: list[int]
-    devices: int
+    sizes: list[Count]
+    samples: list[Count]
+    widths: list[Count]
+    devices: Count
 
 
 class Scaling(Claim):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from swarm.common.statistics import Interval, interval, power_law
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -23,12 +23,12 @@ class SwarmSizeBudget(Budget):
     devices that share ``total`` samples; ``judged`` is the number of devices of the swarm that
     claim 1 is judged on."""
 
-    sizes: list[int]
-    per_device: int
-    shared: list[int]
-    total: int
-    judged: int
-    rounds: int
+    sizes: list[Count]
+    per_device: Count
+    shared: list[Count]
+    total: Count
+    judged: Count
+    rounds: Count
 
 
 class SwarmSize(Claim):

@@ -52,7 +52,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("model=/etc/passwd", "model=/etc/passwd: no such option; valid options: "),
         ("hydra/job_logging=foo", "hydra/job_logging=foo: no such option; valid options: default, disabled"),
         ("+experiment=digits_topology",
-         "experiment=digits_topology: no such option (did you mean digits_topologies?); valid options: compressed_gossip, "),
+         "experiment=digits_topology: no such option (did you mean digits_topologies?); valid options: base_graph, "),
         ("experiment=x", "experiment=x: is added to what is chosen: write +experiment=x"),
         # values
         ("devices=0", "devices=0: must be a whole number from 1 to 10,000,000"),

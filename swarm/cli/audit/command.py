@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.system.files import replacing
 from swarm.common.system.paths import usable
 from swarm.experiments.audit.audit import audit
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _write(file: Path, text: str) -> None:
     try:
-        file.write_text(text, encoding="utf-8")
+        with replacing(file) as out:
+            out.write(text.encode())
     except OSError as error:
         valid = f"cannot be written: {error.strerror or error}"
         raise ConfigError("/--csv", file, valid) from error

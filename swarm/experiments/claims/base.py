@@ -26,6 +26,8 @@ from swarm.experiments.claims.results import Results
 from swarm.experiments.runs.scenario import AnyScenario, KindName
 
 Preset = Literal["quick", "full"]
+Count = Annotated[int, Field(ge=1)]
+"""A number of a budget of which there must be one at least: devices, rounds, samples."""
 
 
 class Budget(Section):
