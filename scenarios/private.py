@@ -3,9 +3,10 @@ ever more tightly."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pandas as pd
+from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, interval
@@ -57,7 +58,7 @@ class PrivateBudget(Budget):
     samples: Count
     batch: Count
     steps: Count
-    epsilons: list[float]
+    epsilons: list[Annotated[float, Field(gt=0)]]
     clip_norm: dict[str, float]
 
 
@@ -108,6 +109,9 @@ class Private(Claim):
         if missing := [unit for unit in (SAMPLE, DEVICE) if unit not in b.clip_norm]:
             valid = f"must have a norm for {missing[0]}"
             raise ConfigError(f"{self.preset}.clip_norm", b.clip_norm, valid)
+        if b.batch > b.samples:
+            valid = f"must be at most {b.samples}, the samples that a device learns from"
+            raise ConfigError(f"{self.preset}.batch", b.batch, valid)
         require_library("privacy")
         size = {
             "devices": b.devices,
@@ -144,7 +148,7 @@ class Private(Claim):
         try:
             sigma = noise_for(epsilon, DELTA, rate, releases)
         except ConfigError as error:
-            raise error.under(f"{self.preset}.epsilons") from None
+            raise ConfigError(f"{self.preset}.epsilons", epsilon, error.valid) from None
         found |= {"privacy.noise_multiplier": sigma, "privacy.delta": DELTA}
         return {**found, "privacy.epsilon": epsilon}
 

@@ -77,5 +77,6 @@ def _chosen(logits_C: Tensor, draw: float, temperature: float) -> int:
     """The class that a number ``draw`` in (0, 1) selects."""
     if temperature == 0:
         return int(logits_C.argmax())
-    share_C = torch.softmax(logits_C / temperature, 0).cumsum(0)
+    # the largest is 0 before the division, which may leave the range of numbers otherwise
+    share_C = torch.softmax((logits_C - logits_C.max()) / temperature, 0).cumsum(0)
     return int(torch.searchsorted(share_C, draw * share_C[-1]).clamp_max(len(share_C) - 1))

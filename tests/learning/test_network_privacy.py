@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from swarm.common.errors import ConfigError
 from swarm.communication.mixing import weights
 from swarm.communication.topology.graph import Graph
 from swarm.learning.privacy.accountant import Accountant
@@ -114,3 +116,17 @@ def test_epsilon_falls_with_the_distance_and_is_the_local_one_next_door() -> Non
     local = Accountant(DeviceLevel(1.0, 2.0, 1e-5), np.ones(1)).epsilon_N(np.array([6]))[0]
     assert by_distance[4] < by_distance[1] / 3 < local / 3
     assert found.diagonal() == pytest.approx(local)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: averaging_exposure_NN(RING, 0), "steps=0: must be at least 1"),
+        (lambda: training_exposure_NN(RING[:3], 2), "mixing_NN=.*: must be a square matrix"),
+        (lambda: pairwise_epsilon(RING, 0.0, 1e-5), "noise_multiplier=0: must be above 0"),
+        (lambda: pairwise_epsilon(RING, 1.0, 0.0), "delta=0"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        call()

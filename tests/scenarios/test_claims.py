@@ -301,7 +301,9 @@ def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:
     ("word", "said"),
     [
         ("epsilons=[3,1]", "epsilons=.*must have 8"),
-        ("epsilons=[8,0.0001]", "epsilon=0.0001: cannot"),
+        ("epsilons=[8,0.0001]", "epsilons=0.0001: cannot"),
+        ("epsilons=[8,-1]", "epsilons=.* above 0"),
+        ("batch=200", "batch=200: must be at most 100, the samples"),
     ],
 )
 def test_bounds_that_cannot_be_tried(word: str, said: str) -> None:

@@ -229,6 +229,11 @@ def test_every_round_has_noise_of_its_own(common: tuple[str, ...]) -> None:
         ("labels=meetings update=online train.batch=2", "update=online: must be epochs"),
         ("privacy=correlated protocol=fedavg topology=none", "protocol=fedavg: must be one whose messages go along links with privacy=correlated"),
         ("privacy=correlated topology=exponential", "topology=exponential: must be undirected with privacy=correlated"),
+        ("privacy=correlated privacy.colluders=11", "privacy.colluders=11: must be at most 10 of 12 devices"),
+        ("privacy=device_level privacy.noise=distributed protocol=fedavg topology=none attack=label_flip attack.devices=3",
+         "privacy.noise=distributed: must be local with hostile devices"),
+        ("scenario=consensus protocol=averaging init=independent privacy=device_level",
+         "protocol=averaging: must be one that learns once a round with privacy=device_level: without learning"),
     ],
 )  # fmt: skip
 def test_what_breaks_the_promise_is_refused(settings: str, said: str) -> None:

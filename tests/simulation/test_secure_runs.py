@@ -210,6 +210,12 @@ def test_what_does_not_go_together_is_refused(settings: str, said: str) -> None:
         prepared(*settings.split())
 
 
+def test_a_secure_sum_of_ones_own_is_one_of_bonawitzs_kind() -> None:
+    plain = "secure_sum._target_=swarm.communication.secure.base.SecureSum"
+    with pytest.raises(ConfigError, match=r"^secure_sum=.*SecureSum: must be none, bonawitz,"):
+        prepared(plain, *RING[1:])
+
+
 def test_a_protocol_that_needs_both_sums_bears_no_drop_outs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -224,6 +230,8 @@ def test_a_protocol_that_needs_both_sums_bears_no_drop_outs(
 def test_it_is_said_that_the_library_is_missing_and_that_many_devices_take_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    with pytest.warns(UserWarning, match=r"^secure_sum.partners=100: no sum has more than 12 dev"):
+        prepared(*SERVER, "secure_sum.partners=100")
     monkeypatch.setattr(check, "MANY", 11)
     with pytest.warns(
         UserWarning, match=r"^secure_sum.partners=null: all 12 devices of a sum share masks"

@@ -119,18 +119,27 @@ class Group:
 
     @cached_property
     def recovered(self) -> bool:
-        """Whether the sum can be recovered: at least two rows are in it, and of every secret there
-        are enough shares."""
+        """Whether the sum can be recovered: at least two rows are in it, of every secret there are
+        enough shares, and masks connect all rows."""
         size, alive = len(self.device_g), int(self.alive_g.sum())
         if alive < FEWEST:
             return False
         if len(self.offsets) == size - 1:
             return alive >= self.needed
         there_g = self.alive_g[self.order_g]
+        if not self._one_piece(there_g):
+            return False
         held_g = there_g.astype(np.int64)
         for offset in self.offsets.tolist():
             held_g += np.roll(there_g, -offset)
         return bool((held_g >= self.needed).all())
+
+    def _one_piece(self, there_g: Bools) -> bool:
+        """Whether masks connect all whose rows arrive, ``there_g`` of the places of the circle.
+        Otherwise the masks cancel in each piece by itself, and tell the sum of each."""
+        place_a = np.flatnonzero(there_g)
+        step_a = np.diff(np.append(place_a, place_a[0] + len(there_g)))
+        return int((step_a > len(self.offsets) // 2).sum()) <= 1
 
     # --- the bits of its messages, beside the masked rows -----------------------------------------
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
 from swarm.learning.privacy.accountant import divergences, epsilon_of
 
 Floats = npt.NDArray[np.float64]
@@ -36,8 +38,10 @@ def averaging_exposure_NN(mixing_NN: Floats, steps: int) -> Floats:
     v sees row w of W^t for each neighbour w and t = 0, …, steps − 1, and knows its own part. These
     rows span a Krylov space, whose basis is found step by step, as their numbers soon differ by
     less than rounding.
+
+    Raises :class:`ConfigError` unless W is a square matrix of finite numbers and ``steps`` ≥ 1.
     """
-    n = len(mixing_NN)
+    n = _size(mixing_NN, "steps", steps)
     found_NN = np.empty((n, n))
     for v in range(n):
         known_NK = _basis(np.eye(n)[:, [v]], np.zeros((n, 0)))
@@ -63,8 +67,10 @@ def training_exposure_NN(mixing_NN: Floats, rounds: int) -> Floats:
     α/(2σ²C²) · Σ_st G_st ⟨d_s, d_t⟩, where d_s is the change in round s and G is u's block of P_v,
     ``[rounds, rounds]``; g is the smaller one of Σ_st |G_st| and rounds · λ_max(G), which both are
     at least as much.
+
+    Raises :class:`ConfigError` unless W is a square matrix of finite numbers and ``rounds`` ≥ 1.
     """
-    n = len(mixing_NN)
+    n = _size(mixing_NN, "rounds", rounds)
     power_RNN = np.stack([np.linalg.matrix_power(mixing_NN, r) for r in range(rounds)])
     found_NN = np.empty((n, n))
     for v in range(n):
@@ -86,7 +92,12 @@ def training_exposure_NN(mixing_NN: Floats, rounds: int) -> Floats:
 
 def pairwise_epsilon(exposure_NN: Floats, noise_multiplier: float, delta: float) -> Floats:
     """The ε that each device in a column loses to the one in a row, in the shape of
-    ``exposure_NN``, for the noise σ = ``noise_multiplier``."""
+    ``exposure_NN``, for the noise σ = ``noise_multiplier``.
+
+    Raises :class:`ConfigError` unless σ > 0 and 0 < ``delta`` ≤ 1.
+    """
+    number("noise_multiplier", noise_multiplier, 0, open_low=True)
+    number("delta", delta, 0, 1, open_low=True)
     orders_O, one_O = divergences(1.0, noise_multiplier)
     epsilon = epsilon_of(orders_O, exposure_NN.reshape(-1, 1) * one_O, delta)
     return epsilon.reshape(exposure_NN.shape)
@@ -98,6 +109,15 @@ def mean_by_distance(values_NN: Floats, distance_NN: npt.ArrayLike) -> dict[int,
     steps_NN = np.asarray(distance_NN)
     distances = np.unique(steps_NN[np.isfinite(steps_NN) & (steps_NN > 0)])
     return {int(d): float(values_NN[steps_NN == d].mean()) for d in distances.tolist()}
+
+
+def _size(mixing_NN: Floats, key: str, count: int) -> int:
+    """N, if what was given is a matrix ``[N, N]`` and a number of steps."""
+    shape = np.shape(mixing_NN)
+    if len(shape) != 2 or shape[0] != shape[1] or not np.isfinite(mixing_NN).all():
+        raise ConfigError("mixing_NN", list(shape), "must be a square matrix of finite numbers")
+    number(key, count, 1)
+    return int(shape[0])
 
 
 def _heard(mixing_NN: Floats, v: int) -> Ints:

@@ -13,6 +13,7 @@ import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import telling
+from swarm.common.plugin import called
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator, refusal
@@ -36,7 +37,7 @@ from swarm.communication.network.base import (
 from swarm.communication.network.fleet import Fleet, hardware_of
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
-from swarm.communication.secure.base import Bonawitz, SecureSum
+from swarm.communication.secure.base import Bonawitz, NoSecureSum, SecureSum
 from swarm.communication.secure.rounds import SecureRounds
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
@@ -117,6 +118,9 @@ class Communication:
             s.devices,
             tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
+        if not isinstance(secure_sum, NoSecureSum | Bonawitz):
+            valid = "must be none, bonawitz, or a class that is derived from Bonawitz"
+            raise ConfigError("secure_sum", called(secure_sum), valid)
         if isinstance(secure_sum, Bonawitz) and any(phase.sends for phase in self.phases):
             self.secure = SecureRounds(secure_sum, self.messages, s.seed)
         self._take_hostile()

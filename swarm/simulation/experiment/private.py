@@ -63,8 +63,9 @@ def _warn_of_delta(e: Experiment) -> None:
 def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:
     """What breaks the promise at either level: the key, its value, and what would be valid."""
     protocol, s = e.communication.protocol, e.settings
-    if sum(phase.learns for phase in e.communication.phases) > 1:
-        valid = "must be one that learns once a round with {}, as both times the noise is the same"
+    if sum(phase.learns for phase in e.communication.phases) != 1:
+        valid = "must be one that learns once a round with {}: without learning nothing is noised,"
+        valid += " and twice it would be the same noise"
         yield "protocol", called(protocol), valid
     valid = "must be one with {} that measures nothing on a device's own samples: what it then"
     valid += " does would tell of them, without noise"
@@ -117,7 +118,7 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield from _of_pairs(e, e.data.privacy)
     if not e.data.privacy.hidden_in_mean:
         return
-    if c.message_attack is not None:
+    if e.poison is not None or c.message_attack is not None or c.link_attack is not None:
         valid = "must be local with hostile devices, which need not add their share of the noise"
         yield "privacy.noise", "distributed", valid
     if not c.aggregator.linear:
@@ -145,6 +146,9 @@ def _of_pairs(e: Experiment, privacy: Correlated) -> Iterator[tuple[str, object,
     if c.graph(1).directed:
         valid = "must be undirected with {}: both devices of a link add its noise"
         yield "topology", choice("topology", s.topology), valid
+    if privacy.colluders > s.devices - 2:
+        valid = f"must be at most {s.devices - 2} of {s.devices} devices, as two have a pair"
+        yield "privacy.colluders", privacy.colluders, valid
     if privacy.counted and not privacy.colluders and s.devices > MOST_DEVICES:
         valid = f"must be 1 or more in a swarm of more than {MOST_DEVICES:,} devices: with 0 the"
         yield "privacy.colluders", 0, f"{valid} noise of all pairs is counted together"

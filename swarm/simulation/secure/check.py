@@ -39,17 +39,22 @@ def check_secure(settings: Settings, communication: Communication) -> None:
     if find_spec("shamirs") is None:
         valid = "needs the library shamirs: `pip install '.[secure]'`"
         raise ConfigError("secure_sum", name, valid)
-    _warn_of_time(communication)
+    _warn_of_partners(communication)
 
 
-def _warn_of_time(c: Communication) -> None:
-    """Warn of a sum over so many devices that a round takes minutes."""
+def _warn_of_partners(c: Communication) -> None:
+    """Warn of partners that a sum does not have, and of a sum without them over so many devices
+    that a round takes minutes."""
     assert c.secure is not None
     server = any(phase.through_server for phase in c.phases)
     size = int(c.secure.invited(1).sum()) if server else 0
     if any(phase.mixes for phase in c.phases):
         size = max(size, c.messages.most_links)
-    if c.secure.plug_in.partners is None and size > MANY:
+    partners = c.secure.plug_in.partners
+    if partners is not None and partners >= size - 1:
+        text = f"secure_sum.partners={partners}: no sum has more than {size} devices, so that each"
+        warnings.warn(f"{text} shares masks with all others, as with null", stacklevel=2)
+    if partners is None and size > MANY:
         text = f"secure_sum.partners=null: all {size} devices of a sum share masks, whose time"
         warnings.warn(f"{text} grows with the cube of that number; 20 would do", stacklevel=2)
 

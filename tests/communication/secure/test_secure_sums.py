@@ -228,3 +228,15 @@ def test_few_partners_make_messages_whose_size_does_not_grow() -> None:
 def test_options_out_of_range_are_refused(option: dict[str, float], said: str) -> None:
     with pytest.raises(ConfigError, match=f"^{said}"):
         Bonawitz(**option)  # type: ignore[arg-type]
+
+
+def test_a_circle_in_two_pieces_gives_no_sum() -> None:
+    """Masks cancel in each piece, whose sums would be known: 16 devices, each of which shares masks
+    with two on either side, and two pairs of neighbours that drop out."""
+    keys, device_g = Keys(0, "secure"), np.arange(16)
+    made = Bonawitz(threshold=0.51, partners=4)
+    order_g = made.group(device_g, np.ones(16, bool), keys, 1).order_g
+    for away, recovered in (([1, 2, 8, 9], False), ([1, 2], True), ([1, 8], True), ([1, 9], True)):
+        alive_g = np.ones(16, bool)
+        alive_g[order_g[away]] = False
+        assert made.group(device_g, alive_g, keys, 1).recovered is recovered

@@ -1,0 +1,250 @@
+"""Claim 19: at equal computation, clean data beat many data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
+from swarm.common.rng import Keys
+from swarm.common.statistics import Interval
+from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
+from swarm.data.generated.digits_like import DigitsLike
+from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Results
+
+Filter = Literal["loss", "oracle", "random"]
+Share = Annotated[float, Field(ge=0, le=1)]
+FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")
+ACCURACY = "accuracy_mean"
+BATCH, STEPS, EACH = 4, 5, 40  # samples a step, steps a round, samples generated for each device
+RIDGE = 1.0
+
+
+@dataclass(eq=False)
+class NoisyDigits(Source):
+    """Generated digits (:class:`DigitsLike`) of which a share ``wrong`` has another label, drawn
+    evenly; devices get the share ``kept`` of them. Validation and test labels are right.
+
+    Raises :class:`ConfigError` for shares outside [0, 1], and if nothing is kept.
+
+    Args:
+        devices: How many devices there are.
+        per_device: Training samples that are generated for each device.
+        wrong: The share of training samples with a wrong label.
+        kept: The share of training samples that the filter keeps.
+        filter: ``loss`` keeps those with the least :func:`left_out_loss`, ``oracle`` those whose
+            label is right, then others, ``random`` any.
+        seed: The run's seed.
+    """
+
+    devices: int
+    per_device: int = EACH
+    wrong: float = 0.0
+    kept: float = 1.0
+    filter: Filter = "loss"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        number("wrong", self.wrong, 0, 1)
+        number("kept", self.kept, 1 / (self.devices * self.per_device), 1)
+
+    def load(self) -> Dataset:
+        clean = DigitsLike(self.devices, self.per_device, seed=self.seed).load()
+        draw = Keys(self.seed, "noisy_digits").generator()
+        train, y = clean.train, np.array(clean.y, np.int64)
+        turned = draw.permutation(train)[: round(self.wrong * len(train))]
+        y[turned] = (y[turned] + draw.integers(1, clean.classes, len(turned))) % clean.classes
+        at_random = draw.random(len(train))
+        suspicion = {
+            "loss": lambda: left_out_loss(clean.x[train], y[train], clean.classes),
+            "oracle": lambda: at_random + np.isin(train, turned),
+            "random": lambda: at_random,
+        }[self.filter]()
+        least = np.argsort(suspicion, kind="stable")[: round(self.kept * len(train))]
+        return replace(clean, y=y, train=np.sort(train[least]))
+
+
+def left_out_loss(x: Floats, y: Ints, classes: int) -> Reals:
+    """For each of S samples ``x`` ``[S, F]`` with labels ``y``, the squared error over all classes
+    of a ridge regression on one-hot labels that has learnt from all other samples.
+
+    That is |y_s − ŷ_s|² / (1 − h_s)², where ŷ is predicted by the regression on all samples and h_s
+    is the sample's leverage, so one regression is enough (PRESS; Allen, Technometrics 1974).
+    """
+    one_hot = np.eye(classes)[y]
+    design = np.column_stack([np.ones(len(x)), x.astype(np.float64)])
+    inverse = np.linalg.inv(design.T @ design + RIDGE * np.eye(design.shape[1]))
+    leverage = np.einsum("sf,fg,sg->s", design, inverse, design, optimize=True)
+    residual = one_hot - design @ (inverse @ (design.T @ one_hot))
+    loss: Reals = (residual**2).sum(axis=1) / (1 - leverage) ** 2
+    return loss
+
+
+class CleaningBudget(Budget):
+    """``rounds`` of five mini-batches of four samples each; ``wrong`` are the shares of wrong
+    labels, ``kept`` the shares of samples that a filter keeps."""
+
+    devices: int
+    rounds: int
+    wrong: list[Share]
+    kept: list[Annotated[float, Field(gt=0, le=1)]]
+
+
+class Cleaning(Claim):
+    """A part of all training labels is wrong. A filter keeps a share of the samples, which are then
+    dealt to the devices; devices take equally many steps on equal mini-batches whatever is kept, so
+    that they meet fewer samples more often.
+
+    The filter that is judged (``loss``) keeps the samples whose label a ridge regression, which has
+    learnt from all others, finds likeliest; it knows no right label. Controls: one that knows which
+    labels are wrong (``oracle``), and one that keeps any (``random``).
+    """
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            19,
+            "Clean data beat many data.",
+            "final accuracy, mean over devices; where the filter keeps as large a share of the"
+            " samples as have right labels, minus that with all samples, and minus that with the"
+            " smallest share, for each share of wrong labels above 0, paired by seed",
+            "confirmed if all these differences are above 0 with their 95% intervals; refuted if"
+            " one is below 0 with its interval",
+        ),
+    )
+    Budget = CleaningBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each share of wrong labels with each share that is kept by each filter. Where all is
+        kept, filters are the same; where no label is wrong, there is nothing for the oracle. The
+        other arms run beside what is judged under the most wrong labels."""
+        self._check()
+        found = []
+        for wrong in self.budget.wrong:
+            for kept in self.budget.kept:
+                for name in FILTERS:
+                    if (kept == 1 and name != "loss") or (not wrong and name == "oracle"):
+                        continue
+                    values = {"wrong": wrong, "filter": name, "kept": kept}
+                    arms = ["swarm"]
+                    if self._judged_by_all(values):
+                        arms = ["swarm", "isolated", "centralised"]
+                    changes = {**self._run(values), "scenario.arms": arms}
+                    found.append(Condition(values, changes))
+        return found
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        gains: dict[str, Interval] = {}
+        for wrong in self._noisy():
+            for other in (1.0, self.budget.kept[0]):
+                gains[f"{wrong:.0%} wrong, against keeping {other:.0%}"] = self._gain(
+                    results, wrong, other
+                )
+        above = [gain.above(0) for gain in gains.values()]
+        holds = False if False in above else True if all(above) else None
+        told = "; ".join(
+            f"of samples with {wrong:.0%} wrong labels, the {1 - wrong:.0%} that look cleanest are"
+            f" {self._gain(results, wrong, 1.0).text(1, 100)} points above all of them and"
+            f" {self._gain(results, wrong, self.budget.kept[0]).text(1, 100)} above the"
+            f" {self.budget.kept[0]:.0%} that look cleanest; best is"
+            f" {self._best(results, wrong):.0%}"
+            for wrong in self._noisy()
+        )
+        return [self.hypotheses[0].verdict(holds, told, **gains)]
+
+    def charts(self, results: Results) -> list[Chart]:
+        x, y = "share of samples that is kept", "final accuracy, mean over devices"
+        wrong = self.budget.wrong[-1]
+        by_wrong = [
+            results.along(
+                ACCURACY, "kept", f"{each:.0%} wrong", wrong=each, filter="loss", arm="swarm"
+            )
+            for each in self.budget.wrong
+        ]
+        by_filter = [
+            results.along(ACCURACY, "kept", name, wrong=wrong, filter=name, arm="swarm")
+            for name in FILTERS
+        ]
+        return [
+            Chart("What the filter gives and takes", x, y, by_wrong),
+            Chart(f"Three filters, {wrong:.0%} of labels wrong", x, y, by_filter),
+        ]
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rows = []
+        for condition in self.conditions():
+            values = condition.values
+            rows += [
+                {
+                    "wrong": f"{values['wrong']:.0%}",
+                    "filter": "–" if values["kept"] == 1 else values["filter"],
+                    "kept": f"{values['kept']:.0%}",
+                    "arm": arm,
+                    "accuracy": results.mean(ACCURACY, **values, arm=arm).text(),
+                }
+                for arm in condition.changes["scenario.arms"]
+            ]
+        return pd.DataFrame(rows)
+
+    def _check(self) -> None:
+        b = self.budget
+        for key, given in (("wrong", b.wrong), ("kept", b.kept)):
+            if not given or given != sorted(set(given)):
+                valid = "must be different shares, in ascending order"
+                raise ConfigError(f"{self.preset}.{key}", given, valid)
+        if b.kept[0] * EACH < BATCH:  # smaller mini-batches would be less computation
+            valid = f"must be shares of at least {BATCH / EACH:g}, a mini-batch for each device"
+            raise ConfigError(f"{self.preset}.kept", b.kept, valid)
+        if not self._noisy():
+            raise ConfigError(f"{self.preset}.wrong", b.wrong, "must have a share above 0")
+        needed = {1.0, *(_right(wrong) for wrong in self._noisy())}
+        if not needed <= set(b.kept[1:]):
+            shares = ", ".join(f"{share:g}" for share in sorted(needed))
+            raise ConfigError(
+                f"{self.preset}.kept", b.kept, f"must have {shares}, and a smaller share"
+            )
+
+    def _run(self, values: dict[str, Any]) -> dict[str, Any]:
+        b = self.budget
+        return {
+            "devices": b.devices,
+            "rounds": b.rounds,
+            "evaluate.every": max(1, b.rounds // 5),
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data": "custom",
+            "data._target_": "scenarios.cleaning.NoisyDigits",
+            **{f"data.{key}": value for key, value in values.items()},
+        }
+
+    def _judged_by_all(self, values: dict[str, Any]) -> bool:
+        most = self.budget.wrong[-1]
+        judged = (self.budget.kept[0], _right(most), 1.0)
+        return values["wrong"] == most and values["filter"] == "loss" and values["kept"] in judged
+
+    def _noisy(self) -> list[float]:
+        return [wrong for wrong in self.budget.wrong if wrong]
+
+    def _gain(self, results: Results, wrong: float, other: float) -> Interval:
+        where = {"wrong": wrong, "filter": "loss", "arm": "swarm"}
+        return results.difference(
+            ACCURACY, {**where, "kept": _right(wrong)}, {**where, "kept": other}
+        )
+
+    def _best(self, results: Results, wrong: float) -> float:
+        """The share with the highest mean accuracy."""
+        where = {"wrong": wrong, "filter": "loss", "arm": "swarm"}
+        means = [results.mean(ACCURACY, **where, kept=kept).mean for kept in self.budget.kept]
+        best: float = self.budget.kept[int(np.argmax(np.nan_to_num(means, nan=-np.inf)))]
+        return best
+
+
+def _right(wrong: float) -> float:
+    """The share of right labels, as it is written in a budget."""
+    return round(1 - wrong, 6)
