@@ -12,7 +12,7 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -31,7 +31,7 @@ class AbilityBudget(Budget):
     the learning rates after it; the largest one is where the pretraining starts.
     """
 
-    devices: int
+    devices: Count
     life: Annotated[int, Field(ge=LOOK)]
     pretraining: list[Annotated[int, Field(ge=0)]]
     rates: list[Annotated[float, Field(ge=0)]]

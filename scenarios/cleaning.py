@@ -15,12 +15,11 @@ from swarm.common.rng import Keys
 from swarm.common.statistics import Interval
 from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
 from swarm.data.generated.digits_like import DigitsLike
-from swarm.experiments.claims.base import Budget, Claim, Condition, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 
 Filter = Literal["loss", "oracle", "random"]
-Share = Annotated[float, Field(ge=0, le=1)]
 FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")
 ACCURACY = "accuracy_mean"
 BATCH, STEPS, EACH = 4, 5, 40  # samples a step, steps a round, samples generated for each device
@@ -91,9 +90,9 @@ class CleaningBudget(Budget):
     """``rounds`` of five mini-batches of four samples each; ``wrong`` are the shares of wrong
     labels, ``kept`` the shares of samples that a filter keeps."""
 
-    devices: int
-    rounds: int
-    wrong: list[Share]
+    devices: Count
+    rounds: Count
+    wrong: list[Annotated[float, Field(ge=0, lt=1)]]
     kept: list[Annotated[float, Field(gt=0, le=1)]]
 
 
@@ -220,6 +219,7 @@ class Cleaning(Claim):
             "train.local_steps": STEPS,
             "data": "custom",
             "data._target_": "scenarios.cleaning.NoisyDigits",
+            "data.per_device": EACH,
             **{f"data.{key}": value for key, value in values.items()},
         }
 
