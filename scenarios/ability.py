@@ -86,7 +86,7 @@ class Ability(Claim):
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
-        lived = self._lived(results)
+        lived = self._met(results)
         able = self._able("drift")
         before, after = {}, {}
         for rate in self._slow():
@@ -113,7 +113,7 @@ class Ability(Claim):
         return [self.hypotheses[0].verdict(holds, because, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
-        lived = self._lived(results)
+        lived = self._met(results)
         accuracy = "prequential accuracy of the round"
         drift = (float(self.budget.life), "drift")
         return [
@@ -129,7 +129,7 @@ class Ability(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        lived = self._lived(results)
+        lived = self._met(results)
         rows = []
         for condition in self.conditions():
             values = dict(condition.values)
@@ -195,7 +195,7 @@ class Ability(Claim):
             "schedule.floor": rate / fastest,
         }
 
-    def _lived(self, results: Results) -> Results:
+    def _met(self, results: Results) -> Results:
         """The results with rounds of life in place of rounds, and for each arm the mean accuracy of
         each part of its life."""
         if results.finals.empty or results.curves.empty:
