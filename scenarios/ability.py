@@ -86,25 +86,25 @@ class Ability(Claim):
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
-        lived = self._met(results)
+        found = self._by_life(results)
         able = self._able("drift")
         before, after = {}, {}
         for rate in self._slow():
             knowing = self._knowing(rate, "drift")
-            before[rate] = lived.difference(BEFORE, knowing | SWARM, able | SWARM)
-            after[rate] = lived.difference(AFTER, able | SWARM, knowing | SWARM)
+            before[rate] = found.difference(BEFORE, knowing | SWARM, able | SWARM)
+            after[rate] = found.difference(AFTER, able | SWARM, knowing | SWARM)
         ahead = [each.above(0) for each in after.values()]
         traded = all(each.above(0) for each in before.values())
         holds = False if False in ahead else True if traded and all(ahead) else None
         both = self._knowing(self.budget.rates[-1], "drift")
-        worth = lived.difference(AFTER, both | SWARM, able | SWARM)
+        worth = found.difference(AFTER, both | SWARM, able | SWARM)
         least = min(after, key=lambda rate: after[rate].mean)
         shortest = min(before, key=lambda rate: before[rate].mean)
         because = (
             f"the knowing are {before[shortest].text(1, 100)} points ahead before the drift and the"
             f" able {after[least].text(1, 100)} after it (where least: rates {shortest:g} and"
             f" {least:g}); those of rate {least:g} are overtaken in round"
-            f" {self._overtaken(lived, least, 'drift')} of life, {self.budget.life} being the last"
+            f" {self._overtaken(found, least, 'drift')} of life, {self.budget.life} being the last"
             f" before the drift; where both learn fast, knowledge is worth {worth.text(1, 100)}"
             " points after it"
         )
@@ -113,23 +113,23 @@ class Ability(Claim):
         return [self.hypotheses[0].verdict(holds, because, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
-        lived = self._met(results)
+        found = self._by_life(results)
         accuracy = "prequential accuracy of the round"
         drift = (float(self.budget.life), "drift")
         return [
             Chart("Labels trade places in the middle of life", "round of life", accuracy,
-                  self._lives(lived, "drift"), at=drift),
-            Chart("Nothing changes", "round of life", accuracy, self._lives(lived, "steady")),
+                  self._lives(found, "drift"), at=drift),
+            Chart("Nothing changes", "round of life", accuracy, self._lives(found, "steady")),
             *(
                 Chart(f"What knowledge and ability give {part}", "learning rate after birth",
-                      f"prequential accuracy {part}", self._by_rate(lived, part), log_x=True,
-                      level=self._ignorant(lived, part))
+                      f"prequential accuracy {part}", self._by_rate(found, part), log_x=True,
+                      level=self._ignorant(found, part))
                 for part in (BEFORE, AFTER)
             ),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        lived = self._met(results)
+        found = self._by_life(results)
         rows = []
         for condition in self.conditions():
             values = dict(condition.values)
@@ -138,12 +138,12 @@ class Ability(Claim):
                 where = {**values, "arm": arm}
                 overtaken = "–"
                 if knowing and arm == "swarm":
-                    overtaken = self._overtaken(lived, values["rate"], values["world"])
+                    overtaken = self._overtaken(found, values["rate"], values["world"])
                 rows.append(
                     {
                         **values,
                         "arm": arm,
-                        **{part: lived.mean(part, **where).text() for part in PARTS},
+                        **{part: found.mean(part, **where).text() for part in PARTS},
                         "overtaken by the able in round": overtaken,
                     }
                 )
@@ -195,7 +195,7 @@ class Ability(Claim):
             "schedule.floor": rate / fastest,
         }
 
-    def _met(self, results: Results) -> Results:
+    def _by_life(self, results: Results) -> Results:
         """The results with rounds of life in place of rounds, and for each arm the mean accuracy of
         each part of its life."""
         if results.finals.empty or results.curves.empty:
@@ -216,7 +216,7 @@ class Ability(Claim):
             finals = finals.merge(means.reset_index(), on=keys, how="left")
         return replace(results, finals=finals, curves=curves)
 
-    def _lives(self, lived: Results, world: str) -> list[Line]:
+    def _lives(self, found: Results, world: str) -> list[Line]:
         rates = self.budget.rates
         named = {
             "knows and does not learn": self._knowing(rates[0], world),
@@ -226,28 +226,28 @@ class Ability(Claim):
         }
         different = {tuple(where.values()): (name, where) for name, where in named.items()}
         return [
-            lived.by_round("stream_accuracy", name, **where, **SWARM)
+            found.by_round("stream_accuracy", name, **where, **SWARM)
             for name, where in different.values()
         ]
 
-    def _by_rate(self, lived: Results, part: str) -> list[Line]:
-        learning = replace(lived, finals=lived.finals[lived.finals["rate"] > 0])
+    def _by_rate(self, found: Results, part: str) -> list[Line]:
+        learning = replace(found, finals=found.finals[found.finals["rate"] > 0])
         return [
             learning.along(part, "rate", f"{rounds} rounds of pretraining",
                            world="drift", pretraining=rounds, **SWARM)
             for rounds in self.budget.pretraining
         ]  # fmt: skip
 
-    def _ignorant(self, lived: Results, part: str) -> tuple[float, str]:
+    def _ignorant(self, found: Results, part: str) -> tuple[float, str]:
         rate = self.budget.rates[0]
-        mean = lived.mean(part, **self._knowing(rate, "drift"), **SWARM).mean
+        mean = found.mean(part, **self._knowing(rate, "drift"), **SWARM).mean
         return mean, f"{self.budget.pretraining[-1]} rounds, rate {rate:g}"
 
-    def _overtaken(self, lived: Results, rate: float, world: str) -> str:
+    def _overtaken(self, found: Results, rate: float, world: str) -> str:
         """The round of life at whose end the able are ahead of the knowing for the first time, in
         the mean accuracy of the last five rounds."""
         able, knowing = (
-            _rolling(lived, {**where, **SWARM})
+            _rolling(found, {**where, **SWARM})
             for where in (self._able(world), self._knowing(rate, world))
         )
         seeds = able.columns.intersection(knowing.columns)
@@ -258,11 +258,11 @@ class Ability(Claim):
         return f"in {len(first)} of {len(seeds)} seeds"
 
 
-def _rolling(lived: Results, where: Mapping[str, Any]) -> pd.DataFrame:
+def _rolling(found: Results, where: Mapping[str, Any]) -> pd.DataFrame:
     """The mean accuracy of the last five rounds, by round of life and seed."""
-    rows = lived.curves
+    rows = found.curves
     for key, value in where.items():
         rows = rows[rows[key] == value]
-    rows = rows[~rows["seed"].isin(lived.diverged_seeds(**where))]
+    rows = rows[~rows["seed"].isin(found.diverged_seeds(**where))]
     by_seed = rows.pivot(index="round", columns="seed", values="stream_accuracy")
     return by_seed.rolling(LOOK).mean().dropna(how="all")
