@@ -84,19 +84,20 @@ class DivergedError(SwarmError):
     """A device's parameters are no longer finite, or its loss is beyond all measure.
 
     The error ends the arm, and the other arms of the run go on. ``name`` is the name of the device,
-    if it has one.
+    if it has one. ``own`` says that it was the device's own model (``personal``), and not the one
+    that it shares.
     """
 
-    def __init__(self, device: int, round: int, name: str | None = None) -> None:
-        self.device, self.round, self.name = device, round, name
-        called = f" ({name})" if name else ""
-        super().__init__(
-            f"device {device}{called} diverged (not finite, or a loss beyond all measure) in round"
-            f" {round}"
-        )
+    def __init__(self, device: int, round: int, name: str | None = None, own: bool = False) -> None:
+        self.device, self.round, self.name, self.own = device, round, name, own
+        who = f"device {device}" + (f" ({name})" if name else "")
+        why = "not finite, or a loss beyond all measure"
+        if own:
+            who, why = f"the personal model of {who}", "not finite; the shared model is"
+        super().__init__(f"{who} diverged ({why}) in round {round}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.device, self.round, self.name)
+        return type(self), (self.device, self.round, self.name, self.own)
 
 
 class OutOfRangeError(DivergedError):

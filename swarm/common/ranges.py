@@ -1,4 +1,4 @@
-"""Range checks that plug-ins share."""
+"""Range checks that plug-ins share, and the counts that shares come to."""
 
 from __future__ import annotations
 
@@ -74,6 +74,13 @@ def number(
             value,
             f"must be {bound}" + (f" and at most {high:g}" if math.isfinite(high) else ""),
         )
+
+
+def share_of(share: float, count: int) -> int:
+    """The number of things that a positive ``share`` of ``count`` comes to: the closest whole
+    number, the larger of two, and at least one.
+    """
+    return max(1, int(share * count + 0.5))
 
 
 def no_room(key: str, value: object, need: str, free: int, fits: str) -> ConfigError:

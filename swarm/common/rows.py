@@ -331,10 +331,12 @@ class Blocks:
             start = stop
 
 
-def params_sha256(x_NP: npt.NDArray[np.generic]) -> str:
-    """Return the SHA-256 of the rows ``[N, P]`` as little-endian bytes in device order: equal
-    hashes mean equal bits in every parameter.
+def params_sha256(x_NP: npt.NDArray[np.generic], *kept: npt.NDArray[np.generic]) -> str:
+    """Return the SHA-256 of the rows ``[N, P]`` as little-endian bytes in device order, and then of
+    what devices ``kept`` beside them: equal hashes mean equal bits in every parameter.
     """
-    return hashlib.sha256(
-        np.ascontiguousarray(x_NP).astype(x_NP.dtype.newbyteorder("<"), copy=False).data
-    ).hexdigest()
+    found = hashlib.sha256()
+    for rows in (x_NP, *kept):
+        little = np.ascontiguousarray(rows).astype(rows.dtype.newbyteorder("<"), copy=False)
+        found.update(little.data)
+    return found.hexdigest()

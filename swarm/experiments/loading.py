@@ -101,19 +101,20 @@ class LoadedRun(Run):
         seed: int = 0,
         trust: bool = False,
         best: bool = False,
+        own: bool = False,
     ) -> str:
         """What one device's newest model of text writes after ``prompt``: ``length`` characters.
 
         Each is drawn with probabilities ∝ exp(z / ``temperature``) from the model's logits z; a low
         temperature keeps to the probable ones, and 0 takes the most probable. ``seed`` decides
-        the draws. ``best`` is as in :meth:`predict`.
+        the draws. ``best`` and ``own`` are as in :meth:`predict`.
 
         Raises:
             ConfigError: There is no such arm or device, the run's data are no text, its model does
                 not predict the next character, the prompt has a character that the run does not
                 tell apart, a number is out of range, or :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust)
+        module, prepared = self._module(arm, device, best, trust, own)
         return written(module, prepared.dataset, prompt, length, temperature, seed)
 
     def own_state_dict(

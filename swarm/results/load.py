@@ -110,8 +110,10 @@ class Run:
 
     def rows(self, arm: str, best: bool = False) -> NDArray[np.generic]:
         """The parameters of an arm's devices at its newest checkpoint, ``[N, P]`` in device order:
-        what ``params_sha256`` is the hash of (:func:`swarm.common.rows.params_sha256`). With
-        ``best`` those of its best round, as ``early_stopping.metric`` finds it."""
+        what ``params_sha256`` is the hash of, in a run with ``personal`` together with what devices
+        keep beside them (:func:`swarm.common.rows.params_sha256`). With ``best`` those of its best
+        round, as ``early_stopping.metric`` finds it.
+        """
         return np.asarray(saved_rows(self.folder, arm, self.arms, best).arrays["x"].numpy())
 
     @property
@@ -149,7 +151,8 @@ class Run:
         saved = saved_rows(self.folder, arm, self.arms, best)
         x_NP = saved.arrays["x"]
         number = self.device(device) if isinstance(device, str) and len(x_NP) > 1 else device
-        if not isinstance(number, int | np.integer) or not 0 <= number < len(x_NP):
+        known = isinstance(number, int | np.integer) and 0 <= number < len(x_NP)
+        if isinstance(number, str | bool) or not known:
             raise ConfigError(
                 "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
             )

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 
 from swarm.common.errors import DivergedError
-from swarm.common.names import named
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, measuring_work, rounded
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
@@ -69,8 +68,8 @@ class Simulation:
 
         A fresh simulation starts with a record of round 0, before any learning.
 
-        Raises :class:`DivergedError` in the round in which a device's parameters stop being finite
-        or its loss exceeds :attr:`SwarmEvaluator.largest_loss`.
+        Raises :class:`DivergedError` in the round in which a device diverges, as
+        :meth:`SwarmEvaluator.require_finite` has it.
         """
         s = self.experiment.settings
         last = time.perf_counter()
@@ -82,13 +81,7 @@ class Simulation:
             last = time.perf_counter()
             for happened in self.engine.advance(stop):
                 self.learning_seconds += time.perf_counter() - last
-                good = happened.loss_N <= self.measure.largest_loss  # not of a loss that is NaN
-                bad = ~(happened.finite_N & good) & self.experiment.communication.honest_N
-                if bad.any():
-                    device = int(bad.argmax())
-                    raise DivergedError(
-                        device, happened.round, named(self.experiment.names, device)
-                    )
+                self.measure.require_finite(happened)
                 self._count(happened)
                 record = self._record(happened, evaluated=self._due(until), last=last)
                 if (self.round >= until or self.stopped) and record.devices is not None:

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.errors import DivergedError
+from swarm.common.names import named
 from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
-from swarm.simulation.engine.base import Engine, Evaluation, merge
+from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
@@ -240,6 +242,16 @@ class SwarmEvaluator:
             (seen_N / each).astype(np.int64),
             e.data.local_steps_N * e.data.stream.batch,
         )
+
+    def require_finite(self, happened: RoundResult) -> None:
+        """Raises :class:`DivergedError` if the parameters of an honest device, or what it keeps
+        beside them, are not finite, or its training loss exceeds :attr:`largest_loss`."""
+        shared_N = happened.finite_N & (happened.loss_N <= self.largest_loss)  # False if NaN
+        bad_N = ~(shared_N & happened.kept_finite_N) & self.experiment.communication.honest_N
+        if bad_N.any():
+            device = int(bad_N.argmax())
+            name, own = named(self.experiment.names, device), bool(shared_N[device])
+            raise DivergedError(device, happened.round, name, own)
 
     @cached_property
     def largest_loss(self) -> float:

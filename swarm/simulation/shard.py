@@ -119,16 +119,18 @@ class Shard:
         self.local_nQ[rows] = learnt_BP[:, sent:]
         return learnt_BP[:, :sent]
 
-    def is_finite(self) -> Bools:
-        """Whether all numbers of each device are finite, ``[n]``."""
+    def finite(self) -> tuple[Bools, Bools]:
+        """Whether all numbers of each device's shared model are finite, ``[n]``, and all that it
+        keeps beside that, ``[n]``."""
         # the sum of a row is not finite if one of its numbers is not
         total_n = self.state.x.sum(1)
         if self.local_nQ.shape[1]:
             total_n = total_n + self.local_nQ.sum(1)
+        kept_n = torch.zeros_like(total_n)
         for rows in self.kept.values():
-            total_n = total_n + rows.flatten(1).sum(1)
-        found: Bools = torch.isfinite(total_n).cpu().numpy()
-        return found
+            kept_n = kept_n + rows.flatten(1).sum(1)
+        shared, kept = torch.isfinite(torch.stack([total_n, kept_n])).cpu().numpy()
+        return shared, kept
 
     def _local_info(self) -> LocalInfo:
         """What the devices know of themselves; they can measure models if the protocol requires
@@ -307,3 +309,4 @@ class Shard:
         for group, arrays in kept:
             for name in arrays:
                 arrays[name] = rows[f"{group}.{name}"].to(device)
+        self.experiment.model.personal.resumed(self.kept, self.experiment.settings.rounds)

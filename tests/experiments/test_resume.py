@@ -67,6 +67,15 @@ def test_more_rounds_equal_a_longer_run(small: Small, tmp_path: Path) -> None:
     assert _records(tmp_path / "short") == _records(tmp_path / "long")
 
 
+def test_a_run_whose_rate_was_searched_is_lengthened_with_that_rate(
+    small: Small, tmp_path: Path
+) -> None:
+    words = ("optimizer.lr=auto", "lr_search.lrs=[0.01,0.1]", "lr_search.rounds=1", "rounds=1")
+    short = small(*words, "scenario.arms=[swarm]")["arms"]["swarm"]
+    longer = swarm.resume(tmp_path / "run", {"rounds": 2}).summary["arms"]["swarm"]
+    assert (longer["rounds"], longer["lr"]) == (2, short["lr"])
+
+
 def test_a_finished_run_is_left_alone(small: Small, tmp_path: Path) -> None:
     small()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}

@@ -86,6 +86,8 @@ def test_a_device_writes_what_it_has_learnt(tmp_path: Path) -> None:
             "report=false",
             "evaluate.every=20",
             "scenario.arms=[swarm]",
+            "personal=ditto",
+            "personal.strength=0.5",
         ],
         folder=tmp_path / "run",
     )
@@ -94,6 +96,8 @@ def test_a_device_writes_what_it_has_learnt(tmp_path: Path) -> None:
     assert found.write("swarm", "0", "ab", 6, 0) == "cabcab"
     assert found.write("swarm", "1", "ac", 6, 0) == "bacbac"
     assert len(found.write("swarm", "1")) == 200
+    shared, own = (found.write("swarm", "1", "", 99, 4.0, own=own) for own in (False, True))
+    assert own != shared
 
 
 @pytest.mark.parametrize(

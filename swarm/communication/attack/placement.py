@@ -7,6 +7,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from swarm.common.errors import ConfigError
+from swarm.common.ranges import share_of
 from swarm.common.rng import Keys
 from swarm.communication.attack.base import Attack, Bools, Ints
 from swarm.communication.topology.graph import Graph
@@ -51,7 +52,7 @@ def _count(attack: Attack, n: int) -> int:
     if asked < 0 or asked > n or (isinstance(asked, float) and asked >= 1):
         raise ConfigError("attack.devices", asked, valid)
     if 0 < asked < 1:
-        return max(1, int(np.floor(asked * n + 0.5)))
+        return share_of(asked, n)
     return int(asked)
 
 

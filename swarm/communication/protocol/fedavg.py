@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
+from swarm.common.ranges import share_of
 from swarm.common.rng import Keys
 from swarm.communication.protocol.base import PhaseName, Protocol
 
@@ -45,9 +46,7 @@ class FedAvg(Protocol):
             return None
         draw_N = Keys(seed, "fedavg.participants").uniform(np.arange(devices), round, 1)[:, 0]
         chosen = np.zeros(devices, bool)
-        chosen[np.argsort(draw_N, kind="stable")[: max(1, int(self.fraction * devices + 0.5))]] = (
-            True
-        )
+        chosen[np.argsort(draw_N, kind="stable")[: share_of(self.fraction, devices)]] = True
         return chosen
 
     def shares(self, sizes_N: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError, DivergedError
+from swarm.common.names import named
 from swarm.common.rng import Keys
 from swarm.config.settings import Settings
 from swarm.data.dataset import DeviceSplit
@@ -18,6 +18,7 @@ from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.evaluation import OwnSamples
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.phases.base import Phase
 from swarm.simulation.phases.transport import Payload
 from swarm.simulation.shard import Shard
 
@@ -25,48 +26,55 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 MESSAGE, FINAL = "message", "final"
-Collect = Callable[[Shard, int], Payload]
 
 
 class Tapped(LocalEngine):
-    """The local engine, which keeps the rows of the latest messages, as their receivers read them:
-    after transforms, attack and compressor.
+    """The local engine, which keeps the row that each device was heard with last, as its receivers
+    read it: after transforms, attack and compressor.
+
+    A device that is away or not drawn, or whose messages are all lost, is not heard. Of several
+    messages in a round the first is kept. Rows that differ for each neighbour, or that are not as
+    wide as what devices have to send, are not kept.
 
     Attributes:
-        sent_NM: The rows; None before the first message.
+        sent_NM: The rows; NaN of devices that nobody has heard.
+        heard_N: The round in which each was heard last; 0 of devices that nobody has heard.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent_NM: Tensor | None = None
-        self._of = 0
 
     def start(self, experiment: Experiment) -> None:
         """See :meth:`Engine.start`; the phases of this experiment are listened to from here on."""
         super().start(experiment)
+        width, rows = experiment.communication.layout.width, self.shards[0].state.x
+        self.sent_NM = torch.full_like(rows, torch.nan)
+        self.heard_N = np.zeros(len(rows), np.int64)
         for phase in experiment.communication.phases:
-            heard = self._heard(phase.collect)
-            phase.collect = heard  # type: ignore[method-assign, assignment]
+            if phase.sends and not phase.per_edge and phase.width == width:
+                self._listen(phase)
 
-    def _heard(self, collect: Collect) -> Collect:
+    def _listen(self, phase: Phase) -> None:
+        collect = phase.collect
+
         def collected(shard: Shard, round: int) -> Payload:
-            payload = collect(shard, round)
-            if round > self._of:  # of several messages in a round the first is kept
-                self.sent_NM, self._of = payload.packets.clone(), round
+            payload, traffic = collect(shard, round), phase.traffic(round)
+            arrives_N = traffic.sent_N > traffic.lost_N + traffic.late_N
+            new = np.flatnonzero(arrives_N & (self.heard_N < round))
+            self.sent_NM[new] = payload.packets[new]
+            self.heard_N[new] = round
             return payload
 
-        return collected
+        phase.collect = collected  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a swarm gives away of A samples.
+    """What a swarm gives away of A samples: those of its honest devices.
 
     Attributes:
         inside_A: Whether the swarm has learnt from each.
         loss_A: By what is seen (``message``, ``final``), the loss of each sample under the model of
-            its own device.
-        epsilon: The ε that the device which has spent most has spent; None where none is counted.
+            its own device; NaN for messages of a device that nobody has heard.
+        epsilon: The ε that the honest device which has spent most has spent; None where none is
+            counted.
     """
 
     inside_A: Bools
@@ -103,7 +111,9 @@ def play(prepared: PreparedRun, arm: PreparedArm, settings: Settings, number: in
     half of the samples of each device, and draws of its own (initial parameters, graph,
     mini-batches, noise). Swarms 2k and 2k + 1 share the samples between them.
 
-    Raises :class:`DivergedError` for a swarm whose parameters are no longer finite.
+    Raises:
+        ConfigError: Half of a device's samples are too few for these settings.
+        DivergedError: An honest device's parameters are no longer finite, or its loss of a sample.
     """
     seed = prepared.settings.seed
     held = prepared.experiment(arm, settings).data.split
@@ -113,32 +123,61 @@ def play(prepared: PreparedRun, arm: PreparedArm, settings: Settings, number: in
     keep_S = np.zeros(len(prepared.dataset.x), bool)
     keep_S[held.sample[inside_A]] = True
     it = replace(it, split=restricted(prepared.split, keep_S[prepared.split.sample]))
-    experiment = it.experiment(arm, settings.model_copy(update={"seed": own}))
-    engine, accountant = Tapped(), experiment.accountant
+    experiment = _built(it, arm, settings.model_copy(update={"seed": own}))
+    honest_N, accountant = experiment.communication.honest_N, experiment.accountant
+    engine = Tapped()
     every_N = np.arange(experiment.settings.devices)
     releases_N = np.zeros_like(every_N)
     engine.start(experiment)
     try:
         for happened in engine.advance(experiment.settings.rounds):
-            if not happened.finite_N.all():
-                raise DivergedError(int(happened.finite_N.argmin()), happened.round)
+            _require_finite(experiment, happened.finite_N | ~honest_N, happened.round)
             if accountant is not None:
                 releases_N = accountant.after(every_N, releases_N, happened.steps_N, happened.round)
-        loss_A = {FINAL: _losses(engine.shards[0], None, held)}
-        if (rows_NP := _readable(experiment, engine.sent_NM)) is not None:
-            loss_A[MESSAGE] = _losses(engine.shards[0], rows_NP, held)
+        loss_A = _given_away(engine, held)
     finally:
         engine.stop()
-    spent = None if accountant is None else float(accountant.epsilon_N(releases_N).max())
-    return Played(inside_A, loss_A, spent)
+    spent = None
+    if accountant is not None:
+        spent = float(accountant.epsilon_N(releases_N)[honest_N].max())
+    at_A = honest_N[held.device_S]
+    return Played(inside_A[at_A], {seen: each[at_A] for seen, each in loss_A.items()}, spent)
 
 
-def _readable(experiment: Experiment, sent_NM: Tensor | None) -> Tensor | None:
-    """The messages, if each is its sender's whole model and not masked; None otherwise."""
+def _given_away(engine: Tapped, held: DeviceSplit) -> dict[str, Floats]:
+    """:attr:`Played.loss_A` of all ``held`` samples, also of those of hostile devices."""
+    e, shard = engine.experiment, engine.shards[0]
+    honest_N = e.communication.honest_N
+    seen = {FINAL: (_losses(shard, None, held), honest_N)}
+    heard_N = honest_N & (engine.heard_N > 0)
+    if _readable(e) and heard_N.any():
+        seen[MESSAGE] = (_losses(shard, engine.sent_NM, held), heard_N)
+    for loss_A, known_N in seen.values():
+        wrong_N = np.bincount(held.device_S[~np.isfinite(loss_A)], minlength=len(known_N)) > 0
+        _require_finite(e, ~(wrong_N & known_N), engine.round)
+    return {name: loss_A for name, (loss_A, _) in seen.items()}
+
+
+def _built(prepared: PreparedRun, arm: PreparedArm, settings: Settings) -> Experiment:
+    """The experiment of a swarm that has half of the samples of each device."""
+    try:
+        return prepared.experiment(arm, settings)
+    except ConfigError as error:
+        valid = "; the swarms of an audit learn from half of each device's samples, which are meant"
+        raise ConfigError(error.key, error.value, error.valid + valid) from error
+
+
+def _require_finite(experiment: Experiment, finite_N: Bools, round: int) -> None:
+    if not finite_N.all():
+        device = int(finite_N.argmin())
+        raise DivergedError(device, round, named(experiment.names, device))
+
+
+def _readable(experiment: Experiment) -> bool:
+    """Whether each message is its sender's whole model, and not masked."""
     c = experiment.communication
-    if sent_NM is None or c.secure is not None or not c.protocol.sends_models():
-        return None
-    return sent_NM if sent_NM.shape[1] == experiment.model.layout.width else None
+    whole = c.layout.width == experiment.model.layout.width
+    return whole and c.secure is None and c.protocol.sends_models()
 
 
 def _losses(shard: Shard, rows_NP: Tensor | None, held: DeviceSplit) -> Floats:
@@ -163,7 +202,7 @@ def first_messages(experiment: Experiment) -> tuple[Tensor, Tensor]:
     try:
         start_NP = engine.shards[0].state.x.clone()
         list(engine.advance(1))
-        assert engine.sent_NM is not None, "a protocol with messages is needed"
+        assert (engine.heard_N == 1).all(), "a protocol is needed in which all devices are heard"
         return start_NP, engine.sent_NM
     finally:
         engine.stop()

@@ -158,14 +158,16 @@ def _facts(
         and not key.startswith("wall_s_")
     }
     seconds = simulation.learning_seconds
-    rows = None if diverged else simulation.engine.current()["x"].cpu().numpy()
+    arrays = {} if diverged else simulation.engine.current()
+    own = sorted(name for name in arrays if name.startswith("personal."))
+    rows = [arrays[name].cpu().numpy() for name in ("x", *own) if arrays]
     return {
         **kept,
         "rounds": simulation.round,
         "lr": settings.optimizer["lr"],
         "wall_s": simulation.seconds,
         "steps_per_s": simulation.counters.steps / seconds if seconds else None,
-        "params_sha256": None if rows is None else params_sha256(rows),
+        "params_sha256": params_sha256(*rows) if rows else None,
         "diverged": diverged,
         **_stopping(simulation),
         "engine": simulation.engine.describe(),

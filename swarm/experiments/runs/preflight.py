@@ -185,15 +185,23 @@ def _warn_of_unmeasured_models(e: Experiment) -> None:
 def _warn_of_a_strong_pull(e: Experiment) -> None:
     """Warn of models that are drawn so strongly that steps jump beyond where they are drawn to, and
     ever farther."""
-    proximal, rate = e.model.personal.proximal, e.model.rate(1)
+    proximal, rate = e.model.personal.proximal, _largest_rate(e)
     if not e.model.optimizer.plain or proximal * rate < 2:
         return
     name = f"personal={choice('personal', e.settings.personal)}"
     warnings.warn(
-        f"{name}: strength={proximal:g} times the learning rate {rate:g} must be below 2, as steps"
-        f" diverge otherwise; a strength of less than {2 / rate:.3g} would do",
+        f"{name}: strength={proximal:g} times the largest learning rate {rate:g} must be below 2,"
+        f" as steps diverge otherwise; a strength of less than {2 / rate:.3g} would do",
         stacklevel=3,
     )
+
+
+def _largest_rate(e: Experiment) -> float:
+    """The largest learning rate of any device; of many rounds, a thousand are looked at."""
+    rounds = max(1, e.settings.rounds)
+    round = max(range(1, rounds + 1, -(-rounds // 1000)), key=e.model.rate)
+    rates_N = e.model.rates(round)
+    return e.model.rate(round) if rates_N is None else float(rates_N.max())
 
 
 def _warn_of_no_lesson(e: Experiment) -> None:

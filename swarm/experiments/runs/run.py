@@ -134,7 +134,7 @@ def _require_budget(path: Path, prepared: PreparedRun, done: int) -> None:
     spent its privacy budget."""
     last = {row["arm"]: row for row in read_jsonl(path / "metrics.jsonl")}
     spent = (last.get(arm.name, {}).get("budgets_spent") for arm in prepared.arms)
-    experiments = [prepared.experiment(arm, arm.variants[0]) for arm in prepared.arms]
+    experiments = [prepared.experiment(arm, arm.first) for arm in prepared.arms]
     if all(n == e.communication.honest_N.sum() for n, e in zip(spent, experiments, strict=True)):
         s = prepared.settings
         valid = (

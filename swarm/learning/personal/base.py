@@ -8,14 +8,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
+from swarm.common.names import Maybe
 from swarm.common.rows import Layout
 from swarm.learning.kernels.kernel import Scale, Views
 from swarm.learning.learner import Batch, Learner, PredictionScores
 
+Ints = npt.NDArray[np.int64]
 MODEL = "model"
 """The name of the personal model among the rows that a device keeps."""
 _SLOT = "optimizer."
@@ -78,7 +82,8 @@ class LocalSteps:
 
 
 class Personal(ABC):
-    """What a device learns for itself. The base learns the shared model alone.
+    """What a device learns for itself beside the model that it shares. Unless a class says
+    otherwise, nothing is kept for it, and the shared model is the device's own.
 
     Attributes:
         plain_sgd: It reads gradients off steps, or solves by them, so that they must be those of
@@ -100,9 +105,14 @@ class Personal(ABC):
         names the optimizer's slots. ``x_NP`` may have no rows."""
         return {}
 
-    def check(self, layout: Layout, steps: int) -> None:
-        """Refuse a model or a number of local steps a round that this cannot work with, with a
-        :class:`~swarm.common.errors.ConfigError`."""
+    def check(self, layout: Layout, steps_N: Ints, names: Maybe | None) -> None:
+        """Refuse a model or numbers of local steps a round that this cannot work with, with a
+        :class:`~swarm.common.errors.ConfigError`; ``names`` are those of the devices."""
+        return
+
+    def resumed(self, kept: dict[str, Tensor], rounds: int) -> None:
+        """Put right what devices ``kept`` in a run that had another number of ``rounds`` before it
+        was resumed, by replacing its arrays; it may be called where nothing has to change."""
         return
 
     def work(self, round: int, rounds: int) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swarm.common.errors import ConfigError
 from swarm.common.gradient_correction import GradientCorrection
+from swarm.common.ranges import number
 from swarm.learning.kernels.kernel import Views
 from swarm.learning.learner import PredictionScores
 from swarm.learning.personal.base import MODEL, LocalSteps, Personal, own_model, own_slots
@@ -21,11 +21,12 @@ class Ditto(Personal):
     larger λ, the closer v follows w. Steps diverge unless ηλ < 2. What is not shared is drawn to
     nothing. ``strength`` is λ.
 
-    Raises :class:`ConfigError` unless ``strength`` is a finite number ≥ 0.
+    Raises :class:`~swarm.common.errors.ConfigError` unless ``strength`` is a finite number ≥ 0.
     """
 
     def __init__(self, strength: float = 0.1) -> None:
-        self.strength = self.proximal = at_least_zero("strength", strength)
+        number("strength", strength, 0)
+        self.strength = self.proximal = strength
 
     def init(self, x_NP: Tensor, optimizer: tuple[str, ...]) -> dict[str, Tensor]:
         """See :meth:`Personal.init`."""
@@ -47,10 +48,3 @@ class Ditto(Personal):
     def model(self, x_BP: Tensor, kept: Views) -> Tensor:
         """See :meth:`Personal.model`."""
         return kept[MODEL]
-
-
-def at_least_zero(key: str, value: float) -> float:
-    """Return ``value`` if it is a finite number ≥ 0, else raise :class:`ConfigError`."""
-    if not 0 <= value < float("inf"):
-        raise ConfigError(key, value, "must be a finite number ≥ 0")
-    return value

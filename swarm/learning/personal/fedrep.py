@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
+from swarm.common.names import Maybe, listed, named, titled
 from swarm.common.rows import Layout
 from swarm.learning.kernels.kernel import Views
 from swarm.learning.learner import PredictionScores
-from swarm.learning.personal.base import LocalSteps, Personal, joined
+from swarm.learning.personal.base import Ints, LocalSteps, Personal, joined
 
 
 class FedRep(Personal):
@@ -25,14 +27,19 @@ class FedRep(Personal):
         self.head_steps = head_steps
         self.sent = 0
 
-    def check(self, layout: Layout, steps: int) -> None:
+    def check(self, layout: Layout, steps_N: Ints, names: Maybe | None) -> None:
         """See :meth:`Personal.check`."""
         if not layout.local:
             valid = "must leave something that devices keep with personal=fedrep; body would do"
             raise ConfigError("/share", "all", valid)
-        if self.head_steps >= steps:
-            valid = f"must be below the {steps} local steps of a round: the others learn the body"
-            raise ConfigError("head_steps", self.head_steps, valid)
+        few = np.flatnonzero(steps_N <= self.head_steps)
+        if len(few):
+            steps = f"the {steps_N[0]} local steps of a round: the others learn the body"
+            if (steps_N != steps_N[0]).any():
+                who = [f"{titled(d, named(names, d))} takes {steps_N[d]}" for d in few.tolist()]
+                steps = "every device's local steps of a round: the others learn the body, and "
+                steps += listed(who)
+            raise ConfigError("head_steps", self.head_steps, f"must be below {steps}")
         self.sent = layout.sent.width
 
     def learn(

@@ -37,6 +37,7 @@ class RoundResult:
         steps_N: The local steps taken.
         work_N: The computation, in local steps on a plain mini-batch.
         finite_N: Whether the parameters are finite.
+        kept_finite_N: Whether what devices keep for themselves beside them is finite.
         traffic: What was sent, for each phase that sends anything.
         actor_seconds: The seconds that each actor spent since the previous result, by kind of work;
             empty in one process.
@@ -50,6 +51,7 @@ class RoundResult:
     steps_N: Ints
     work_N: Floats
     finite_N: npt.NDArray[np.bool_]
+    kept_finite_N: npt.NDArray[np.bool_]
     traffic: Sequence[Traffic]
     actor_seconds: Mapping[str, Floats] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
@@ -130,11 +132,12 @@ def record(
     empty for a round without learning); ``shards`` has the device ids of each shard.
     """
     loss, seen, score, work = (np.zeros(devices) for _ in range(4))
-    steps, finite = np.zeros(devices, np.int64), np.ones(devices, bool)
+    steps, (finite, kept) = np.zeros(devices, np.int64), np.ones((2, devices), bool)
     for d, part in zip(shards, learnt, strict=bool(learnt)):
         loss[d], seen[d], score[d] = part.loss_n, part.scored_n, part.score_n
-        steps[d], work[d], finite[d] = part.steps_n, part.work_n, part.finite_n
-    return RoundResult(round, loss, seen, score, steps, work, finite, sent)
+        steps[d], work[d] = part.steps_n, part.work_n
+        finite[d], kept[d] = part.finite_n, part.kept_finite_n
+    return RoundResult(round, loss, seen, score, steps, work, finite, kept, sent)
 
 
 class Engine(ABC):

@@ -217,8 +217,8 @@ def _check_personal(experiment: Experiment) -> None:
     for key, value, valid in _personal_refusals(experiment):
         raise ConfigError(key, value, valid.format(name))
     try:
-        steps = int(experiment.data.local_steps_N.max())
-        personal.check(experiment.model.layout, steps)
+        steps_N = experiment.data.local_steps_N
+        personal.check(experiment.model.layout, steps_N, experiment.names)
     except ConfigError as error:
         raise error.under("personal") from None
 

@@ -38,6 +38,7 @@ class TrainResult:
         steps_n: The local steps taken.
         work_n: The computation, predictions included, in local steps on a plain mini-batch.
         finite_n: Whether the parameters are finite.
+        kept_finite_n: Whether what devices keep for themselves beside them is finite.
     """
 
     loss_n: Floats
@@ -45,7 +46,8 @@ class TrainResult:
     score_n: Floats
     steps_n: Ints
     work_n: Floats
-    finite_n: npt.NDArray[np.bool_]
+    finite_n: Bools
+    kept_finite_n: Bools
 
 
 class Phase(ABC):

@@ -75,7 +75,7 @@ class Learn(Phase):
         self._release_noise(shard, round, active_n, taken_n, start)
         self._finish(shard, round)
         losses, scored_n, score_n = found.double().cpu().numpy()
-        return TrainResult(losses, scored_n, score_n, taken_n, work_n, shard.is_finite())
+        return TrainResult(losses, scored_n, score_n, taken_n, work_n, *shard.finite())
 
     def _released(self, shard: Shard, some: Rows, start_BM: Tensor, end_BM: Tensor) -> Tensor:
         """The parameters that devices send after their local steps: what they have learnt, which

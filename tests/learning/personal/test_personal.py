@@ -3,6 +3,7 @@ fine-tuning, against loops written by hand."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,22 @@ import torch
 from torch import Tensor, nn
 
 import swarm
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, DivergedError
+from swarm.common.rows import params_sha256
 from swarm.config.settings import Settings
 from swarm.experiments.runs.preflight import warn_of_what_does_nothing
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.folder.saved_rows import saved_rows
 from tests.communication.protocol.swarms import LR, curves, descended, planned, quadratics
-from tests.support import config, experiment, prepared, require_same_bits, run, simulation
+from tests.support import (
+    config,
+    experiment,
+    prepared,
+    records,
+    require_same_bits,
+    run,
+    simulation,
+)
 
 SMALL = ("devices=6", "topology=ring", "partition.alpha=0.3", "data.local_test=0.3", "rounds=3")
 MIXED = ("topology=complete", "mixing=uniform", "train.local_steps=3")
@@ -193,6 +203,19 @@ def test_fine_tuning_goes_on_with_the_optimizer_s_slots() -> None:
     assert torch.equal(found["personal.optimizer.mean"], found["optimizer.mean"])
 
 
+def test_a_lengthened_run_tunes_as_a_long_one_does(tmp_path: Path) -> None:
+    """A device that is away in all of the new rounds has forgotten what it had tuned, too."""
+    words = (*SMALL, "personal=fine_tune", "personal.fraction=0.5", "scenario.arms=[swarm]")
+    words = (*words, "churn=crash", "churn.fraction=0.2", "churn.at=3")
+    run(tmp_path / "lengthened", *words)
+    found = swarm.resume(tmp_path / "lengthened", {"rounds": 6}).summary["arms"]["swarm"]
+    whole = run(tmp_path / "whole", *words, "rounds=6")["arms"]["swarm"]
+    for key in ("local_accuracy_mean", "params_sha256"):
+        assert found[key] == whole[key], key
+    tuned = saved_rows(tmp_path / "whole", "swarm", ["swarm"]).arrays["personal.tuned"]
+    assert sorted(set(tuned.flatten().tolist())) == [0.0, 4.0]
+
+
 # --- a head of one's own --------------------------------------------------------------------------
 
 
@@ -290,8 +313,14 @@ def test_devices_that_take_fewer_steps_learn_as_they_would_in_a_block_of_their_o
     tmp_path: Path, name: str
 ) -> None:
     table = tmp_path / "devices.csv"
-    table.write_text("device,local_steps\n0,1\n3,4\n")
-    words = (*SMALL, f"personal={name}", *EACH[name], f"train.devices={table}")
+    table.write_text("device,local_steps\n0,2\n3,4\n")
+    words = (
+        *SMALL,
+        "train.local_steps=3",
+        f"personal={name}",
+        *EACH[name],
+        f"train.devices={table}",
+    )
     together, apart = (
         played(prepared(*words, f"engine.block={block}", "compute.dtype=float64"))
         for block in (3, 1)
@@ -337,8 +366,10 @@ def test_a_saved_device_has_its_own_model_and_the_shared_one(tmp_path: Path) -> 
     assert np.abs(module - saved.predict("swarm", 4, x)).max() > 1e-3
     alone = saved.predict("isolated", 4, x)
     assert np.array_equal(saved.predict("isolated", 4, x, own=True), alone)
-    with pytest.raises(ConfigError, match=r"^device=6: "):
-        saved.own_state_dict("swarm", 6)
+    for wrong in (6, True):
+        for look in (saved.own_state_dict, saved.state_dict, saved.predict):
+            with pytest.raises(ConfigError, match=rf"^device=({wrong}|true): .* devices 0 to 5$"):
+                look("swarm", wrong)
 
 
 @pytest.mark.parametrize("name", ["ditto", "apfl", "fine_tune"])
@@ -375,13 +406,40 @@ def test_a_device_s_own_model_reaches_nobody_and_waits_while_it_sleeps(name: str
         assert not torch.equal(plain["personal.model"][2], marked["personal.model"][2])
 
 
+def test_the_hash_tells_models_of_their_own_apart(tmp_path: Path) -> None:
+    words = (*SMALL, "rounds=1", "scenario.arms=[swarm]", "report=false")
+    sums = {}
+    for name in ("none", "ditto", "apfl", "fine_tune"):
+        found = run(tmp_path / name, *words, f"personal={name}")["arms"]["swarm"]
+        arrays = saved_rows(tmp_path / name, "swarm", ["swarm"]).arrays
+        kept = sorted(key for key in arrays if key.startswith("personal."))
+        rows = [arrays[key].numpy() for key in ("x", *kept)]
+        assert found["params_sha256"] == params_sha256(*rows)
+        sums[name] = found["params_sha256"], params_sha256(rows[0])
+    assert len({whole for whole, _ in sums.values()}) == 4
+    assert len({shared for _, shared in sums.values()}) == 1
+    assert sums["none"][0] == sums["none"][1]
+
+
+def test_a_personal_model_that_diverges_ends_the_arm_and_is_named() -> None:
+    words = ("personal=ditto", "personal.strength=1000000", "train.local_steps=9")
+    for cut in ("engine.block=6", "engine.block=2"):
+        said = r"^the personal model of device 0 diverged \(not finite; .* in round 1$"
+        with pytest.raises(DivergedError, match=said) as caught:
+            records(prepared(*SMALL, *words, cut))
+        again = copy.copy(caught.value)  # by the way of a pickle
+        assert (str(again), again.own) == (str(caught.value), True)
+    with pytest.raises(DivergedError, match=r"^device 0 diverged"):
+        records(prepared(*SMALL, "personal=ditto", "optimizer.lr=1.0e+15"))
+
+
 # --- what is refused, and said --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("personal=ditto personal.strength=-1", r"personal.strength=-1: must be a finite number ≥ 0"),
+        ("personal=ditto personal.strength=-1", r"personal.strength=-1: must be at least 0"),
         ("personal=fine_tune personal.fraction=0", r"personal.fraction=0: must be above 0 and at"),
         ("personal=apfl personal.alpha=1.5", r"personal.alpha=1.5: must lie in \[0, 1\]"),
         ("personal=pfedme personal.strength=0", r"personal.strength=0: must be a positive"),
@@ -403,6 +461,16 @@ def test_what_does_not_go_together_is_refused(words: str, said: str) -> None:
         experiment(*words.split())
 
 
+def test_devices_that_would_never_learn_the_body_are_named(tmp_path: Path) -> None:
+    table = tmp_path / "devices.csv"
+    words = (*SMALL, "share=body", "personal=fedrep", "train.local_steps=4")
+    table.write_text("device,local_steps\n1,3\n4,2\n")
+    said = r"^personal.head_steps=3: must be below .* the body, and device 1 takes 3, device 4 takes 2$"
+    with pytest.raises(ConfigError, match=said):
+        experiment(*words, f"train.devices={table}")
+    experiment(*words, f"train.devices={table}", "personal.head_steps=1")
+
+
 def test_mixtures_of_running_statistics_are_refused() -> None:
     models = Path(__file__).parents[1] / "models" / "user_models.py"
     own = (f"plugins=[{models}]", "model=custom", "model._target_=user_models.WithBatchNorm")
@@ -419,11 +487,23 @@ def test_a_model_of_one_s_own_that_nothing_measures_is_warned_of() -> None:
 @pytest.mark.parametrize("name", ["ditto", "pfedme"])
 def test_a_strength_that_steps_do_not_bear_is_warned_of(name: str) -> None:
     strong = experiment(*SMALL, f"personal={name}", "personal.strength=20", "optimizer.lr=0.1")
-    with pytest.warns(UserWarning, match=rf"^personal={name}: strength=20 .* less than 20 would"):
+    with pytest.warns(
+        UserWarning, match=rf"^personal={name}: strength=20 times the largest .* less than 20 would"
+    ):
         warn_of_what_does_nothing(strong)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_what_does_nothing(experiment(*SMALL, f"personal={name}", "personal.strength=19"))
+
+
+def test_of_all_learning_rates_the_largest_counts(tmp_path: Path) -> None:
+    table = tmp_path / "devices.csv"
+    table.write_text("device,lr\n2,0.5\n")
+    words = (*SMALL, "personal=ditto", "personal.strength=5", "optimizer.lr=0.1")
+    for more, rate in ((f"train.devices={table}", 0.5), ("schedule.warmup=0.9", 0.1)):
+        strong = experiment(*words, more, f"personal.strength={2 / rate}", "rounds=20")
+        with pytest.warns(UserWarning, match=rf"the largest learning rate {rate} must be below 2"):
+            warn_of_what_does_nothing(strong)
 
 
 def test_what_devices_keep_counts_in_memory_and_checkpoints() -> None:

@@ -125,6 +125,7 @@ def test_a_report_travels_without_a_change() -> None:
         np.array([5, 2**40]),
         np.array([7.5, 0.0]),
         np.array([True, False]),
+        np.array([False, True]),
     )
     back = Report.unpacked(Report({3: part}, {"learn": 0.25}).packed())
     assert back.seconds == {"learn": 0.25}

@@ -38,6 +38,7 @@ class LiveReport:
         sums_4n: Samples met, the sum of their scores, local steps and computation, as in
             :class:`~swarm.simulation.phases.base.TrainResult`.
         finite_n: Whether the parameters are finite.
+        kept_finite_n: Whether what devices keep for themselves beside them is finite.
         sent_n: The messages that each of its devices sent.
         received_n: The messages that each of its devices mixed.
         lost_N: The messages of each device of the swarm that this actor saw get lost: overwritten
@@ -52,6 +53,7 @@ class LiveReport:
     loss_n: Floats
     sums_4n: Floats
     finite_n: Bools
+    kept_finite_n: Bools
     sent_n: Ints
     received_n: Ints
     lost_N: Ints
@@ -70,6 +72,7 @@ class LiveReport:
             loss_n,
             np.zeros((4, n)),
             np.ones(n, bool),
+            np.ones(n, bool),
             nothing_n,
             nothing_n,
             np.zeros(devices, np.int64),
@@ -79,7 +82,7 @@ class LiveReport:
         """Add the results of a phase of learning."""
         self.loss_n = np.where(found.steps_n > 0, found.loss_n, self.loss_n)
         self.sums_4n += np.stack([found.scored_n, found.score_n, found.steps_n, found.work_n])
-        self.finite_n = found.finite_n
+        self.finite_n, self.kept_finite_n = found.finite_n, found.kept_finite_n
 
 
 class LiveActor(ShardActor):

@@ -21,6 +21,7 @@ class News:
     loss_N: Floats
     sums_4N: Floats
     finite_N: npt.NDArray[np.bool_]
+    kept_finite_N: npt.NDArray[np.bool_]
     sent_N: Ints
     received_N: Ints
     lost_N: Ints
@@ -36,6 +37,7 @@ class News:
         return cls(
             np.zeros(devices),
             np.zeros((4, devices)),
+            np.ones(devices, bool),
             np.ones(devices, bool),
             sent_N,
             received_N,
@@ -53,6 +55,7 @@ class News:
         self.loss_N[devices] = found.loss_n
         self.sums_4N[:, devices] += found.sums_4n
         self.finite_N[devices] &= found.finite_n
+        self.kept_finite_N[devices] &= found.kept_finite_n
         self.sent_N[devices] += found.sent_n
         self.received_N[devices] += found.received_n
         self.lost_N += found.lost_N
@@ -90,6 +93,7 @@ class News:
             steps_N.astype(np.int64),
             work_N,
             self.finite_N,
+            self.kept_finite_N,
             [sent] if bits else [],
             measured=measured,
         )

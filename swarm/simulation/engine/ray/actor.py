@@ -93,12 +93,13 @@ class Report:
         """The report that :meth:`packed` made these bytes of."""
         head, _, tables = data.partition(b"\n")
         rounds, seconds = json.loads(head)
-        learnt, found = {}, np.frombuffer(tables).reshape(len(rounds), 6, -1) if rounds else ()
-        for round, (loss_n, scored_n, score_n, steps_n, work_n, finite_n) in zip(
+        learnt, found = {}, np.frombuffer(tables).reshape(len(rounds), 7, -1) if rounds else ()
+        for round, (loss_n, scored_n, score_n, steps_n, work_n, *finite) in zip(
             rounds, found, strict=True
         ):
-            steps_n, finite_n = steps_n.astype(np.int64), finite_n.astype(bool)
-            learnt[round] = TrainResult(loss_n, scored_n, score_n, steps_n, work_n, finite_n)
+            finite_n, kept_n = (each_n.astype(bool) for each_n in finite)
+            counts = scored_n, score_n, steps_n.astype(np.int64), work_n
+            learnt[round] = TrainResult(loss_n, *counts, finite_n, kept_n)
         return cls(learnt, seconds)
 
 
