@@ -34,7 +34,7 @@ from swarm.simulation.experiment import Experiment
 
 Ints = npt.NDArray[np.int64]
 GIB = float(1 << 30)
-REPORT_BYTES = 48  # of a device in an actor's report: six numbers of 8 bytes
+REPORT_BYTES = 56  # of a device in an actor's report: seven numbers of 8 bytes
 BLOCK, LOCAL_STEPS, SAMPLES = 20, 5, 60
 
 
