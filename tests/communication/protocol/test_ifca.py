@@ -98,8 +98,8 @@ def test_owners_who_contradict_one_another_part() -> None:
     assert one["local_accuracy_mean"] < 0.7
 
 
-def test_a_group_that_agrees_with_one_more_message_than_a_model() -> None:
-    """What travels is one model and the number of its group, however many groups there are."""
+def test_one_model_travels_however_many_groups_there_are() -> None:
+    """What travels is one model and the number of its group."""
     sizes = {
         k: records(prepared(*OWNERS, "rounds=1", "protocol=ifca", f"protocol.groups={k}"))[-1]
         for k in (2, 5)
