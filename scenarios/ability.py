@@ -61,6 +61,15 @@ class Ability(Claim):
             " knowing are ahead after it with the interval",
         ),
     )
+    untested = (
+        "Knowledge and ability that cost something: pretraining is free, and one learning rate "
+        "takes as much computing as another. A drift that leaves what is known of use, as a "
+        "rotation might (here four of ten labels trade places), or that comes more than once; a "
+        "life longer than 40 rounds on either side of it; rates above 0.3, and other abilities "
+        "than a rate. Devices that know and learn fast are best of all: knowledge and ability are "
+        "no alternatives, and the able are compared with those that learn a tenth as fast or "
+        "less. With every rate the swarm exchanges parameters."
+    )
     Budget = AbilityBudget
 
     def conditions(self) -> list[Condition]:

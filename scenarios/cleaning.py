@@ -117,6 +117,15 @@ class Cleaning(Claim):
             " one is below 0 with its interval",
         ),
     )
+    untested = (
+        "Devices that clean their own samples: the filter sees all of them before they are dealt, "
+        "and what it computes counts against nobody. Wrong labels that are likelier for some "
+        "samples than for others (each is any other class), which a filter finds less easily; "
+        "other dirt than wrong labels; filters that keep each class alike (the 10% of clean "
+        "samples with the least loss leave two or three classes nearly out, and teach less than "
+        "10% drawn at random); data that cost something to gather. Where 20% of the labels are "
+        "wrong even the oracle gains 0.6 points only."
+    )
     Budget = CleaningBudget
 
     def conditions(self) -> list[Condition]:

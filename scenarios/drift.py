@@ -51,6 +51,10 @@ class Drift(Claim):
             " below 0 with its interval",
         ),
     )
+    untested = (
+        "How fast devices recover from one common change: with streams of unequal length they "
+        "change one after another."
+    )
     Budget = DriftBudget
 
     def conditions(self) -> list[Condition]:

@@ -99,6 +99,13 @@ class Energy(Claim):
             " while the centralised model does",
         ),
     )
+    untested = (
+        "Data that are large beside a model: the samples of digits are small, so that to send "
+        "them to a server once costs less than one round of models. Idle power, the making of the "
+        "hardware, and what networks beyond the radio take. Prices are estimates, each of which "
+        "may be three times off; a server that has no other work is as cheap a FLOP as a busy "
+        "one."
+    )
     Budget = EnergyBudget
 
     def conditions(self) -> list[Condition]:

@@ -113,6 +113,17 @@ class Hostile(Claim):
         ),
     )
     diverged = "These diverged, and have kept nothing"
+    untested = (
+        "Hostile devices that sit at the hubs or on a cut; attacks tuned to a rule, and other "
+        "strengths than one of each; labels that are equally dealt, on which rules cost less; "
+        "rules whose f is the true number, as f is 0.4 of the rows whatever the share of hostile "
+        'devices. "Beyond" counts neighbours, and says nothing of what devices within the bound '
+        "lose to the attack, nor of what one that is beyond it passes on. Under dissensus one "
+        "honest device beyond its bound is driven away exponentially, and once its numbers are no "
+        "longer finite its whole arm has diverged and has kept nothing, as good as the others may "
+        "be. Shares that are 0 under some seeds and 0.9 under others have intervals so wide that "
+        "five seeds decide nothing."
+    )
     Budget = HostileBudget
 
     def conditions(self) -> list[Condition]:
@@ -159,7 +170,8 @@ class Hostile(Claim):
         for hypothesis, rule in zip(self.hypotheses[1:], rules, strict=True):
             said = self._said(results, rule, worst[rule])
             kept = {case: interval(values) for case, values in cases[rule].items()}
-            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), said, **kept))
+            because = f"in its worst case it keeps {said}"
+            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), because, **kept))
         return found
 
     def charts(self, results: Results) -> list[Chart]:

@@ -54,6 +54,11 @@ class Corrections(Claim):
             " refuted if it is below 0 with its interval at one of them",
         ),
     )
+    untested = (
+        "People who are wrong in a way that repeats, who choose what they correct, or who answer "
+        "late; a wrong label is any other class, as likely as another. What a person's time "
+        "costs."
+    )
     Budget = CorrectionsBudget
 
     def conditions(self) -> list[Condition]:

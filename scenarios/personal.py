@@ -66,6 +66,12 @@ class Personal(Claim):
             _RULE,
         ),
     )
+    untested = (
+        "People who differ in more than the mix of their labels; other sizes of what is kept "
+        "(share has the last layer only), other λ than 1, APFL, pFedMe, fine-tuning, and equal "
+        "computation (Ditto takes a step for each of two models). The global accuracy beside "
+        "Ditto is the shared model's."
+    )
     Budget = PersonalBudget
 
     def conditions(self) -> list[Condition]:

@@ -98,6 +98,12 @@ class Private(Claim):
             RULE,
         ),
     )
+    untested = (
+        "Noise that neighbours share; secure sums of neighbourhoods; more devices than 32, which "
+        "average more noise away, above all behind a server; LiRA (an audit finds more than the "
+        'threshold on the loss that is judged, so "confirmed" would say that this attack fails); '
+        "learning rates and norms chosen for each ε, which would cost privacy of their own."
+    )
     Budget = PrivateBudget
 
     def conditions(self) -> list[Condition]:

@@ -53,6 +53,12 @@ class Resilience(Claim):
             " other side with its interval",
         ),
     )
+    untested = (
+        '"smoothly": what is judged is that 90% is kept. The star has no server that comes back; '
+        "where devices are killed at random, its hub is among them under some seeds and not under "
+        "others, so a mean of both says little. In exponential all degrees are equal, and its "
+        '"hub" is a device like any other.'
+    )
     Budget = ResilienceBudget
 
     def conditions(self) -> list[Condition]:

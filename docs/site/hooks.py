@@ -17,6 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from swarm.cli.publish import published_talk
 from swarm.config.composing import conf_files
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= {f"reference/{name}.md": reference(name) for name in packages()}
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         pages[name.lower()] = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+    pages["claims/talk.html"] = published_talk(ROOT / "docs" / "claims")
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     for picture in sorted(GALLERY.rglob("*.png")):

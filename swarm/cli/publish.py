@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.schema import Schema, checked, read_json
 from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
+from swarm.experiments.claims.page.talk import chart_of, sentence, talk
 from swarm.results.folder import Folder
 from swarm.results.schemas import ClaimSummary, Published, read_summary
 from swarm.simulation import checkpoint
@@ -51,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "runs",
         metavar="RUN",
-        nargs="+",
+        nargs="*",
         type=Path,
-        help="the folder of a claim, or of a suite of claims",
+        help="the folder of a claim, or of a suite of claims; none: only renew the table",
     )
     parser.add_argument(
         "--to",
@@ -62,9 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=Path("docs/claims"),
         help="the folder to publish into (docs/claims)",
     )
+    parser.add_argument(
+        "--talk",
+        metavar="FILE",
+        type=Path,
+        help="also write a page for a talk: a screen for each verdict, in one file",
+    )
     given = parser.parse_args(arguments)
     try:
         publish(given.runs, given.to)
+        if given.talk:
+            checkpoint.write_bytes(given.talk, published_talk(given.to).encode())
     except (SwarmError, OSError) as error:
         print("error: " + str(error).removeprefix("/"), file=sys.stderr)
         return 2
@@ -96,13 +105,22 @@ def publish(runs: Sequence[Path], to: Path) -> None:
             place / FACTS,
             (json.dumps(new[place.name], indent=1, ensure_ascii=False) + "\n").encode(),
         )
-    checkpoint.write_bytes(to / README, _readme([*there.values(), *new.values()]).encode())
+    checkpoint.write_bytes(to / README, _readme([*there.values(), *new.values()], to).encode())
+
+
+def published_talk(to: Path) -> str:
+    """The HTML of the page for a talk, of all claims that are published in ``to``.
+
+    Raises :class:`ConfigError` for a damaged file in ``to``."""
+    claims = [(file.parent, _published(file)) for file in to.glob(f"*/{FACTS}")]
+    claims.sort(key=lambda one: (one[1]["verdicts"][0]["number"], one[0].name))
+    return talk("Claims, and what became of them", claims)
 
 
 def _published(file: Path) -> Facts:
     try:
         facts = read_json(file, Published, "/to")
-        _readme([facts])
+        _readme([facts], file.parents[1])
     except (ConfigError, KeyError, TypeError, AttributeError):
         valid = f"is damaged; publish the claim {file.parent.name} again, or remove its folder"
         raise ConfigError("/to", file, valid) from None
@@ -152,7 +170,7 @@ def _copy(claim: Path, place: Path) -> None:
     checkpoint.write_bytes(place / README, (claim / MARKDOWN).read_bytes())
 
 
-def _readme(facts: Sequence[Facts]) -> str:
+def _readme(facts: Sequence[Facts], to: Path) -> str:
     rows = [
         {**row, "scenario": each["scenario"], "seeds": each["seeds"]}
         for each in facts
@@ -165,12 +183,8 @@ def _readme(facts: Sequence[Facts]) -> str:
         markdown_row(["---"] * 5),
     ]
     for row in rows:
-        page = f"[{row['scenario']}]({row['scenario']}/{README})"
-        lines.append(
-            markdown_row(
-                [row["claim"], f"**{row['verdict']}**", row["because"], str(row["seeds"]), page]
-            )
-        )
+        cells = [row["claim"], f"**{row['verdict']}**", sentence(row["because"]), str(row["seeds"])]
+        lines.append(f"{markdown_row(cells)} {_linked(to, row)} |")
     lines += [
         "",
         (
@@ -183,7 +197,9 @@ def _readme(facts: Sequence[Facts]) -> str:
             "file (`scenarios/NAME.py`), fixed before the runs, and on its page. `docs/claims.md`"
             " says what the"
         ),
-        "scenarios do not test.",
+        "scenarios do not test. For a talk, `python run_swarm.py publish --talk talk.html` makes a"
+        " page with one",
+        "claim, one picture and one sentence a screen.",
         "",
     ]
     lines += _listed(
@@ -197,8 +213,18 @@ def _readme(facts: Sequence[Facts]) -> str:
     return "\n".join([*lines, "## Again", "", REGENERATE])
 
 
+def _linked(to: Path, row: Facts) -> str:
+    """A link to the page of a claim, which shows its picture, small."""
+    scenario = row["scenario"]
+    file = chart_of(to / scenario, row)
+    image = f'<img src="{scenario}/{file.name}" alt="" width="160"><br>' if file else ""
+    return f"{image}[{scenario}]({scenario}/{README})"
+
+
 def _listed(head: str, link: str, rows: Sequence[Facts]) -> list[str]:
-    lines = [plain(f"- {row['claim'].rstrip('.')}:{link}{row['because']}.") for row in rows]
+    lines = [
+        plain(f"- {row['claim'].rstrip('.')}:{link}{sentence(row['because'])}.") for row in rows
+    ]
     return [f"## {head}", "", *(lines or ["Nothing."]), ""]
 
 

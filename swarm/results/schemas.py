@@ -210,6 +210,7 @@ class VerdictRow(Schema):
     because: str
     metric: str
     rule: str
+    chart: Count = 1
 
 
 class ClaimSummary(Schema):

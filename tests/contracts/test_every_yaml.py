@@ -279,10 +279,13 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         ("protocol", "push_sum_averaging"): lambda: ["init=independent"],
         ("protocol", "choco_gossip"): lambda: ["init=independent"],
         ("protocol", "d2"): lambda: ["mixing=lazy"],
-        ("protocol", "best_neighbour"): lambda: ["data.local_validation=0.3"],
+        **{
+            ("protocol", name): lambda: ["data.local_validation=0.3", "init=common"]
+            for name in ("best_neighbour", "ifca")
+        },
         **{
             ("aggregator", name): lambda: ["data.local_validation=0.3", "partition=iid"]
-            for name in ("ubar", "reputation")
+            for name in ("ubar", "reputation", "fedfomo")
         },
         **{
             ("pre_aggregator", name): lambda: ["aggregator=coordinate_median", "aggregator.f=1"]

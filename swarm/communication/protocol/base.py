@@ -268,6 +268,13 @@ class Protocol(OldMembers):
         """Take the messages of a ``messages`` phase."""
         raise NotImplementedError
 
+    def measures(self, arrived_N: Ints) -> Ints:
+        """Return how many models each device measures on its own validation samples in a round with
+        a ``messages`` phase, ``[N]``, given how many messages arrive; by default each of these.
+        Only the computation that is counted follows from it.
+        """
+        return arrived_N
+
     def shares(self, sizes_N: Ints) -> npt.NDArray[np.float64]:
         """Return the weights ``[N]`` of the ``server`` phase, from the devices' numbers of samples.
 

@@ -65,16 +65,21 @@ class Hypothesis:
         statement: What is claimed.
         metric: What is measured.
         rule: When the claim is confirmed and when refuted; otherwise it is undecided.
+        chart: Which of the claim's charts shows it, counted from 1.
     """
 
     number: int
     statement: str
     metric: str
     rule: str
+    chart: int = 1
 
     def verdict(self, holds: bool | None, because: str, **figures: Any) -> Verdict:
         """The verdict on this hypothesis; ``holds`` None means undecided, ``because`` is the reason
-        in one sentence, and ``figures`` are the numbers behind it."""
+        in one sentence, and ``figures`` are the numbers behind it.
+
+        The first clause of the reason, up to the first semicolon, stands alone where there is room
+        for one line: in the table of all claims, and in a talk."""
         return Verdict(self, holds, because, figures)
 
 
@@ -107,6 +112,7 @@ class Claim(AnyScenario, ABC):
     Attributes:
         hypotheses: What is judged.
         diverged: What a page says before its list of arms that diverged.
+        untested: What a reader could take for judged, and is not: whole sentences for the page.
 
     Args:
         settings: The settings of all runs, as they would be typed: ``[topology=ring, rounds=50]``.
@@ -119,6 +125,7 @@ class Claim(AnyScenario, ABC):
     kind: ClassVar[KindName] = "claim"
     hypotheses: ClassVar[tuple[Hypothesis, ...]]
     diverged: ClassVar[str] = "Left out of all figures, as they diverged"
+    untested: ClassVar[str] = ""
     Budget: ClassVar[type[Budget]] = Budget
 
     def __init__(

@@ -18,7 +18,8 @@ from swarm.config.build import choice, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run
 from swarm.experiments.claims.base import Suite
-from swarm.experiments.claims.page.page import PAGE, badge, framed
+from swarm.experiments.claims.page.page import PAGE, badge, framed, inline_png
+from swarm.experiments.claims.page.talk import TALK, chart_of, sentence, talk
 from swarm.experiments.claims.page.verdicts import print_verdicts, summary_in
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.resolved import Resolved, resolve
@@ -93,7 +94,7 @@ def redraw(folder: Path) -> list[Path]:
             files += run.redraw(claim)
         except SwarmError as error:  # the other claims are still drawn
             print(f"error: {error}", file=sys.stderr)
-    return [*files, _write_page(home, [(claim, _summary(claim)) for claim in claims])]
+    return [*files, *_write_pages(home, [(claim, _summary(claim)) for claim in claims])]
 
 
 def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Result:
@@ -124,9 +125,9 @@ def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Resul
         "failed": failed,
         "wall_s": sum(summary["wall_s"] for summary in summaries),
     }
-    page = _write_page(home, claims)
+    pages = _write_pages(home, claims)
     checkpoint.write_json(home.path / "summary.json", closing(total))
-    attach(plans.settings, home, [page], print)
+    attach(plans.settings, home, pages, print)
     print_verdicts(summaries)
     print(f"run folder: {home.path}")
     if failed:
@@ -157,20 +158,41 @@ def _first_number(claim: Path) -> tuple[float, str]:
     return (rows[0]["number"] if rows else math.inf), claim.name
 
 
-def _write_page(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> Path:
-    """Write the table of verdicts, with a link to the page of each claim; returns the file."""
+def _write_pages(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Path]:
+    """Write the table of verdicts, with a link to the page of each claim, and the page for a talk;
+    returns the files."""
     rows = [
-        f'<tr><th><a href="{quote(claim.name)}/{PAGE}">{escape(claim.name)}</a></th>'
-        f"<td>{escape(row['claim'])}</td>"
-        f"<td>{badge(row['verdict'])}</td><td>{escape(row['because'])}</td></tr>"
+        _row(claim, row)
         for claim, summary in claims
         for row in summary.get("verdicts") or [UNFINISHED]
     ]
-    head = "<tr><th>scenario</th><th>claim</th><th>verdict</th><th>because</th></tr>"
+    head = "<tr><th>claim</th><th>verdict</th><th>because</th><th>page</th></tr>"
     table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     seconds = sum(summary.get("wall_s", 0.0) for _, summary in claims)
     presets = sorted({str(summary["preset"]) for _, summary in claims if summary})
     subtitle = f"preset={', '.join(presets) or '–'}: {len(claims)} claims, {human_time(seconds)}."
-    body = f'<section class="card verdicts"><div class="scroll">{table}</div></section>'
-    checkpoint.write_bytes(home.path / PAGE, framed(home.name, "Verdicts", subtitle, body).encode())
-    return home.path / PAGE
+    body = (
+        f'<section class="card verdicts"><div class="scroll">{table}</div></section>'
+        f'<p class="hint"><a href="{TALK}">For a talk</a>: one claim, one picture, one sentence'
+        " a screen.</p>"
+    )
+    pages = {
+        PAGE: framed(home.name, "Verdicts", subtitle, body),
+        TALK: talk(f"Verdicts of {home.name}", claims),
+    }
+    for name, page in pages.items():
+        checkpoint.write_bytes(home.path / name, page.encode())
+    return [home.path / name for name in pages]
+
+
+def _row(claim: Path, row: Mapping[str, Any]) -> str:
+    """A row of the table of verdicts: its picture, small, leads to the claim's page."""
+    page, file = f"{quote(claim.name)}/{PAGE}", chart_of(claim, row)
+    seen = escape(claim.name)
+    if file:
+        seen = f'<img class="small" alt="{seen}" src="{inline_png(file.read_bytes())}">'
+    return (
+        f"<tr><th>{escape(row['claim'])}</th><td>{badge(row['verdict'])}</td>"
+        f"<td>{escape(sentence(row['because']))}</td>"
+        f'<td><a href="{page}">{seen}</a></td></tr>'
+    )

@@ -26,11 +26,12 @@ class Messages(Packets):
         return AlongLinks(self.communication.messages.single(round))
 
     def measured(self, round: int) -> Ints:
-        """See :meth:`Phase.measured`; a device that measures models measures each that arrives."""
+        """See :meth:`Phase.measured`; a protocol says how many models a device measures."""
         if not self.protocol.requirements.own_validation:
             return super().measured(round)
         arrived = self.communication.messages.single(round).dst_R
-        return np.bincount(arrived, minlength=self.communication.settings.devices)
+        arrived_N = np.bincount(arrived, minlength=self.communication.settings.devices)
+        return self.protocol.measures(arrived_N)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand the devices of a shard their messages, if any have arrived."""

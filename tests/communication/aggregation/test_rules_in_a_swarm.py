@@ -20,6 +20,7 @@ from tests.support import experiment, prepared, require_same_bits, run, trajecto
 
 OWN = Path(__file__).with_name("own_rules.py")
 RULES = [name for name in options("aggregator") if name != "mean"]
+MEASURING = ("ubar", "reputation", "fedfomo")
 SOME = ("coordinate_median", "clipped_gossip", "reputation")  # one of each kind
 TORUS = ("devices=16", "topology=torus")
 GOSSIP = (
@@ -59,7 +60,7 @@ def under(rule: str) -> tuple[str, ...]:
     found = [f"aggregator={name}"]
     if pre:
         found += [f"pre_aggregators=[{pre}]", "aggregator.f=1"]
-    if name in ("ubar", "reputation"):
+    if name in MEASURING:
         found += ["data.local_validation=0.3", "partition=iid"]
     return tuple(found)
 
@@ -127,7 +128,7 @@ def _attacked(rule: str, *overrides: str) -> Any:
     return trajectory(_own(shout, "topology=complete", f"aggregator={rule}", *overrides))
 
 
-@pytest.mark.parametrize("rule", [name for name in RULES if name not in ("ubar", "reputation")])
+@pytest.mark.parametrize("rule", [name for name in RULES if name not in MEASURING])
 def test_bad_devices_do_not_move_the_good_ones_far(rule: str) -> None:
     """3 of 16 on a complete graph: fewer than half, and than a quarter."""
     f = ["aggregator.f=3"] if "f" in option("aggregator", rule) else []
@@ -197,7 +198,7 @@ def test_every_protocol_either_runs_or_says_why_not(
         common = (*common, "topology=star")
     if protocol == "d2":
         common = (*common, "mixing=lazy")
-    if protocol == "best_neighbour" or rule == "reputation":
+    if protocol in ("best_neighbour", "ifca") or rule == "reputation":
         common = (*common, "data.local_validation=0.2", "partition=iid")
     phases = experiment(*common).communication.phases
     said = REFUSED.get(protocol)

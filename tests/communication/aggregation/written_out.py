@@ -118,6 +118,16 @@ def reputation(rows: Floats, f: int, weight: Floats, loss: Floats) -> Floats:
     return rows[0] + (weight * trust) @ (rows - rows[0])
 
 
+def fedfomo(rows: Floats, f: int, weight: Floats, loss: Floats) -> Floats:
+    gain, moved = np.zeros(len(rows)), rows[0].copy()
+    for j in range(1, len(rows)):
+        if loss[j] < loss[0]:
+            gain[j] = weight[j] * (loss[0] - loss[j]) / np.linalg.norm(rows[j] - rows[0])
+    for j in np.flatnonzero(gain):
+        moved += 0.5 * gain[j] / gain.sum() * (rows[j] - rows[0])
+    return moved
+
+
 def nnm(rows: Floats, f: int) -> Floats:
     """The mixtures of nearest-neighbour mixing."""
     near = np.argsort(distances(rows).round(9), axis=1, kind="stable")[:, : len(rows) - f]
@@ -136,4 +146,5 @@ RULES: dict[str, Callable[[Floats, int, Floats, Floats], Floats]] = {
     "monna": monna,
     "ubar": ubar,
     "reputation": reputation,
+    "fedfomo": fedfomo,
 }

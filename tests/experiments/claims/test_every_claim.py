@@ -6,6 +6,7 @@ A new one joins by existing.
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,12 @@ from swarm.common.system import paths
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
+from swarm.experiments.claims.page.page import picture
 from swarm.experiments.claims.plan import ClaimPlan, folder_of
 from swarm.experiments.resolved import resolve
 from tests.conftest import composed
+
+ROOT = Path(__file__).parents[3]
 
 
 def plan(name: str, preset: str) -> ClaimPlan:
@@ -58,8 +62,20 @@ def test_what_is_claimed_is_on_record(name: str) -> None:
         for text in (hypothesis.statement, hypothesis.metric, hypothesis.rule):
             assert text.strip()
         assert "confirmed" in hypothesis.rule
+        assert hypothesis.chart >= 1
         assert "refuted" in hypothesis.rule
     assert (type(claim).__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", judging())
+def test_it_says_what_it_does_not_test(name: str) -> None:
+    claim = build(option("scenario", name), Claim, "scenario")
+    assert claim.untested.endswith(".")
+    published = ROOT / "docs" / "claims" / name
+    if published.is_dir():  # a claim is published once it has been judged
+        page = (published / "README.md").read_text(encoding="utf-8")
+        assert "## What this does not test\n\n" in page
+        assert all((published / picture(h.chart)).is_file() for h in claim.hypotheses)
 
 
 @pytest.mark.parametrize("name", judging())

@@ -22,6 +22,7 @@ from swarm.experiments.claims.base import Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.page import pictures
 from swarm.experiments.claims.page.pictures import DARK, draw
+from swarm.experiments.claims.page.talk import sentence
 from swarm.simulation import checkpoint
 from tests.cli.conftest import Command
 from tests.results.report.browser import BINARY, Browser
@@ -315,6 +316,25 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
     assert refuted.count(": the runs say otherwise, accuracy") == 1
     assert "<script" not in table
     assert str(judged.resolve().parent) not in table
+    (home / "README.md").unlink()
+    assert publish.main(["--talk", "talk.html"]) == 0  # from what is published
+    assert (home / "README.md").read_text() == table
+    shown = Path("talk.html").read_text()
+    assert shown.index("swarm_size") < shown.index("scenario=drift")
+    assert shown.count('src="data:image/png') == 2
+
+
+@pytest.mark.parametrize(
+    ("because", "said"),
+    [
+        ("it is 3 [1, 5]", "it is 3 [1, 5]"),
+        ("it is 3 [1, 5]; that is 4", "it is 3 [1, 5]"),
+        ("it is 3 (here; there 2); that is 4", "it is 3 (here; there 2)"),
+        ("", ""),
+    ],
+)
+def test_a_talk_has_the_first_clause(because: str, said: str) -> None:
+    assert sentence(because) == said
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ def test_all_are_judged_and_one_that_fails_stops_no_other(
     page = Path("s/report.html").read_text()
     assert '<a href="tiny/report.html">' in page
     assert "<script" not in page
+    assert page.count('<img class="small"') == 1  # one has charts, and leads to its page
+    talk = Path("s/talk.html").read_text()
+    assert talk.count("<section>") == 2
+    assert "indicates yes" in talk
+    assert "http" not in talk.replace('http-equiv="Content-Security-Policy"', "")
     before = stamps("s/tiny")
 
     Path(MOOD).unlink()

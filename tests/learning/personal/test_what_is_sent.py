@@ -84,7 +84,7 @@ NEEDS = {
     "gossip_learning": ("topology=one_peer_exponential",),
 }
 # whose devices choose by samples of their own whom they hear, so that a head changes a body
-CHOOSE = {"best_neighbour"}
+CHOOSE = {"best_neighbour", "ifca"}
 SENDING = sorted(set(options("protocol")) - CHOOSE - {"none"})
 
 

@@ -58,6 +58,9 @@ CASES = {
         "protocol=best_neighbour", "data.local_validation=0.2", "topology=complete", "network.drop=0.2", "delay=exponential",
         "delay.mean=1.0",
     ),
+    "groups that find themselves": (
+        "protocol=ifca", "protocol.groups=3", "data.local_validation=0.2", "topology=complete", "network.drop=0.2",
+    ),
     "a server with a memory": ("protocol=scaffold", "protocol.fraction=0.5", "topology=none"),
     **{
         f"aggregated by {rule}": (

@@ -27,6 +27,7 @@ from swarm.simulation import checkpoint
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
 _LISTED = 8  # arms that diverged
+UNTESTED = "What this does not test"
 LONG = 48  # a cell of more characters is broken into lines
 Facts = Mapping[str, Any]
 T = TypeVar("T")
@@ -121,6 +122,8 @@ def page(
         *map(_figure, charts, drawn),
         f'<section class="card"><h2>Results</h2><div class="scroll">{_table(table)}</div>'
         f'<p class="hint">{escape(INTERVALS)}</p></section>' if len(table.columns) else "",
+        f'<section class="card"><h2>{UNTESTED}</h2><p>{escape(plan.claim.untested)}</p></section>'
+        if plan.claim.untested else "",
         f'<div class="facts">{_facts(plan, summary, home)}</div>',
         f'<details class="card"><summary>Config</summary><pre>{escape(config)}</pre></details>',
     ]  # fmt: skip
@@ -176,9 +179,9 @@ def _figure(chart: Chart, on_light: bytes) -> str:
         dark: draw(chart, DARK),
     }
     sources = "".join(
-        f'<source media="{media}" srcset="{_data(png)}">' for media, png in others.items()
+        f'<source media="{media}" srcset="{inline_png(png)}">' for media, png in others.items()
     )
-    image = f'<img class="figure" alt="{escape(chart.title)}" src="{_data(on_light)}">'
+    image = f'<img class="figure" alt="{escape(chart.title)}" src="{inline_png(on_light)}">'
     kinds = {line.kind for line in chart.lines}
     marks = " and ".join(
         name for name, kind in (("Bands", "line"), ("Bars", "points")) if kind in kinds
@@ -187,7 +190,8 @@ def _figure(chart: Chart, on_light: bytes) -> str:
     return f'<section class="card"><picture>{sources}{image}</picture>{hint}</section>'
 
 
-def _data(png: bytes) -> str:
+def inline_png(png: bytes) -> str:
+    """A picture as the address of an image, which a page holds in itself."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
@@ -279,10 +283,12 @@ def markdown(
         cells = [[str(name) for name in table], ["---"] * len(table.columns)]
         cells += [[_cell(value) for value in row] for row in table.itertuples(index=False)]
         lines += [markdown_row(row) for row in cells] + ["", INTERVALS, ""]
+    if plan.claim.untested:
+        lines += [f"## {UNTESTED}", "", plan.claim.untested, ""]
     budget = ", ".join(f"{name} {value}" for name, value in _budget(summary).items())
     words = " ".join(f"{key}={value}" for key, value in plan.claim.settings.items())
-    lines += [f"Budget: {budget}. Settings of every run: `{words}`.", ""]
-    return "\n".join([*map(plain, lines), f"To repeat it: `{plan.command}`.", ""])
+    lines += ["## To repeat it", "", f"Budget: {budget}. Settings of every run: `{words}`.", ""]
+    return "\n".join([*map(plain, lines), f"The command: `{plan.command}`.", ""])
 
 
 def plain(text: str) -> str:

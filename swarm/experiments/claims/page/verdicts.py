@@ -41,6 +41,7 @@ def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:
         "because": verdict.because,
         "metric": hypothesis.metric,
         "rule": hypothesis.rule,
+        "chart": hypothesis.chart,
         "figures": dict(verdict.figures),
     }
 

@@ -1,0 +1,59 @@
+"""The page for a talk: each verdict fills a screen with one claim, one picture and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from swarm.experiments.claims.page.page import badge, inline_png, picture
+
+TALK = "talk.html"
+Facts = Mapping[str, Any]
+
+
+def sentence(because: str) -> str:
+    """The first clause of a verdict's reason, up to the first semicolon outside brackets: a talk
+    has no time for more.
+    """
+    depth = 0
+    for place, sign in enumerate(because):
+        depth += (sign in "([") - (sign in ")]")
+        if sign == ";" and depth == 0:
+            return because[:place]
+    return because
+
+
+def chart_of(folder: Path, row: Facts) -> Path | None:
+    """The picture of a verdict in the ``folder`` of its claim; None if there is none."""
+    wanted = [folder / picture(row.get("chart", 1)), folder / picture(1)]
+    return next((file for file in wanted if file.is_file()), None)
+
+
+def talk(title: str, claims: Sequence[tuple[Path, Facts]]) -> str:
+    """The HTML of the page, self-contained: ``claims`` are the folders of claims with their
+    summaries, in the order of the talk.
+    """
+    slides = [
+        slide
+        for folder, summary in claims
+        for row in summary.get("verdicts", ())
+        for slide in _slide(folder, summary, row)
+    ]
+    template = (Path(__file__).parent / "talk.html").read_text(encoding="utf-8")
+    return Template(template).substitute(title=escape(title), slides="\n".join(slides))
+
+
+def _slide(folder: Path, summary: Facts, row: Facts) -> Iterator[str]:
+    number, statement = row["claim"].split(". ", 1)
+    file = chart_of(folder, row)
+    image = f'<img alt="" src="{inline_png(file.read_bytes())}">' if file else ""
+    counted = f"scenario={summary['scenario']} · {summary['seeds']} seeds"
+    yield (
+        f'<section><p class="over">Claim {escape(number)}</p><h1>{escape(statement)}</h1>'
+        f"<figure>{image}</figure>"
+        f"<p>{badge(row['verdict'])} {escape(sentence(row['because']))}</p>"
+        f"<footer>{escape(counted)} · brackets are 95% intervals over seeds</footer></section>"
+    )
