@@ -38,8 +38,8 @@ class IFCA(Protocol):
 
     The first model of group 1 is the run's own. Those of the others are drawn from ``seed``, with
     the mean and spread that each parameter of the first has, so all devices start with the same K
-    models. Which group learns what follows from these draws: under some seeds two groups end up as
-    one.
+    models. Which group learns what follows from these draws, and it can happen that all devices
+    join one.
     """
 
     phases = ("learn", "messages")
