@@ -73,6 +73,8 @@ class SwarmEvaluator:
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
+            if e.model.cohorts is not None and name in measured:
+                values |= e.model.cohorts.means_of(name, each, found.devices_M)
         values |= by_concept
         right = e.data.dataset.y[test].reshape(-1)
         for metric in e.metrics.votes:

@@ -189,11 +189,15 @@ class Protocol(OldMembers):
     ``learn`` may come twice; both times have the same samples. The defaults replace the parameters
     by what was learnt or received. Except in a ``server`` phase, a device that is not there in a
     round keeps its state, whatever these methods do to its row.
+
+    Attributes:
+        sends_parameters: Whether rows of messages are made of parameters, so that two devices must
+            have some in common.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
-    exchanges: ClassVar[Literal["parameters", "predictions"]] = "parameters"
+    sends_parameters: ClassVar[bool] = True
 
     def bind(self, layout: Layout) -> None:
         """Take the layout of parameters in a row; this method is called before all others."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from swarm.learning.cohorts.union import Parts
+from swarm.learning.cohorts.union import AxisParts
 from swarm.learning.models.base import HasParts
 
 GATES = {"LSTM": 4, "GRU": 3}
 """How many gates stand behind each other in the weights of torch's recurrent layers, by mode."""
 
 
-def parts_of(module: nn.Module) -> Parts:
+def parts_of(module: nn.Module) -> AxisParts:
     """Return the parts by axis of all parameters of ``module``: those that it or a layer states
     (:class:`HasParts`), the gates of torch's recurrent layers, and the heads of its attention."""
     found: dict[str, dict[int, int]] = {}

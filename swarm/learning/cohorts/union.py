@@ -25,7 +25,7 @@ from swarm.common.rows import Layout, ParameterSpec, packed_in_a_row
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-Parts = Mapping[str, Mapping[int, int]]
+AxisParts = Mapping[str, Mapping[int, int]]
 """Of each parameter, the axes that hold several parts of equal length one behind the other, and
 how many: a corner is then cut from each part."""
 
@@ -44,7 +44,7 @@ class Shape:
     name: str
     layout: Layout
     last: str = ""
-    parts: Parts = field(default_factory=dict)
+    parts: AxisParts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def union_of(shapes: Sequence[Shape]) -> Union:
     )
 
 
-def places_of(union: Layout, own: Layout, parts: Parts) -> Ints:
+def places_of(union: Layout, own: Layout, parts: AxisParts) -> Ints:
     """Return where the numbers of the row ``own`` lie in the row ``union``, ``[c]``: those of each
     parameter in the leading corner of the larger one, or of each of its ``parts``."""
     large = {s.name: s for s in union.slots}

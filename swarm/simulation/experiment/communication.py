@@ -96,7 +96,7 @@ class Communication:
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         check_protocol(self.protocol, tuple(KINDS))
-        self.cohorts = model.cohorts if self.protocol.exchanges == "parameters" else None
+        self.cohorts = model.cohorts if self.protocol.sends_parameters else None
         self.protocol.bind(self.layout)
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
         self.aggregator: Aggregator = self._aggregator()

@@ -22,6 +22,7 @@ from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants, buffers_kept
+from swarm.learning.cohorts.saved import layout_facts
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
 from swarm.learning.kernels.losses import (
@@ -128,6 +129,14 @@ class Model:
         """The numbers of the largest model in a row of the swarm, ``[P]``."""
         return row_P
 
+    def of_device(self, device: int) -> Model:
+        """The model that a device has."""
+        return self
+
+    def own_row(self, row_P: Tensor, device: int) -> Tensor:
+        """The numbers of a device's own model in its row ``[P]``."""
+        return row_P
+
     # --- the module -------------------------------------------------------------------------------
 
     def module(self, device: int = 0) -> nn.Module:
@@ -230,6 +239,16 @@ class Model:
             module = self.module().to(self.device)
             predicted = flops_of_prediction(module, self.sample(), self.settings.train.batch)
             return predicted / self.step_flops
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds of how parameters lie in a row."""
+        return layout_facts(self.layout)
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of which device has which model."""
+        return {}
 
     def relative_work_of(self, devices: npt.NDArray[np.int64]) -> float | npt.NDArray[np.float64]:
         """FLOP of a local step of these devices, over :attr:`step_flops`."""

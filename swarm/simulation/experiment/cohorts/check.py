@@ -30,7 +30,7 @@ def check_cohorts(e: Experiment) -> None:
     for key, value, valid in _refusals(e):
         raise ConfigError(key, value, f"{valid} {WITH}")
     protocol = e.communication.protocol
-    if protocol.exchanges == "parameters" and any(phase.sends for phase in e.communication.phases):
+    if protocol.sends_parameters and any(phase.sends for phase in e.communication.phases):
         _require_overlap(cohorts, called(protocol))
 
 
@@ -39,8 +39,8 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
     s, c = e.settings, e.communication
     if c.protocol.requirements.equal_models:
         valid = (
-            "must be a protocol that averages numbers one by one and remembers none of another"
-            " device, such as dpsgd, fedavg or none,"
+            "must be a protocol that averages numbers one by one, and remembers none of another"
+            " device,"
         )
         yield "/protocol", called(c.protocol), valid
     if not c.aggregator.linear:

@@ -17,6 +17,7 @@ from swarm.communication.round_messages import MessageSizes
 from swarm.communication.routing import Route
 from swarm.learning.cohorts.learner import Piece, pieces
 from swarm.learning.cohorts.union import Union
+from swarm.simulation.metrics.record import COHORT
 
 if TYPE_CHECKING:
     from swarm.communication.network.base import MessageOutcomes
@@ -167,6 +168,16 @@ class Cohorts:
         see :attr:`Model.numbers`."""
         numbers = [model.numbers + model.layout.width for model in self.models]
         return np.array(numbers, np.int64)[self.cohort_N]
+
+    def means_of(self, key: str, values_M: Floats, devices_M: Ints) -> dict[str, float]:
+        """The mean of the values of the devices ``devices_M`` over those of each cohort that have
+        one, by the keys of records."""
+        found: dict[str, float] = {}
+        for number, name in enumerate(self.names):
+            own = values_M[(self.cohort_N[devices_M] == number) & ~np.isnan(values_M)]
+            if len(own):
+                found[f"{key}{COHORT}{name}"] = float(own.mean())
+        return found
 
     @cached_property
     def devices_of_each(self) -> dict[str, int]:

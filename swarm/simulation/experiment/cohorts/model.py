@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants
 from swarm.learning.cohorts.learner import MixedLearner
 from swarm.learning.cohorts.parts import parts_of
+from swarm.learning.cohorts.saved import COHORT, cohort_facts, layout_facts
 from swarm.learning.cohorts.union import Shape, union_of
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.learner import Learner
@@ -86,10 +88,18 @@ class MixedModel(Model):
         """The numbers of the largest model in a union row, ``[P]``."""
         return self.cohorts.own(self.cohorts.lead, row_P)
 
+    def of_device(self, device: int) -> Model:
+        """The model of a device's cohort."""
+        own: Model = self.cohorts.models[self.cohorts.cohort_N[device]]
+        return own
+
+    def own_row(self, row_P: Tensor, device: int) -> Tensor:
+        """The numbers of a device's own model in its union row ``[P]``."""
+        return self.cohorts.own(int(self.cohorts.cohort_N[device]), row_P)
+
     def module(self, device: int = 0) -> nn.Module:
         """A new module of the shape that the device has, initialised from (seed, device)."""
-        own: Model = self.cohorts.models[self.cohorts.cohort_N[device]]
-        return own.module(device)
+        return self.of_device(device).module(device)
 
     def learner(self, block: int) -> Learner:
         """A learner that trains blocks of up to ``block`` devices at once."""
@@ -111,6 +121,18 @@ class MixedModel(Model):
                 first = self.start.to(self.device)[place].repeat(len(piece.place_m), 1)
             rows_nP[piece.place_m[:, None], place] = first
         return rows_nP
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See :attr:`Model.facts`; of the union row, and of the rows of all cohorts."""
+        pairs = zip(self.cohorts.names, self.cohorts.models, strict=True)
+        shapes = [_shape(name, model) for name, model in pairs]
+        return {**layout_facts(self.layout), "cohorts": cohort_facts(shapes)}
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """See :attr:`Model.arrays`."""
+        return {COHORT: torch.as_tensor(self.cohorts.cohort_N)}
 
     def relative_work_of(self, devices: Ints) -> npt.NDArray[np.float64]:
         """FLOP of a local step of these devices, over those of the run's own model."""
