@@ -127,6 +127,9 @@ class Settings(Section):
         values = with_options(with_cohorts(with_loss(plain(cfg))), "metrics", STANDARD)
         for key in ("pre_aggregators", "transforms", "augment"):
             values = with_options(values, key)
+        if isinstance(cohorts := values.get("cohorts"), dict):
+            for name, cohort in cohorts.items():  # so that its own key is named
+                validated(CohortSettings, cohort, f"cohorts.{name}.")
         settings = validated(cls, values)
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:

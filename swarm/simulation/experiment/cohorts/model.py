@@ -61,7 +61,8 @@ class MixedModel(Model):
         )
         lead = cohorts.models[cohorts.lead]
         lead.start = read_start(settings.init, lead.template, lead.layout, lead.constants, dtype)
-        self.layout, self.start = cohorts.union.layout, self._common_start()
+        self.layout = cohorts.union.layout
+        self.start = self._common_start()
         self.constants = _all_constants(cohorts)
 
     def _common_start(self) -> Tensor:
