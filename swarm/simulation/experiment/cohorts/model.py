@@ -157,7 +157,8 @@ def _model(
 
     Raises :class:`ConfigError` on the cohort's own keys."""
     drawn = settings.init if settings.init in ("common", "independent") else "common"
-    update = {"cohorts": {}, "devices": count, "init": drawn}
+    compute = settings.compute.model_copy(update={"compile": False})
+    update = {"cohorts": {}, "devices": count, "init": drawn, "compute": compute}
     if cohort is None:
         return Model(settings.model_copy(update=update), data, dtype, device)
     update["model"] = settings.cohorts[cohort].model
