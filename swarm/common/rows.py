@@ -114,7 +114,7 @@ class Layout:
         entries = [ParameterSpec(name, tuple(p.shape), 0) for name, p in learning.items()]
         entries += statistics
         entries.sort(key=lambda entry: entry.name in local)  # a stable sort
-        slots = _in_a_row(entries)
+        slots = packed_in_a_row(entries)
         first = {id(parameter): name for name, parameter in learning.items()}
         first |= {id(module.get_buffer(s.name)): s.name for s in slots if s.statistic}
         every = (
@@ -145,7 +145,7 @@ class Layout:
             ParameterSpec(n, tuple(shape), 0, counts=n in counts, least=bounds.get(n))
             for n, shape in slots
         ]
-        return cls(_in_a_row(entries), ties=tuple((name, slot) for name, slot in ties))
+        return cls(packed_in_a_row(entries), ties=tuple((name, slot) for name, slot in ties))
 
     @cached_property
     def sent(self) -> Layout:
@@ -199,8 +199,8 @@ class Layout:
         return found | {name: found[slot].clone() for name, slot in self.ties}
 
 
-def _in_a_row(entries: Iterable[ParameterSpec]) -> tuple[ParameterSpec, ...]:
-    """The entries, each of which starts where the one before it stops."""
+def packed_in_a_row(entries: Iterable[ParameterSpec]) -> tuple[ParameterSpec, ...]:
+    """Return the entries, each of which starts where the one before it stops."""
     found, start = [], 0
     for entry in entries:
         found.append(replace(entry, start=start))

@@ -315,12 +315,16 @@ class MessageSchedule:
         key = "server" if active is None else ("server", round)
         return RoundMessages(key, active is None, matrix, 1, np.zeros(1, np.int64), for_all=True)
 
+    def asked_by_server(self, round: int, seed: int) -> Bools:
+        """Return which devices a server sends its model to in ``round``, ``[N]``."""
+        invited = self._invited(round, seed)
+        return np.ones(self.devices, bool) if invited is None else invited
+
     def traffic_through_server(self, round: int, bits: int, seed: int) -> Traffic:
         """Count the messages of a ``server`` phase, of ``bits`` each: the server sends one to each
         device that is to take part, and each device that it reaches sends one back.
         """
-        invited = self._invited(round, seed)
-        asked = np.ones(self.devices, bool) if invited is None else invited
+        asked = self.asked_by_server(round, seed)
         down_N, up_N = self.network.server_hears(round) or (asked, asked)
         each = (asked & down_N).astype(np.int64)
         lost_N = (asked & ~(down_N & up_N)).astype(np.int64)

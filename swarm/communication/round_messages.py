@@ -69,6 +69,21 @@ class Overhead:
         return int(self.sent_N.sum()) + self.from_server
 
 
+@dataclass(frozen=True, eq=False)
+class MessageSizes:
+    """The bits of the messages of a phase, where these have several sizes.
+
+    Attributes:
+        sent_N: The bits that each device sends.
+        received_N: The bits that each device will receive.
+        from_server: The bits that a server sends.
+    """
+
+    sent_N: Ints
+    received_N: Ints
+    from_server: int = 0
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Counts of the messages of a phase.
@@ -79,9 +94,10 @@ class Traffic:
         lost_N: The messages of each sender that are lost.
         late_N: The messages of each sender that are given up as late.
         ticks: The rounds that all delivered messages together are under way.
-        bits: The size of one message.
+        bits: The size of one message, or of the largest.
         from_server: The messages that a server sent.
         overhead: What secure sums send beside these messages; None without.
+        sizes: How large the messages are; None where all have ``bits``.
     """
 
     sent_N: Ints
@@ -92,17 +108,18 @@ class Traffic:
     bits: int
     from_server: int = 0
     overhead: Overhead | None = None
+    sizes: MessageSizes | None = None
 
     @property
     def sent_bits_N(self) -> Ints:
         """The bits that each device sent."""
-        found_N = self.sent_N * self.bits
+        found_N = self.sent_N * self.bits if self.sizes is None else self.sizes.sent_N
         return found_N if self.overhead is None else found_N + self.overhead.sent_N
 
     @property
     def received_bits_N(self) -> Ints:
         """The bits that each device will receive."""
-        found_N = self.received_N * self.bits
+        found_N = self.received_N * self.bits if self.sizes is None else self.sizes.received_N
         return found_N if self.overhead is None else found_N + self.overhead.received_N
 
     @property
@@ -124,6 +141,8 @@ class Traffic:
     def bytes(self) -> int:
         """The bytes sent."""
         more = 0 if self.overhead is None else self.overhead.bits
+        if self.sizes is not None:
+            return (int(self.sizes.sent_N.sum()) + self.sizes.from_server + more) // 8
         return (self.messages * self.bits + more) // 8
 
     @property

@@ -1,9 +1,10 @@
 """Keys that hold plug-ins and are no groups: the lists ``metrics``, ``pre_aggregators``,
-``transforms`` and ``augment``, and the key ``train.loss`` of a section.
+``transforms`` and ``augment``, the key ``train.loss`` of a section, and the models of ``cohorts``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +59,46 @@ def with_loss(values: dict[str, Any]) -> dict[str, Any]:
     names = [*LOSSES, *options(LOSS)]
     found = _section(train["loss"], "train.loss", LOSS, names, LOSSES)
     return {**values, "train": {**train, "loss": found}}
+
+
+COHORT = re.compile(r"[A-Za-z][\w-]*")
+OWN = "own"
+"""What devices are called that belong to no cohort, and have the run's own model."""
+
+
+def with_cohorts(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the model of each of ``cohorts`` as a whole section.
+
+    It may be the keys in which it differs from the run's own model, the name of an option of
+    ``conf/model``, ``{NAME: {KEY: VALUE, …}}``, or a section with a ``_target_``.
+
+    Raises :class:`ConfigError` for anything else, and for a name that a cohort cannot have.
+    """
+    cohorts, own = values.get("cohorts"), values.get("model")
+    if not isinstance(cohorts, dict) or not isinstance(own, dict):
+        return values
+    found = {}
+    for name, entry in cohorts.items():
+        if not isinstance(name, str) or not COHORT.fullmatch(name) or name == OWN:
+            valid = f"must be letters, digits, _ and -, with a letter first, and not {OWN}"
+            raise ConfigError("cohorts", shown(name), valid)
+        if not isinstance(entry, dict) or not {"devices", "model"} <= entry.keys():
+            needed = "needs devices (a share, a number or a list) and a model"
+            raise ConfigError(f"cohorts.{name}", shown(entry), needed)
+        found[name] = {**entry, "model": _cohort_model(entry["model"], name, own)}
+    return {**values, "cohorts": found}
+
+
+def _cohort_model(entry: Any, cohort: str, own: dict[str, Any]) -> Any:
+    key, names = f"cohorts.{cohort}.model", options("model")
+    if isinstance(entry, dict) and "_target_" not in entry:
+        changed = list(entry.values())
+        if len(entry) == 1 and next(iter(entry)) in names and isinstance(changed[0], dict):
+            return _section(entry, key, "model", names, ())
+        return {**own, **entry}
+    if isinstance(entry, str) and entry not in names:
+        raise unknown(key, entry, names, "option")
+    return option("model", entry) if isinstance(entry, str) else entry
 
 
 def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:

@@ -143,7 +143,8 @@ class LoadedRun(Run):
             if name.startswith(prefix)
         }
         row_1P = experiment.model.personal.model(arrays["x"][one], kept)
-        return experiment.model.layout.state_dict(row_1P[0])
+        its = experiment.model.of_device(int(number))
+        return its.layout.state_dict(experiment.model.own_row(row_1P[0], int(number)))
 
     def _module(
         self, arm: str, device: int | str, best: bool, trust: bool, own: bool = False
@@ -154,7 +155,8 @@ class LoadedRun(Run):
         experiment = _experiment(prepared, arm)
         if own:
             state |= self._own(experiment, arm, device, best)
-        module = experiment.model.module().to(experiment.dtype).eval()
+        number = self.device(device) if isinstance(device, str) else device
+        module = experiment.model.of_device(int(number)).module().to(experiment.dtype).eval()
         module.load_state_dict(state)
         return module, prepared
 

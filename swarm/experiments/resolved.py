@@ -1,12 +1,13 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at five moments, each as early as it can be:
+What ``auto`` stands for is decided at six moments, each as early as it can be:
 
 - what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
   the rounds of ``scenario=consensus``, in :func:`resolve`;
 - the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
   :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
 - the loss by the kind of targets, once the data are loaded, in :func:`decided`;
+- which devices belong to which cohort by the run's own graph, in :func:`with_cohorts`;
 - which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
@@ -18,17 +19,20 @@ The settings that an experiment is built from have no ``auto`` as loss or learni
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
+from swarm.communication.topology.base import Topology, graph_of
+from swarm.communication.topology.graph import Graph
 from swarm.config.build import as_typed, build, choice, takes
 from swarm.config.settings import Settings
-from swarm.data.dataset import Dataset
-from swarm.experiments.runs.scenario import AnyScenario, Scenario
+from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.simulation.engine.base import Engine
+from swarm.simulation.experiment.cohorts.members import listed
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
@@ -104,6 +108,25 @@ def candidate_rates(settings: Settings) -> tuple[float, ...]:
     the grid if it is ``auto``."""
     lr = settings.optimizer["lr"]
     return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
+
+
+def with_cohorts(settings: Settings, split: DeviceSplit) -> Settings:
+    """``settings`` whose cohorts list their devices, so that they are the same ones in all arms,
+    also in those without the graph by which they were found."""
+
+    def graph() -> Graph:
+        owners = split.names if split.owned else None
+        context = {"devices": settings.devices, "seed": settings.seed, "owner_names": owners}
+        made = build(settings.topology, Topology, "topology", settings.plugins, **context)
+        return graph_of(made, made.phase(1), settings.devices)
+
+    return listed(settings, graph)
+
+
+def without_cohorts(arm: Arm) -> Arm:
+    """An arm whose devices all have the run's own model."""
+    variants = [each.model_copy(update={"cohorts": {}}) for each in arm.variants]
+    return replace(arm, variants=tuple(variants))
 
 
 def with_hostile(settings: Settings, hostile_N: npt.NDArray[np.bool_] | None) -> Settings:

@@ -6,75 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rng import derive
 from swarm.common.rows import BlockParameters
+from swarm.learning.batch import Batch as Batch
+from swarm.learning.batch import PredictionScores as PredictionScores
 from swarm.learning.kernels.kernel import Gradient, Kernel, Scale, Views
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.noise import seeded
 from swarm.learning.optim.optimizer import Optimizer, clip_
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The next K mini-batches of b samples of B devices.
-
-    Attributes:
-        x: The inputs, ``[B, K, b, *features]``.
-        target: The labels as the loss encodes them, ``[B, K, C, b]``, or ``[B, K, C, b · L]`` for L
-            labels a sample.
-        first: Which samples the device meets for the first time, ``[B, K, b]``; None: no sample.
-        active: Which steps the device takes, ``[B, K]``; None: all of them.
-        done: How many steps the device has taken before, ``[B]``.
-        true_target: What predictions are scored by, if devices learn from other labels; None: the
-            target.
-        noise: The seed of the noise that modules draw while they learn.
-        weight: How much each of the b samples (b · L labels) counts in the mean over the
-            mini-batch, ``[B, b]``, where devices have mini-batches of several sizes; None: 1/b.
-        there: Which places of a mini-batch hold a sample, ``[B, K, b]``, where its size is random;
-            ``weight`` is ``[B, 1]`` then. None: all.
-        device: The ids of the devices, ``[B]``, where noise is drawn for each of them.
-    """
-
-    x: Tensor
-    target: Tensor
-    first: Tensor | None
-    active: Tensor | None
-    done: Tensor
-    true_target: Tensor | None = None
-    noise: int = 0
-    weight: Tensor | None = None
-    there: Tensor | None = None
-    device: npt.NDArray[np.int64] | None = None
-
-    def step(self, k: int) -> Batch:
-        """The mini-batch with the number ``k`` alone."""
-        names = ("x", "target", "first", "active", "true_target", "there")
-        cut = {n: getattr(self, n)[:, k : k + 1] for n in names if getattr(self, n) is not None}
-        noise = derive(self.noise, "alone", k) if self.noise else 0
-        return replace(self, **cut, done=self.done + k, noise=noise)
-
-
-@dataclass(frozen=True)
-class PredictionScores:
-    """Scores of predictions that were made before learning from the samples, ``[B]`` each.
-
-    ``loss_B`` is the mean loss over all samples of the active steps. ``scored_B`` counts the
-    samples that a device met for the first time, and ``score_B`` adds up their scores
-    (:meth:`Loss.score`); both are None if there are no such samples.
-    """
-
-    loss_B: Tensor
-    scored_B: Tensor | None = None
-    score_B: Tensor | None = None
 
 
 def _worth_checking(guards: Sequence[Any]) -> list[bool]:
@@ -118,7 +63,12 @@ class Learner:
 
     ``outputs`` is C, ``clip`` the L2 norm that gradients are clipped to (None: they are not), and
     ``compiled`` says whether ``torch.compile`` compiles the step, if the kernel allows it.
+
+    Attributes:
+        by_device: Whether a step depends on which device takes it.
     """
+
+    by_device: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -148,6 +98,16 @@ class Learner:
                 self._train, fullgraph=True, dynamic=False, options=COMPILER
             )
             self.train = self._train_compiled
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the module draws random numbers while it learns."""
+        return self.kernel.noisy
+
+    @property
+    def each(self) -> Sequence[Learner]:
+        """The learners of all shapes of models; this one unless there are several."""
+        return (self,)
 
     def uncompiled(self) -> Learner:
         """Return the same learner without the compiler, with memory of its own."""

@@ -17,7 +17,7 @@ from swarm.config.schema import Closed, read_json
 from swarm.simulation import checkpoint
 from swarm.simulation.metrics.base import DeviceMetric
 from swarm.simulation.metrics.column import PARTS, Column, Main, Surface
-from swarm.simulation.metrics.record import CONCEPT, EARLIER, FINAL, NUMBERS
+from swarm.simulation.metrics.record import COHORT, CONCEPT, EARLIER, FINAL, NUMBERS
 from swarm.simulation.metrics.usual import usual
 
 FILE = "columns.json"
@@ -168,10 +168,14 @@ def measured(columns: Iterable[Column], finals: Iterable[Mapping[str, Any]]) -> 
 
 
 def by_concept(key: str, columns: Iterable[Column]) -> str | None:
-    """What a metric's number for one concept of data that drift is called; None for other keys."""
-    name, _, concept = key.rpartition(CONCEPT)
-    label = next((each.label for each in columns if each.key == f"{name}{MEAN}"), None)
-    return f"{label.removesuffix(DEVICES)} on concept {concept}" if label else None
+    """What a metric's number for one concept of data that drift, or for one cohort of devices, is
+    called; None for other keys."""
+    for between, words in ((CONCEPT, "on concept"), (COHORT, "of the cohort")):
+        name, _, which = key.rpartition(between)
+        label = next((each.label for each in columns if each.key == f"{name}{MEAN}"), None)
+        if label:
+            return f"{label.removesuffix(DEVICES)} {words} {which}"
+    return None
 
 
 def is_number(key: str) -> bool:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices, finder
-from swarm.common.rows import Layout
 from swarm.config.schema import read_json
 from swarm.learning import buffers as constants
+from swarm.learning.cohorts.saved import COHORT, own_state, saved_layout
 from swarm.results import columns
 from swarm.results.columns import DEFAULTS, Score
 from swarm.results.folder import typed_words
@@ -156,11 +156,14 @@ class Run:
             raise ConfigError(
                 "/device", device, f"the arm {arm} has the devices 0 to {len(x_NP) - 1}"
             )
-        facts = saved.facts
-        more = (facts.get("ties", ()), facts.get("counts", ()), facts.get("least"))
-        layout = Layout.saved(facts["layout"], *more)
+        facts, layout = saved.facts, saved_layout(saved.facts)
         buffers = constants.read(self.folder / "checkpoints" / arm, facts.get("buffers"))
-        return layout.state_dict(x_NP[number]) | buffers
+        if not facts.get("cohorts"):
+            return layout.state_dict(x_NP[number]) | buffers
+        cohort = facts["cohorts"][int(saved.arrays[COHORT][number])]
+        state, prefix = own_state(cohort, layout, x_NP[number])
+        own = {k.removeprefix(prefix): v for k, v in buffers.items() if k.startswith(prefix)}
+        return state | own
 
     def final(self, name: str) -> dict[str, Any]:
         """The arm's entry of ``summary.json``; in an unfinished run, its latest value of every

@@ -97,8 +97,13 @@ class BatchLoader:
         """The computation of a mini-batch of ``plan``, in local steps on a plain mini-batch; for
         each device, ``[n]``, where their mini-batches have several sizes. Remembered samples count
         beside the new ones; predicting alone counts its share of a step's FLOP."""
+        model = self.experiment.model
         if not plan.learn:
-            return self.experiment.model.prediction_share
+            return model.prediction_share_of(self.devices)
+        return model.relative_work_of(self.devices) * self._samples_of(plan)
+
+    def _samples_of(self, plan: BatchPlan) -> float | npt.NDArray[np.float64]:
+        """The samples of a mini-batch of ``plan``, over those of a plain one."""
         if (relative_N := self.experiment.data.relative_batch_N) is not None:
             return relative_N[self.devices]
         return 1 + self._again(plan) / self.experiment.data.stream.batch
@@ -193,11 +198,11 @@ class BatchLoader:
     def _there(
         self, draw: DrawnSamples, taking: Ints, part: slice, k: int
     ) -> tuple[Tensor | None, Ints | None]:
-        """Which places of the first ``k`` mini-batches have a sample, and whose they are; None
-        where every place has one."""
-        if draw.there_BKb is None:
-            return None, None
+        """Which places of the first ``k`` mini-batches have a sample; None where every place has
+        one. And whose mini-batches they are, where the learner asks for that."""
         e = self.experiment
+        if draw.there_BKb is None:
+            return None, self.devices[taking[part]] if e.learner.by_device else None
         there = torch.as_tensor(draw.there_BKb[part, :k], device=e.device).to(e.dtype)
         return there, self.devices[taking[part]]
 
@@ -216,7 +221,7 @@ class BatchLoader:
         """The seed of the noise that the module draws in the next steps of the block whose first
         row is ``first``; 0 if it draws none."""
         e, taken = self.experiment, int(self.progress.steps_n[first])
-        if not e.learner.kernel.noisy:
+        if not e.learner.noisy:
             return 0
         return derive(e.settings.seed, "noise", int(self.devices[first]), self._before[0], taken)
 

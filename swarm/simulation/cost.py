@@ -58,8 +58,9 @@ def measuring_work(e: Experiment, round: int) -> Floats:
     held = e.data.split.local_validation
     if held is None or not e.communication.own_validation:
         return np.zeros(e.settings.devices)
+    everybody = np.arange(e.settings.devices)
     models_N = sum(phase.measured(round) for phase in e.communication.phases if phase.plays(round))
-    return models_N * held.sizes_N * e.model.prediction_share / e.settings.train.batch
+    return models_N * held.sizes_N * e.model.prediction_share_of(everybody) / e.settings.train.batch
 
 
 def rounded(joules: float) -> float:

@@ -102,6 +102,10 @@ class BlockEvaluator:
     ) -> None:
         self.kernel, self.loss, self.outputs, self.metrics = kernel, loss, outputs, metrics
 
+    def of(self, devices_B: Ints) -> BlockEvaluator:
+        """The evaluator of the rows of these devices."""
+        return self
+
     def examine(
         self, x_BP: Tensor, x_T: Tensor, y_T: Tensor, voter_B: Tensor | None = None
     ) -> BlockEvaluation:

@@ -291,21 +291,16 @@ class Simulation:
         """Everything that is needed to go on from here; to be written before the next round, which
         may change its arrays.
         """
-        slots = self.experiment.model.layout.slots
-        layout = [[s.name, list(s.shape)] for s in slots]
-        ties = [list(pair) for pair in self.experiment.model.layout.ties]
+        model = self.experiment.model
         facts = {
-            "layout": layout,
-            "ties": ties,
-            "counts": [s.name for s in slots if s.counts],
-            "least": {s.name: s.least for s in slots if s.least is not None},
-            "buffers": self.experiment.model.constants.facts,
+            **model.facts,
+            "buffers": model.constants.facts,
             **self.counters.facts(),
             "seconds": self.seconds,
             "learning_seconds": self.learning_seconds,
             **({} if self.stopping is None else {"early_stopping": self.stopping.facts()}),
         }
-        arrays = {**self.engine.current(), **self.counters.arrays()}
+        arrays = {**self.engine.current(), **self.counters.arrays(), **model.arrays}
         return Checkpoint(self.round, arrays, facts)
 
     def expected_arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -321,6 +316,7 @@ class Simulation:
             **{name: (e.dtype, (n, *shape)) for name, shape in own.items()},
             **{name: (torch.int64, (n, *shape)) for name, shape in e.data.progress.items()},
             **{name: (kind, (n,)) for name, kind in PER_DEVICE.items()},
+            **{name: (each.dtype, tuple(each.shape)) for name, each in e.model.arrays.items()},
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,6 @@ from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
-from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics import membership
@@ -59,7 +58,7 @@ class SwarmEvaluator:
         """
         e = self.experiment
         member_N = self._members(round)
-        mean_P = self.engine.total(member_N / member_N.sum())
+        mean_P = self._mean(member_N / member_N.sum())
         values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
@@ -74,6 +73,8 @@ class SwarmEvaluator:
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
+            if e.model.cohorts is not None and name in measured:
+                values |= e.model.cohorts.means_of(name, each, found.devices_M)
         values |= by_concept
         right = e.data.dataset.y[test].reshape(-1)
         for metric in e.metrics.votes:
@@ -92,6 +93,11 @@ class SwarmEvaluator:
         }
         kept = {k: v for k, v in scores.items() if k not in measured or measured[k].kept}
         return values, {"device": found.devices_M, **kept}
+
+    def _mean(self, shares_N: Floats) -> torch.Tensor:
+        """The mean model ``[P]`` with these weights; of each number, over those who have it."""
+        total_P, cohorts = self.engine.total(shares_N), self.experiment.model.cohorts
+        return total_P if cohorts is None else cohorts.mean_of_holders(total_P, shares_N)
 
     def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, float]:
         """The numbers of the metrics of parameters, over the members."""
@@ -269,11 +275,8 @@ class SwarmEvaluator:
         samples = train[:: -(-len(train) // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
-            examiner, row = (
-                BlockEvaluator(e.learner.kernel, e.model.test_loss, e.data.outputs),
-                e.model.first_rows(np.zeros(1, np.int64)),
-            )
-            first = examiner.examine(row, x, y).loss_B.squeeze()
+            row = e.model.lead.first_rows(np.zeros(1, np.int64))
+            first = e.evaluator().examine(row, x, y).loss_B.squeeze()
             labels = y.flatten() if e.model.test_loss.classification else y
             target = e.model.test_loss.encode(labels, e.data.outputs, e.dtype)
             nothing = e.model.test_loss.value(torch.zeros_like(target), target).mean()
@@ -318,18 +321,18 @@ class SwarmEvaluator:
             for block in range(len(blocks)):
                 rows = self.experiment.model.first_rows(blocks.devices_of(block)).double()
                 parts.append({block: rows.sum(0) / blocks.devices})
-        return merge(parts).cpu()
+        total_P, cohorts = merge(parts).cpu(), self.experiment.model.cohorts
+        if cohorts is None:
+            return total_P
+        return cohorts.mean_of_holders(total_P, np.full(blocks.devices, 1 / blocks.devices))
 
     def _examine_row(self, row_P: torch.Tensor, samples: Ints) -> Evaluation:
         """One row of parameters (the consensus model) on the samples with these ids."""
         e = self.experiment
         x, y = self._samples(samples)
         with torch.inference_mode():
-            row = row_P.to(e.device, e.dtype).unsqueeze(0)
-            evaluator = BlockEvaluator(
-                e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
-            )
-            found = evaluator.examine(row, x, y)
+            row = e.model.of_lead(row_P.to(e.device, e.dtype)).unsqueeze(0)
+            found = e.evaluator(e.metrics.outputs).examine(row, x, y)
         parts = found.loss_B, found.hits_BC, found.values_BV
         loss, hits, values = (part.double().cpu().numpy() for part in parts)
         return Evaluation(np.zeros(0, np.int64), loss, hits, None, values)

@@ -24,7 +24,6 @@ from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import (
     Asked,
     BlockEvaluation,
-    BlockEvaluator,
     OwnSamples,
     OwnValidation,
     one_each,
@@ -72,9 +71,7 @@ class Shard:
         self.batch_loader = BatchLoader(
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
-        self.evaluator = BlockEvaluator(
-            e.learner.kernel, e.model.test_loss, e.data.outputs, e.metrics.outputs
-        )
+        self.evaluator = e.evaluator(e.metrics.outputs)
         self.state.local = self._local_info()
         self.payload: Payload | None = None
         self.draft: Draft | None = None
@@ -213,11 +210,16 @@ class Shard:
                 part = torch.cat([part, part.square()], 1)
             yield block, (shares[:, s].to(wide) @ part).squeeze(0)
 
-    def receive_mean(self, phase: int, mean_M: Tensor) -> None:
+    def receive_mean(self, phase: int, mean_M: Tensor, shares_N: Floats) -> None:
         """Hand every device the same averaged row ``[M]``, also those that are away, which would
-        fetch it before they learn again.
+        fetch it before they learn again. Where devices have several models, it is the sum over
+        all with the weights ``shares_N``, and each takes the mean over those who have its numbers.
         """
-        rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        cohorts = self.experiment.model.cohorts
+        if cohorts is None:
+            rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        else:
+            rows = cohorts.from_mean(mean_M, shares_N, self.state.x, self.devices)
         self.experiment.communication.protocol.receive(phase, self.state, rows)
         self.require_state("receive")
 
@@ -238,7 +240,8 @@ class Shard:
                 voter_B = None
                 if hostile_N is not None:
                     voter_B = torch.as_tensor(~hostile_N[self.devices[rows]], device=x_T.device)
-                yield block, self.evaluator.examine(self.whole(rows), x_T, y_T, voter_B)
+                evaluator = self.evaluator.of(self.devices[rows])
+                yield block, evaluator.examine(self.whole(rows), x_T, y_T, voter_B)
 
     def _evaluate_local(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         held, loader = self.experiment.data.split.local_test, self.batch_loader
@@ -246,8 +249,8 @@ class Shard:
         for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
                 own = OwnSamples.of(held, self.devices[rows])
-                x_BP = self.personal(rows)
-                yield block, self.evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
+                evaluator, x_BP = self.evaluator.of(self.devices[rows]), self.personal(rows)
+                yield block, evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
 
     def _evaluate_members(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
         """The losses of each device on samples that it has learnt from, and then on as many others,
@@ -263,7 +266,8 @@ class Shard:
             values_BKV = torch.full((len(x_BP), 2, most), torch.nan, dtype=torch.float64)
             for part, ids in enumerate(zip(*found, strict=True)):
                 own = OwnSamples.listed(ids)
-                loss_BT = self.evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
+                evaluator = self.evaluator.of(self.devices[rows])
+                loss_BT = evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
                 values_BKV[:, part, : loss_BT.shape[1]] = loss_BT.cpu()
             nothing_B = torch.full((len(x_BP),), torch.nan)
             nothing_BC = torch.full((len(x_BP), e.data.outputs), torch.nan)
@@ -274,12 +278,24 @@ class Shard:
         ``mean_P``: of the parameters that devices send."""
         metrics, mean_M = self.experiment.metrics.rows, mean_P[: self.state.x.shape[1]]
         out = np.empty((len(self.devices), len(metrics)))
-        for _, s in self.experiment.blocks.slices(self.blocks):
+        for at, rows, mean in self._with_mean(mean_M.to(self.state.x.device)):
             for column, metric in enumerate(metrics):
-                rows = self.state.x[s]
-                found = one_each(metric, metric.value(rows, mean_M.to(rows.device)), len(rows))
-                out[s, column] = found.double().cpu().numpy()
+                found = one_each(metric, metric.value(rows, mean), len(rows))
+                out[at, column] = found.double().cpu().numpy()
         return out
+
+    def _with_mean(self, mean_M: Tensor) -> Iterator[tuple[slice | Ints, Tensor, Tensor]]:
+        """The devices of each block and shape: their places, what they send of their parameters,
+        and the mean model of that shape."""
+        cohorts = self.experiment.model.cohorts
+        for _, s in self.experiment.blocks.slices(self.blocks):
+            if cohorts is None:
+                yield s, self.state.x[s], mean_M
+                continue
+            for piece in cohorts.pieces(self.devices[s], mean_M.device):
+                rows = cohorts.own(piece.cohort, self.state.x[s][piece.place_m])
+                at = s.start + piece.place_m.cpu().numpy()
+                yield at, rows, cohorts.own(piece.cohort, mean_M)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything that a later :meth:`restore` needs, a row for each device; not copied."""

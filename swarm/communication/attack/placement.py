@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import share_of
 from swarm.common.rng import Keys
-from swarm.communication.attack.base import Attack, Bools, Ints
+from swarm.communication.attack.base import Attack, Bools, Ints, Placement
 from swarm.communication.topology.graph import Graph
 
 
@@ -22,7 +22,10 @@ def hostile_devices(attack: Attack, graph: Graph, seed: int) -> Bools | None:
     chosen = _listed(attack, graph.n) if isinstance(attack.devices, list) else None
     if chosen is None:
         count = _count(attack, graph.n)
-        chosen = _order(attack, graph, seed)[:count] if count else np.zeros(0, np.int64)
+        if not count:
+            return None
+        random = Keys(seed, "attack").generator().permutation(graph.n)
+        chosen = placed(attack.placement, "attack.placement", graph, random)[:count]
     if not len(chosen):
         return None
     hostile_N = np.zeros(graph.n, bool)
@@ -56,17 +59,20 @@ def _count(attack: Attack, n: int) -> int:
     return int(asked)
 
 
-def _order(attack: Attack, graph: Graph, seed: int) -> Ints:
-    """All devices, in the order in which they become hostile. Ties are broken at random, so that
-    the same seed with a larger ``attack.devices`` adds devices and keeps the others."""
-    random = Keys(seed, "attack").generator().permutation(graph.n)
-    if attack.placement == "random":
+def placed(placement: Placement, key: str, graph: Graph, random: Ints) -> Ints:
+    """Return all devices in the order in which they are chosen. Ties are broken by their order in
+    ``random``, so that a larger number adds devices and keeps the others.
+
+    Raises :class:`ConfigError` on ``key`` for a placement that a graph without links does not
+    have.
+    """
+    if placement == "random":
         return random
     if not len(graph.src_E):
         valid = "must be random on a graph without links"
-        raise ConfigError("attack.placement", attack.placement, valid)
+        raise ConfigError(key, placement, valid)
     degree_N = graph.degree_in + graph.degree_out
-    if attack.placement == "hubs":
+    if placement == "hubs":
         return random[np.argsort(-degree_N[random], kind="stable")]
     level_N, order = _cuts(graph)
     rank_N = np.empty(graph.n, np.int64)

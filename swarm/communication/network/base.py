@@ -143,9 +143,9 @@ class LinkRates:
     uplink_N: Floats
     downlink_N: Floats
 
-    def seconds(self, src_S: Ints, dst_S: Ints, bits: float) -> Floats:
-        """Return the seconds of each message of ``bits`` bits, ``[S]``; all are sent in one
-        round.
+    def seconds(self, src_S: Ints, dst_S: Ints, bits: float | Ints) -> Floats:
+        """Return the seconds of each message of ``bits`` bits (one number, or ``[S]``), ``[S]``;
+        all are sent in one round.
         """
         sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
         return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
@@ -160,7 +160,9 @@ class Network:
     is given up as late.
 
     With ``lines`` and a clock, messages of ``bits`` bits also take the time to transmit them. In a
-    swarm without a clock they do not, since a round lasts as long as its slowest message.
+    swarm without a clock they do not, since a round lasts as long as its slowest message. Where
+    messages have several sizes, ``bits_on`` says how large they are, by senders and receivers, and
+    ``bits`` is the largest size.
     """
 
     devices: int
@@ -175,6 +177,7 @@ class Network:
     clock: Clock | None = None
     lines: LinkRates | None = None
     bits: float = 0.0
+    bits_on: Callable[[Ints, Ints], Ints] | None = None
     _kept: dict[tuple[str, int], Bools] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -208,6 +211,10 @@ class Network:
     @property
     def _on_the_line(self) -> bool:
         return self.lines is not None and self.clock is not None
+
+    def _bits(self, src_S: Ints, dst_S: Ints) -> float | Ints:
+        """The bits of messages from ``src_S`` to ``dst_S``."""
+        return self.bits if self.bits_on is None else self.bits_on(src_S, dst_S)
 
     def online(self, round: int) -> Bools | None:
         """Return which devices are online in ``round``, ``[N]``; None: all."""
@@ -302,7 +309,7 @@ class Network:
             seconds_S = np.minimum(*ends)
         if self._on_the_line and self.lines is not None:
             lines = self.lines
-            seconds_S = seconds_S + self.bits / np.minimum(
+            seconds_S = seconds_S + self._bits(graph.src_E, graph.dst_E) / np.minimum(
                 lines.uplink_N[graph.src_E], lines.downlink_N[graph.dst_E]
             )
         return float(seconds_S.min(initial=math.inf))
@@ -315,7 +322,7 @@ class Network:
             draw_S = _draws(Keys(self.seed, "network.delay"), src, dst, graph.n, round)
             seconds_S = _delayed(self.delay, graph, edge_S, draw_S)
         if self._on_the_line and self.lines is not None:
-            seconds_S = seconds_S + self.lines.seconds(src, dst, self.bits)
+            seconds_S = seconds_S + self.lines.seconds(src, dst, self._bits(src, dst))
         ticks_S = np.minimum(lengths(seconds_S, self.round_seconds), 2.0**40).astype(np.int64)
         ticks_S[ticks_S > self.max_delay] = LATE
         return ticks_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +151,10 @@ class Requirements:
         common_init: All devices must start with the same parameters.
         own_validation: Devices measure models on validation samples of their own, by
             :meth:`LocalInfo.loss`, so that each of them must have some (``data.local_validation``).
+        equal_models: All devices must have a model of the same shape. A protocol does without that
+            if it treats every number of a row by itself, leaves a 0 that nobody has at 0, and
+            remembers nothing of another device, as what a device receives is the mean over those
+            who have a number (``cohorts``).
     """
 
     conserves: Conserves = "row"
@@ -163,6 +167,7 @@ class Requirements:
     plain_sgd: bool = False
     common_init: bool = False
     own_validation: bool = False
+    equal_models: bool = True
 
 
 class Protocol(OldMembers):
@@ -184,10 +189,15 @@ class Protocol(OldMembers):
     ``learn`` may come twice; both times have the same samples. The defaults replace the parameters
     by what was learnt or received. Except in a ``server`` phase, a device that is not there in a
     round keeps its state, whatever these methods do to its row.
+
+    Attributes:
+        sends_parameters: Whether rows of messages are made of parameters, so that two devices must
+            have some in common.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
+    sends_parameters: ClassVar[bool] = True
 
     def bind(self, layout: Layout) -> None:
         """Take the layout of parameters in a row; this method is called before all others."""

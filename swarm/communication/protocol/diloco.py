@@ -6,13 +6,14 @@ Douillard et al., *DiLoCo: Distributed low-communication training of language mo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import Links, Requirements
+from swarm.communication.protocol.base import Links
 from swarm.communication.protocol.server_optimizer import ServerOptimizer
 
 
@@ -42,7 +43,7 @@ class DiLoCo(ServerOptimizer):
             raise ConfigError("momentum", momentum, "must lie in [0, 1)")
         self.lr, self.momentum = lr, momentum
         self.phases = ("learn", "server" if exchange == "server" else "mix")
-        self.requirements = Requirements(common_init=exchange == "server")
+        self.requirements = replace(self.requirements, common_init=exchange == "server")
 
     def init(self, x_NP: Tensor, links: Links | None) -> dict[str, Tensor]:
         return {"velocity": torch.zeros_like(x_NP)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from swarm.communication.protocol.base import Protocol, Rows, State
+from swarm.communication.protocol.base import Protocol, Requirements, Rows, State
 
 
 class TrainThenAverage(Protocol):
@@ -17,6 +17,7 @@ class TrainThenAverage(Protocol):
     """
 
     phases = ("learn", "mix")
+    requirements = Requirements(equal_models=False)
 
 
 class AverageThenTrain(Protocol):
@@ -25,6 +26,7 @@ class AverageThenTrain(Protocol):
     """
 
     phases = ("mix", "learn")
+    requirements = Requirements(equal_models=False)
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.round_buffers["before"], state.x = state.x, received
@@ -42,9 +44,11 @@ class Averaging(Protocol):
     """
 
     phases = ("mix",)
+    requirements = Requirements(equal_models=False)
 
 
 class LocalOnly(Protocol):
     """Local learning without communication, X⁺ = X − γG(X)."""
 
     phases = ("learn",)
+    requirements = Requirements(equal_models=False)

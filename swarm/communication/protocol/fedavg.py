@@ -15,7 +15,7 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import share_of
 from swarm.common.rng import Keys
-from swarm.communication.protocol.base import PhaseName, Protocol
+from swarm.communication.protocol.base import PhaseName, Protocol, Requirements
 
 
 class FedAvg(Protocol):
@@ -29,6 +29,7 @@ class FedAvg(Protocol):
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "server")
+    requirements = Requirements(equal_models=False)
 
     def __init__(
         self, shares: Literal["equal", "samples"] = "equal", fraction: float = 1.0

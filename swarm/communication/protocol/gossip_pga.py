@@ -7,7 +7,7 @@ Chen, Yuan, Zhang, Pan, Xu & Yin, *Accelerating gossip SGD with periodic global 
 from __future__ import annotations
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import PhaseName, Protocol
+from swarm.communication.protocol.base import PhaseName, Protocol, Requirements
 
 
 class GossipPGA(Protocol):
@@ -18,6 +18,7 @@ class GossipPGA(Protocol):
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix", "server")
+    requirements = Requirements(equal_models=False)
 
     def __init__(self, every: int = 8) -> None:
         if every < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swarm.common.errors import ConfigError
-from swarm.communication.protocol.base import PhaseName, Protocol
+from swarm.communication.protocol.base import PhaseName, Protocol, Requirements
 
 
 class MultiGossip(Protocol):
@@ -17,6 +17,8 @@ class MultiGossip(Protocol):
 
     Raises :class:`ConfigError` unless ``steps`` is from 1 to 100.
     """
+
+    requirements = Requirements(equal_models=False)
 
     def __init__(self, steps: int = 4) -> None:
         if not 1 <= steps <= 100:

@@ -21,7 +21,7 @@ class ServerOptimizer(FedAvg):
     FedAvg, without a step of the optimiser.
     """
 
-    requirements = Requirements(common_init=True)
+    requirements = Requirements(common_init=True, equal_models=False)
 
     _statistics: tuple[ParameterSpec, ...] = ()
 

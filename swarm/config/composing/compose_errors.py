@@ -132,6 +132,8 @@ def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Comp
         return unknown(key, value, composer.groups(), "group")
     if key in composer.groups():
         return ConfigError(key, value, f"is added to what is chosen: write +{key}={value}")
+    if key.partition(".")[0] == "cohorts":
+        return ConfigError(key, value, f"is added to what is there: write +{key}={value}")
     if aliases.key(key) != key:
         return unknown(key, value, ())
     chosen = [

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.config.explain import describe
-from swarm.config.plug_in_lists import with_loss, with_options
+from swarm.config.plug_in_lists import with_cohorts, with_loss, with_options
 from swarm.config.settings.sections import (
     MOST_DEVICES,
     MOST_ROUNDS,
     CheckpointSettings,
+    CohortSettings,
     Compute,
     EarlyStopping,
     Evaluate,
@@ -47,6 +48,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "pre_aggregators": [],
     "transforms": [],
     "augment": [],
+    "cohorts": {},
     "aggregator": {"_target_": MEAN},
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "privacy": {"_target_": NO_PRIVACY},
@@ -101,6 +103,7 @@ class Settings(Section):
     pre_aggregators: list[PlugIn] = _default("pre_aggregators")
     transforms: list[PlugIn] = _default("transforms")
     augment: list[PlugIn] = _default("augment")
+    cohorts: dict[str, CohortSettings] = _default("cohorts")
     plugins: list[str]
     resume: str | None
     report: bool
@@ -121,9 +124,12 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        values = with_options(with_loss(plain(cfg)), "metrics", STANDARD)
+        values = with_options(with_cohorts(with_loss(plain(cfg))), "metrics", STANDARD)
         for key in ("pre_aggregators", "transforms", "augment"):
             values = with_options(values, key)
+        if isinstance(cohorts := values.get("cohorts"), dict):
+            for name, cohort in cohorts.items():  # so that its own key is named
+                validated(CohortSettings, cohort, f"cohorts.{name}.")
         settings = validated(cls, values)
         steps, epochs = settings.train.local_steps, settings.train.local_epochs
         if steps is not None and epochs is not None:
@@ -164,7 +170,8 @@ class Settings(Section):
     def plug_ins(self) -> dict[str, dict[str, Any]]:
         """Return the sections that are plug-ins, by key."""
         loss = self.train.loss
-        own = {} if isinstance(loss, str) else {"train.loss": loss}
+        own: dict[str, dict[str, Any]] = {} if isinstance(loss, str) else {"train.loss": loss}
+        own |= {f"cohorts.{name}.model": cohort.model for name, cohort in self.cohorts.items()}
         return {name: getattr(self, name) for name in sections()} | own
 
 

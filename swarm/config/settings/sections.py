@@ -54,6 +54,18 @@ class TrainSettings(Section):
     devices: Annotated[str, Field(min_length=1)] | None = None
 
 
+class CohortSettings(Section):
+    """Some of the devices, and the model that they have in the place of the run's own."""
+
+    devices: (
+        Annotated[float, Field(ge=0, le=1)]
+        | Annotated[int, Field(ge=0)]
+        | list[Annotated[int, Field(ge=0)]]
+    )
+    placement: Literal["random", "hubs", "cut"] = "random"
+    model: PlugIn
+
+
 class NetworkSettings(Section):
     """The virtual time of a round, and the loss and delay of messages."""
 

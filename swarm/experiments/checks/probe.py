@@ -11,13 +11,14 @@ import copy
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
+from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.optim.optimizer import check_step
 from swarm.simulation.engine.local import LocalEngine
@@ -34,7 +35,9 @@ def probe(e: Experiment) -> None:
 
     ``e`` must not be run afterwards, as its plug-ins may remember that they were called.
     """
-    if not e.settings.plugins and not str(e.settings.model.get("_target_")).startswith("torch."):
+    nodes = [e.settings.model, *(cohort.model for cohort in e.settings.cohorts.values())]
+    from_torch = any(str(node.get("_target_")).startswith("torch.") for node in nodes)
+    if not e.settings.plugins and not from_torch:
         return
     threads = torch.get_num_threads()
     try:
@@ -47,7 +50,7 @@ def probe(e: Experiment) -> None:
     except Exception as error:
         if (
             ran_out_of_memory(error)
-            or is_ours(e.model.module())
+            or all(is_ours(model.module()) for model in e.model.each)
             or not of_torch(error, "swarm.learning")
         ):
             raise
@@ -60,7 +63,13 @@ def probe(e: Experiment) -> None:
 
 def _try_the_model(e: Experiment) -> None:
     inputs, target_Cb = _samples(e)
-    module, kernel = e.model.template, e.learner.kernel
+    for model, learner in zip(e.model.each, e.learner.each, strict=True):
+        _try_one(e, model.template, learner.kernel, inputs, target_Cb)
+
+
+def _try_one(
+    e: Experiment, module: nn.Module, kernel: Kernel, inputs: Tensor, target_Cb: Tensor
+) -> None:
     if kernel.noisy:  # which is left out, as two computations would not draw the same
         module = copied(module).eval()
         kernel = kernel_for(module, e.model.loss, e.model.sample(), e.blocks.size)

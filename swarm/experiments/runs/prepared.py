@@ -22,8 +22,10 @@ from swarm.experiments.resolved import (
     candidate_rates,
     decided,
     resolve,
+    with_cohorts,
     with_hostile,
     with_lr,
+    without_cohorts,
 )
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
@@ -108,19 +110,21 @@ class PreparedRun(Resolved):
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
         dataset, split = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split)
-        experiment = draft._built(with_lr(s, candidate_rates(s)[0]), split)
+        own = with_cohorts(s, split)
+        experiment = draft._built(with_lr(own, candidate_rates(s)[0]), split)
         # so that all arms have the same names, also those without the graph that has them
         if split.names is None and experiment.names is not None:
             draft = replace(draft, split=replace(split, names=experiment.names))
         if s.train.devices is not None:
             named = draft.split.names
             draft = replace(draft, split=with_table(draft.split, s.train.devices, named))
-            experiment = draft._built(with_lr(s, candidate_rates(s)[0]), draft.split)
+            experiment = draft._built(with_lr(own, candidate_rates(s)[0]), draft.split)
             require_what_a_table_can_do(experiment)
         draft.engine.check(experiment)
         steps = experiment.data.steps_a_round
-        listed = with_hostile(s, experiment.communication.hostile_N)
+        listed = with_hostile(own, experiment.communication.hostile_N)
         arms = arms_of(scenario, listed, steps)
+        arms = [without_cohorts(arm) if arm.pooled else arm for arm in arms]
         draft = replace(draft, presentation=presentation_of(scenario, arms))
         made = experiment if draft.split is split else None
         checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]

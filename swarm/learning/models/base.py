@@ -73,3 +73,15 @@ class CountsFlops(ABC):
         deep model, unless a model overrides this method.
         """
         return self.step_flops(samples) / 3
+
+
+class HasParts(ABC):
+    """A module some of whose axes hold several parts of equal length, one behind the other, such as
+    the gates of a recurrent layer or the heads of attention.
+
+    A smaller model of the same kind is then the leading corner of each part, and not of the axis
+    (``cohorts``)."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, dict[int, int]]:
+        """Return the number of parts by axis, {name of a parameter: {axis: parts}}."""

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from swarm.learning.models import rows
-from swarm.learning.models.base import check_sizes
+from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.sequence import SequenceLayer, SequenceModel, State, Views
 
 
-class GRULayer(SequenceLayer):
+class GRULayer(SequenceLayer, HasParts):
     """r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ⊙ U_n h), h⁺ = (1 − z) ⊙ n + z
     ⊙ h.
     """
@@ -31,6 +31,11 @@ class GRULayer(SequenceLayer):
             h = self._next(given, h)
             out.append(h)
         return torch.stack(out, 1)
+
+    def parts(self) -> dict[str, dict[int, int]]:
+        """See :meth:`HasParts.parts`: the three gates."""
+        names = [f"{layer}.{kind}" for layer in ("input", "hidden") for kind in ("weight", "bias")]
+        return {name: {0: 3} for name in names}
 
     def seen(self, own: Views, x: Tensor) -> Tensor:
         # rows.recurrent expects the gates in the order n, r, z

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
-from swarm.learning.models.base import check_sizes
+from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.rows import CHUNK
 from swarm.learning.models.sequence import (
     GatedFFN,
@@ -36,7 +36,7 @@ from swarm.learning.models.sequence import (
 )
 
 
-class SlopeDecay(SequenceLayer):
+class SlopeDecay(SequenceLayer, HasParts):
     """One layer of MCSD: the slope section and the decay section, then the feed-forward network.
 
     Its state has 2·D numbers, however many tokens were read.
@@ -58,6 +58,17 @@ class SlopeDecay(SequenceLayer):
         u, v = self._branches(self.norm(x_bTD))  # [b, T, 2C, D/C]
         h = fade(v, x_bTD.new_tensor(self.rates))
         return self._rest(x_bTD, u * h)
+
+    def parts(self) -> dict[str, dict[int, int]]:
+        """See :meth:`HasParts.parts`: the channels, u and v, and both sections."""
+        by_first = ("norm.gain", "ffn_norm.gain", "ffn.down.weight")
+        by_second = ("ffn.gate.weight", "ffn.up.weight")
+        return {
+            **{name: {0: self.channels} for name in by_first},
+            **{name: {1: self.channels} for name in by_second},
+            "project": {2: 2},
+            "out.weight": {0: self.channels, 1: 2 * self.channels},
+        }
 
     def seen(self, own: Views, x: Tensor) -> Tensor:
         return _within(self.channels, rows.normed(x), own["project"], own["norm.gain"])
@@ -136,7 +147,7 @@ def fade(v_bTCd: Tensor, rate_C: Tensor) -> Tensor:
     return h_CTbd.view(channels, length, count, each).permute(2, 1, 0, 3)
 
 
-class MCSD(SequenceModel):
+class MCSD(SequenceModel, HasParts):
     """A sequence model of ``depth`` :class:`SlopeDecay` layers of ``width`` units in ``channels``
     channels, with feed-forward networks of ``hidden`` units.
 
@@ -163,3 +174,13 @@ class MCSD(SequenceModel):
             )
         layers: list[SequenceLayer] = [SlopeDecay(width, channels, hidden) for _ in range(depth)]
         super().__init__(features, outputs, width, layers, predict, vocabulary)
+        self.channels = channels
+
+    def parts(self) -> dict[str, dict[int, int]]:
+        """See :meth:`HasParts.parts`: the channels that the width is cut into."""
+        by_channel = {1: self.channels}
+        return {
+            "embed.weight": by_channel,
+            "norm.gain": {0: self.channels},
+            "head.weight": by_channel,
+        }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
-from swarm.learning.models.base import check_sizes
+from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.sequence import (
     GatedFFN,
     RMSNorm,
@@ -22,7 +22,7 @@ from swarm.learning.models.sequence import (
 )
 
 
-class Attention(SequenceLayer):
+class Attention(SequenceLayer, HasParts):
     """Causal attention of ``heads`` heads, then a gated feed-forward network.
 
     Rotary embeddings (Su et al., arXiv 2104.09864) rotate queries and keys by their position, so
@@ -40,6 +40,11 @@ class Attention(SequenceLayer):
     def forward(self, x_bTD: Tensor) -> Tensor:
         t = torch.arange(x_bTD.shape[1], device=x_bTD.device)
         return self._rest(x_bTD, _attended(*self._heads(x_bTD, t)).transpose(1, 2).flatten(-2))
+
+    def parts(self) -> dict[str, dict[int, int]]:
+        """See :meth:`HasParts.parts`: both halves of each head, whose numbers rotary embeddings
+        pair, for queries, keys and values."""
+        return {"project.weight": {0: 6 * self.heads}, "out.weight": {1: 2 * self.heads}}
 
     def seen(self, own: Views, x: Tensor) -> Tensor:
         return rows.linear(rows.normed(x), own["project.weight"] * own["norm.gain"].unsqueeze(1))

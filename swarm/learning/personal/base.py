@@ -93,12 +93,15 @@ class Personal(ABC):
         no_statistics: The model must have no running statistics.
         proximal: λ of a term λ(v − w) in its gradients, with which steps of plain SGD diverge
             unless it is below 2 over the learning rate.
+        by_number: It treats every number of a row by itself, so that devices may have models of
+            several shapes (``cohorts``).
     """
 
     plain_sgd: bool = False
     replaces: bool = False
     no_statistics: bool = False
     proximal: float = 0.0
+    by_number: bool = False
 
     def init(self, x_NP: Tensor, optimizer: tuple[str, ...]) -> dict[str, Tensor]:
         """The rows that devices keep, ``[N, …]`` each, from their first parameters; ``optimizer``
@@ -134,6 +137,8 @@ class Personal(ABC):
 
 class NoPersonal(Personal):
     """Every device uses the shared model, as it is."""
+
+    by_number = True
 
     def learn(
         self, steps: LocalSteps, x_BP: Tensor, kept: Views

@@ -21,6 +21,17 @@ class Buffers(Schema):
     sha256: Hash | None
 
 
+class Cohort(Schema):
+    """How the parameters of the devices of one cohort lie in a row of their own."""
+
+    name: str
+    layout: list[tuple[str, list[Count]]]
+    ties: list[tuple[str, str]]
+    counts: list[str]
+    least: dict[str, float]
+    parts: dict[str, list[tuple[Count, Count]]]
+
+
 class EarlyStopping(Schema):
     """What the evaluations of an arm have come to, where its best round is kept."""
 
@@ -52,6 +63,7 @@ class Facts(Schema):
     counts: list[str] = Field(default_factory=list)
     least: dict[str, float] = Field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
+    cohorts: list[Cohort] = Field(default_factory=list)
 
 
 class Manifest(Closed):

@@ -4,7 +4,7 @@ round."""
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,8 @@ class Communication:
 
     Attributes:
         layout: How what devices send lies in a row: the first part of the model's.
+        cohorts: Which device has which model; None where all have the same, and where messages
+            have no parameters.
         topology: The graph of each round.
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
@@ -94,6 +96,7 @@ class Communication:
         self.names = names if names is not None and len(names) == s.devices else None
         self.protocol: Protocol = self._build(s.protocol, Protocol, "protocol", seed=s.seed)
         check_protocol(self.protocol, tuple(KINDS))
+        self.cohorts = model.cohorts if self.protocol.sends_parameters else None
         self.protocol.bind(self.layout)
         self.fleet: Fleet = self._build(s.fleet, Fleet, "fleet", devices=s.devices, seed=s.seed)
         self.aggregator: Aggregator = self._aggregator()
@@ -192,6 +195,7 @@ class Communication:
         if hardware is not None:
             relative_N = data.relative_batch_N
             work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
+            work_N = work_N * model.relative_work_of(np.arange(s.devices))
             compute_N = work_N * model.step_flops / hardware.flops
         context = {
             "devices": s.devices,
@@ -221,6 +225,7 @@ class Communication:
             None if isinstance(clock, NoClock) else clock,
             lines,
             float(max((phase.bits for phase in sending), default=0)),
+            None if self.cohorts is None else partial(self.cohorts.bits_on, self.number_bits),
         )
 
     def _longest_edge(self, graph: Graph) -> float | None:

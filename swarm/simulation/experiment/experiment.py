@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -19,14 +20,16 @@ from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.correlated import Correlated, PairAccountant
 from swarm.learning.update.policy import UpdatePolicy
+from swarm.simulation.evaluation import BlockEvaluator
+from swarm.simulation.experiment.cohorts.evaluation import MixedEvaluator
+from swarm.simulation.experiment.cohorts.model import model_of
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_rule
-from swarm.simulation.experiment.model import Model
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
 from swarm.simulation.hostile.poison import Poison, facts_of
-from swarm.simulation.metrics.base import Task
+from swarm.simulation.metrics.base import OutputMetric, Task
 from swarm.simulation.metrics.chosen import chosen
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -55,7 +58,7 @@ class Experiment:
         self.dtype = DTYPES[self.settings.compute.dtype]
         self.device = _device(self.settings.compute.device)
         self.data = Data(spec, policy)
-        self.model = Model(self.settings, self.data, self.dtype, self.device)
+        self.model = model_of(self.settings, self.data, self.dtype, self.device)
         self.communication = Communication(self.settings, self.data, self.model)
         self.poison = self._poison()
         self.blocks = self._blocks()
@@ -74,6 +77,13 @@ class Experiment:
         """The number of a device's numbers in a checkpoint: of its model, optimizer and
         messages."""
         return self.model.numbers + self.communication.kept_numbers
+
+    def evaluator(self, metrics: Sequence[OutputMetric] = ()) -> BlockEvaluator:
+        """What predicts samples with the rows of devices, and measures these ``metrics``."""
+        loss, outputs = self.model.test_loss, self.data.outputs
+        found = [BlockEvaluator(one.kernel, loss, outputs, metrics) for one in self.learner.each]
+        cohorts = self.model.cohorts
+        return found[0] if cohorts is None else MixedEvaluator(found, cohorts)
 
     @property
     def task(self) -> Task:
@@ -130,6 +140,8 @@ class Experiment:
             return Blocks.of_size(devices, int(size))
         clock = self.communication.network.clock
         share = 1.0 if clock is None else clock.share
+        if self.model.cohorts is not None:  # those of a cohort in a block train together
+            share *= max(self.model.cohorts.devices_of_each.values()) / devices
         return Blocks.auto(devices, self.model.layout.width, share)
 
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants, buffers_kept
+from swarm.learning.cohorts.saved import layout_facts
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
 from swarm.learning.kernels.losses import (
@@ -42,6 +43,9 @@ from swarm.learning.privacy.learner import PrivateLearner
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
 
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.cohorts.cohorts import Cohorts
+
 # of one device's parameters, by what makes a module: the arms and trials of a run have the same
 _BYTES: dict[tuple[str, torch.dtype], int] = {}
 
@@ -58,7 +62,10 @@ class Model:
         template: The module whose constant buffers and frozen parameters all devices share.
         constants: The template's buffers and frozen parameters, which no step changes.
         start: The row ``[P]`` that devices start from, if all start from the same.
+        cohorts: Which device has which model; None where all have this one.
     """
+
+    cohorts: Cohorts | None = None
 
     def __init__(
         self, settings: Settings, data: Data, dtype: torch.dtype, device: torch.device
@@ -107,6 +114,28 @@ class Model:
         # these losses count a target as often as its numbers say
         own = self.test_loss if isinstance(self.test_loss, OwnLoss) else PartialLabelLoss()
         return Weighted(own, class_weights(asked, labels, data.classes))
+
+    @property
+    def lead(self) -> Model:
+        """The largest model of the swarm, which is this one unless there are cohorts."""
+        return self
+
+    @property
+    def each(self) -> Sequence[Model]:
+        """All models of the swarm."""
+        return (self,)
+
+    def of_lead(self, row_P: Tensor) -> Tensor:
+        """The numbers of the largest model in a row of the swarm, ``[P]``."""
+        return row_P
+
+    def of_device(self, device: int) -> Model:
+        """The model that a device has."""
+        return self
+
+    def own_row(self, row_P: Tensor, device: int) -> Tensor:
+        """The numbers of a device's own model in its row ``[P]``."""
+        return row_P
 
     # --- the module -------------------------------------------------------------------------------
 
@@ -210,6 +239,26 @@ class Model:
             module = self.module().to(self.device)
             predicted = flops_of_prediction(module, self.sample(), self.settings.train.batch)
             return predicted / self.step_flops
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint holds of how parameters lie in a row."""
+        return layout_facts(self.layout)
+
+    @property
+    def arrays(self) -> dict[str, Tensor]:
+        """What a checkpoint holds of which device has which model."""
+        return {}
+
+    def relative_work_of(self, devices: npt.NDArray[np.int64]) -> float | npt.NDArray[np.float64]:
+        """FLOP of a local step of these devices, over :attr:`step_flops`."""
+        return 1.0
+
+    def prediction_share_of(
+        self, devices: npt.NDArray[np.int64]
+    ) -> float | npt.NDArray[np.float64]:
+        """FLOP of predicting a mini-batch of these devices, over :attr:`step_flops`."""
+        return self.prediction_share
 
     @property
     def numbers(self) -> int:

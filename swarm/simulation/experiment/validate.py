@@ -21,6 +21,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.learning.personal.base import NoPersonal
+from swarm.simulation.experiment.cohorts.check import check_cohorts, needed_numbers
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
 from swarm.simulation.hostile.check import check_attack
@@ -41,6 +42,7 @@ def validate(experiment: Experiment) -> None:
 
     Raises :class:`~swarm.common.errors.ConfigError` for the first combination that cannot work."""
     settings, communication = experiment.settings, experiment.communication
+    check_cohorts(experiment)
     _require_common_start(settings, communication)
     _require_own_validation(experiment)
     phases = {type(phase): phase for phase in communication.phases}.values()
@@ -254,15 +256,14 @@ def _require_fit(experiment: Experiment) -> None:
     if hardware is None:
         return
     itemsize = experiment.dtype.itemsize
-    needed = (experiment.kept_numbers + experiment.model.layout.width) * itemsize
-    needed += experiment.data.replay_bytes(itemsize)
-    if needed <= hardware.memory.min():
+    needed_N = needed_numbers(experiment) * itemsize + experiment.data.replay_bytes(itemsize)
+    if (needed_N <= hardware.memory).all():
         return
-    small = int(hardware.memory.argmin())
+    small = int((hardware.memory - needed_N).argmin())
     who = titled(small, named(experiment.names, small))
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
-        f" {needed:.3g}; take a smaller model"
+        f" {needed_N[small]:.3g}; take a smaller model"
     )
     name = experiment.settings.fleet["_target_"].rpartition(".")[2]
     raise ConfigError("fleet", name, valid)

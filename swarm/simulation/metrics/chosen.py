@@ -30,7 +30,7 @@ from swarm.simulation.metrics.base import (
 )
 from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.membership import Membership
-from swarm.simulation.metrics.record import CONCEPT, RESERVED, RESERVED_BEGINNINGS
+from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
@@ -173,7 +173,12 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
     taken = {column.key: other.name for other in others for column in other.columns()}
     kept = [metric.name] if isinstance(metric, DeviceMetric) and metric.kept else []
     for key in (*kept, *(column.key for column in columns)):
-        if key in RESERVED or key.startswith(RESERVED_BEGINNINGS) or CONCEPT in key:
+        if (
+            key in RESERVED
+            or key.startswith(RESERVED_BEGINNINGS)
+            or CONCEPT in key
+            or COHORT in key
+        ):
             valid = f"records have a key {key} of their own; give the metric another name"
             raise ConfigError(SECTION, called, valid)
         if key in taken:

@@ -109,4 +109,6 @@ RESERVED = frozenset(
 )
 """Keys of a record, of an arm's summary and of ``devices.parquet`` that no metric may take."""
 CONCEPT = "_concept_"
+COHORT = "_cohort_"
+"""What stands in the keys of numbers for one concept of data that drift, and for one cohort."""
 RESERVED_BEGINNINGS = ("_", "wall_s_")

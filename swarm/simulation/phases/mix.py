@@ -87,7 +87,7 @@ class Mix(Packets):
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard its aggregate."""
         if arrived.mean_M is not None:
-            shard.receive_mean(self.number, arrived.mean_M)
+            shard.receive_mean(self.number, arrived.mean_M, self.shares(round))
             self._finish(shard, round)
             return None
         payload = shard.payload or self.collect(shard, round)
@@ -122,6 +122,8 @@ class Mix(Packets):
             received_RM = c.aggregator.combine_all(found)
         else:
             received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
+        if c.cohorts is not None:
+            received_RM = c.cohorts.mixed(route, received_RM, shard.devices[route.dst_R])
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

@@ -19,7 +19,7 @@ from swarm.communication.returned import sent
 from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
 from swarm.simulation.hostile.sending import Draft, sent_rows
-from swarm.simulation.phases.base import Floats, Phase
+from swarm.simulation.phases.base import Floats, Ints, Phase
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ class ToNeighbours(Phase):
 
     def traffic(self, round: int) -> Traffic:
         """One message for each directed edge whose sender is active."""
-        found = self.communication.messages.traffic_on_links(round, self.bits)
+        c = self.communication
+        found = c.messages.traffic_on_links(round, self.bits)
+        if c.cohorts is not None:
+            sizes = c.cohorts.sizes_on_links(*c.messages.sent(round), c.number_bits)
+            return replace(found, sizes=sizes)
         secure = self.communication.secure
         if secure is None:
             return found
@@ -45,7 +49,11 @@ class ToNeighbours(Phase):
         graph, outcomes = self.communication.messages.sent(round)
         leaves = outcomes.ticks_E != UNSENT
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
-        np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, self.bits))
+        cohorts = self.communication.cohorts
+        bits: int | Ints = self.bits
+        if cohorts is not None:
+            bits = cohorts.bits_on(self.communication.number_bits, src, dst)
+        np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, bits))
         copies_N = self.communication.messages.copies_N
         if copies_N is not None:
             longest_N = longest_N * copies_N

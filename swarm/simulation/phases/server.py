@@ -13,11 +13,11 @@ from swarm.common.rng import Keys
 from swarm.communication.aggregation.at_server import combined
 from swarm.communication.aggregation.base import Draws
 from swarm.communication.check_messages import check_server
-from swarm.communication.round_messages import Traffic
+from swarm.communication.round_messages import MessageSizes, Traffic
 from swarm.communication.secure.masks import Masks
 from swarm.communication.secure.sums import server_mean, server_part
 from swarm.simulation.hostile.sending import sent_rows
-from swarm.simulation.phases.base import Floats, Phase, TrainResult
+from swarm.simulation.phases.base import Floats, Ints, Phase, TrainResult
 from swarm.simulation.phases.transport import (
     AlongLinks,
     Arrived,
@@ -68,7 +68,13 @@ class Server(Phase):
         """One message down and one up for each participant, unless they are lost."""
         messages, seed = self.communication.messages, self.communication.settings.seed
         found = messages.traffic_through_server(round, self.bits, seed)
-        secure = self.communication.secure
+        secure, cohorts = self.communication.secure, self.communication.cohorts
+        if cohorts is not None:
+            bits_N = cohorts.width_N * self.communication.number_bits
+            asked_N = messages.asked_by_server(round, seed)
+            from_server = int(bits_N[asked_N].sum())
+            sizes = MessageSizes(found.sent_N * bits_N, found.received_N * bits_N, from_server)
+            return replace(found, sizes=sizes)
         if secure is None:
             return found
         return replace(found, overhead=secure.server_overhead(round, self.number))
@@ -78,9 +84,12 @@ class Server(Phase):
         hardware = self.communication.fleet.hardware
         if hardware is None:
             return super().seconds_on_line(round)
-        copies_N = self.communication.messages.copies_N
-        up = self.bits if copies_N is None else self.bits * copies_N
-        seconds_N: Floats = up / hardware.uplink + self.bits / hardware.downlink
+        copies_N, cohorts = self.communication.messages.copies_N, self.communication.cohorts
+        bits: int | Ints = self.bits
+        if cohorts is not None:
+            bits = cohorts.width_N * self.communication.number_bits
+        up = bits if copies_N is None else bits * copies_N
+        seconds_N: Floats = up / hardware.uplink + bits / hardware.downlink
         if (secure := self.communication.secure) is not None:
             more = secure.server_overhead(round, self.number)
             seconds_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
@@ -127,7 +136,7 @@ class Server(Phase):
             if c.secure is not None:
                 group, weight_N = c.secure.at_server(round, self.number), c.invited_shares(round)
                 found_M = server_mean(group, found_M.numpy(), weight_N, c.secure.plug_in.range)
-            shard.receive_mean(self.number, found_M)
+            shard.receive_mean(self.number, found_M, self.shares(round))
         self._finish(shard, round)
         return None
 

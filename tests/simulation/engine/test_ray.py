@@ -94,6 +94,13 @@ CASES = {
         "personal=ditto", "share=body", "aggregator=reputation", "aggregator.memory=0.5", "data.local_validation=0.2",
         "data.local_test=0.2", "metrics=[standard,membership]", "topology=complete", "churn=markov",
     ),
+    "models of several shapes": (
+        "cohorts={small: {devices: 0.4, model: {hidden: [16]}}, tiny: {devices: [0, 7], model: {hidden: [5]}}}",
+        "topology=small_world", "optimizer=momentum", "network.drop=0.2", "data.local_test=0.2",
+    ),
+    "models of several shapes at a server": (
+        "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",

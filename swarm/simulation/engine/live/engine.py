@@ -254,6 +254,8 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
         yield "/protocol", protocol, f"{lost} as messages get lost"
     if c.topology.period != 1:
         yield "/topology", choice("topology", s.topology), "must be a graph that never changes"
+    if e.model.cohorts is not None:
+        yield "/cohorts", ", ".join(s.cohorts), "must be {}"
     if c.compressor is not None:
         yield "/compressor", choice("compressor", s.compressor), "must be none"
     if c.transforms:

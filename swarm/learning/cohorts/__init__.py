@@ -1,0 +1,1 @@
+"""Models of several shapes in one swarm: which of their numbers are the same ones."""

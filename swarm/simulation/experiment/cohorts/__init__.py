@@ -1,0 +1,1 @@
+"""A swarm whose devices have models of several shapes (``cohorts``)."""

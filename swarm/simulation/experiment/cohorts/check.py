@@ -1,0 +1,89 @@
+"""Refuses what cannot work where devices have models of several shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from swarm.common.errors import ConfigError
+from swarm.common.plugin import called
+from swarm.config.build import choice
+from swarm.config.explain import shown
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment.cohorts.cohorts import Cohorts
+    from swarm.simulation.experiment.experiment import Experiment
+
+WITH = "with cohorts, whose devices have models of different shapes"
+
+
+def check_cohorts(e: Experiment) -> None:
+    """Check that the parts of ``e`` go together with its cohorts, if it has any.
+
+    Raises :class:`ConfigError` for the first combination that cannot work."""
+    cohorts = e.model.cohorts
+    if cohorts is None:
+        return
+    for key, value, valid in _refusals(e):
+        raise ConfigError(key, value, f"{valid} {WITH}")
+    protocol = e.communication.protocol
+    if protocol.sends_parameters and any(phase.sends for phase in e.communication.phases):
+        _require_overlap(cohorts, called(protocol))
+
+
+def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What does not go together with cohorts: the key, its value, and what would be valid."""
+    s, c = e.settings, e.communication
+    if c.protocol.requirements.equal_models:
+        valid = (
+            "must be a protocol that averages numbers one by one, and remembers none of another"
+            " device,"
+        )
+        yield "/protocol", called(c.protocol), valid
+    if not c.aggregator.linear:
+        yield "/aggregator", choice("aggregator", s.aggregator), "must be mean"
+    if c.compressor is not None:
+        yield "/compressor", choice("compressor", s.compressor), "must be none"
+    if c.transforms:
+        names = shown([choice("transform", node) for node in s.transforms])
+        yield "/transforms", names, "must be []"
+    if c.secure is not None:
+        yield "/secure_sum", choice("secure_sum", s.secure_sum), "must be none"
+    if c.message_attack is not None or c.link_attack is not None:
+        valid = "must be none, or one that changes only what devices learn from,"
+        yield "/attack", choice("attack", s.attack), valid
+    if e.data.privacy.unit is not None:
+        yield "/privacy", choice("privacy", s.privacy), "must be none"
+    if not e.model.personal.by_number:
+        valid = "must be none, or one that treats every number by itself,"
+        yield "/personal", choice("personal", s.personal), valid
+    if s.compute.compile:
+        yield "/compute.compile", True, "must be false"
+
+
+def _require_overlap(cohorts: Cohorts, protocol: str) -> None:
+    """Refuse two cohorts that have no parameter in common, where parameters are exchanged."""
+    shared_CC = cohorts.union.shared_CC
+    for one, other in combinations(range(len(cohorts.names)), 2):
+        if shared_CC[one, other]:
+            continue
+        pair = f"{cohorts.names[one]} and {cohorts.names[other]}"
+        valid = (
+            f"have no parameter in common, so {protocol} has nothing to average; choose a protocol"
+            " that exchanges no parameters (none, fedmd), or models with parameters of one name"
+        )
+        raise ConfigError("/cohorts", pair, valid)
+
+
+def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The numbers that each device has to hold at least: of its model, its optimizer, its messages
+    and a gradient, ``[N]``."""
+    cohorts, more = e.model.cohorts, e.communication.kept_numbers
+    if cohorts is None:
+        numbers = e.model.numbers + more + e.model.layout.width
+        return np.full(e.settings.devices, numbers, np.int64)
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = cohorts.numbers_N + more
+    return found
