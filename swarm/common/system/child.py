@@ -40,11 +40,15 @@ def spare_cores() -> int:
     a lock that another one holds would stay locked for ever, so there must be no other. A child
     that ends with this process, however that ends, is something that only Linux has.
     """
-    if not sys.platform.startswith("linux") or threading.active_count() > 1:
+    if not sys.platform.startswith("linux") or not _only_thread():
         return 0
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     most = int(allowed) if allowed.isdecimal() else cores()
     return max(0, min(most, cores()) - 1)
+
+
+def _only_thread() -> bool:
+    return threading.active_count() == 1
 
 
 class Parent:
