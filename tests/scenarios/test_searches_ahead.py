@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from swarm.experiments.runs.lr_search import tries as of_tries
 from swarm.experiments.runs.memory import with_searches
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results.track.jsonl import read_jsonl
+from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.footprint import Footprint, Part
 from tests.processes import CommandLine
 from tests.support import prepared
@@ -68,7 +70,8 @@ _NOTHING: tuple[Callable[[], None], Callable[[], None]] = (lambda: None, lambda:
         (),
         ("engine.shards=3", "engine.block=2", "lr_search.method=grid"),
         ("lr_search.lrs=[0.299,0.3,0.301]", "lr_search.rounds=null", "rounds=15"),  # they tie
-        ("lr_search.lrs=[3000,100000]", "rounds=2", "data=digits_like", "model=cnn", "devices=4"),
+        ("lr_search.lrs=[3000,100000]", "rounds=2", "data=digits_like", "model=cnn", "devices=4", "topology=ring",
+         "scenario.arms=[swarm,isolated]"),
     ],
 )
 def test_a_child_finds_and_says_what_is_found_here(words: tuple[str, ...], two_cores: None) -> None:
@@ -124,11 +127,10 @@ def _hangs(parent: Any, facts: Any) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize("send", [_killed, _hangs])
 def test_a_run_whose_child_is_lost_ends_with_the_same_numbers(
-    send: Callable[..., None], two_cores: None, monkeypatch: pytest.MonkeyPatch, small: Any
+    two_cores: None, monkeypatch: pytest.MonkeyPatch, small: Any
 ) -> None:
-    words = (*SEARCH, "scenario.arms=[swarm,isolated]")
+    words = (*SEARCH, "scenario.arms=[swarm,isolated]", "lr_search.rounds=3")
     here: list[str] = []
 
     def searched(ready: PreparedRun, arm: Any, *rest: Any) -> Any:
@@ -136,17 +138,19 @@ def test_a_run_whose_child_is_lost_ends_with_the_same_numbers(
         return search_lr(ready, arm, *rest)
 
     monkeypatch.setattr(of_arms, "search_lr", searched)
-    beside = small(*words, name="beside")
+    found = [small(*words, name="beside")]
     assert here == ["swarm"]
     monkeypatch.setattr(of_children, "PATIENCE_S", 0.2)
-    monkeypatch.setattr(of_children.Parent, "send", send)
-    lost = small(*words, name="lost")
-    assert here == ["swarm", "swarm", "isolated"]
+    for send in (_killed, _hangs):
+        monkeypatch.setattr(of_children.Parent, "send", send)
+        here.clear()
+        found.append(small(*words, name=send.__name__))
+        assert here == ["swarm", "isolated"]
     monkeypatch.setattr(of_searches, "spare_cores", lambda: 0)
-    alone = small(*words, name="alone")
+    found.append(small(*words, name="alone"))
     for name in ("tuning", "arms"):
-        assert _without_times(beside[name]) == _without_times(lost[name])
-        assert _without_times(beside[name]) == _without_times(alone[name])
+        first, *others = (_without_times(each[name]) for each in found)
+        assert others == [first] * 3
 
 
 def _without_times(values: Any) -> Any:
@@ -167,13 +171,15 @@ def test_what_is_decided_or_has_nothing_to_wait_for_is_searched_here(
     monkeypatch.setattr(of_searches, "Child", lambda work: made.append(work))
     assert main([f"resume={tmp_path / 'run'}", "rounds=6"]) == 0
     small("optimizer.lr=0.1", "scenario.arms=[swarm,isolated]", name="given")
-    small(*SEARCH, "rounds=2", "scenario.arms=[swarm]", name="one")
     assert made == []
 
 
-@pytest.mark.parametrize("word", ["compute.compile=true", "engine=ray"])
-def test_where_a_fork_would_not_work_there_is_none(word: str, two_cores: None) -> None:
-    assert prepared(ALL, *SEARCH, word).children == 0
+def test_where_a_fork_would_not_work_there_is_none(two_cores: None) -> None:
+    assert prepared(ALL, *SEARCH, "rounds=2", "engine=ray").children == 0
+    for device, compiled, may in (("cpu", False, True), ("cpu", True, False), ("cuda", False, False)):
+        settings = SimpleNamespace(compute=SimpleNamespace(compile=compiled))
+        made: Any = SimpleNamespace(device=SimpleNamespace(type=device), settings=settings)
+        assert LocalEngine().may_fork(made) is may
 
 
 def test_memory_is_stated_with_the_children_that_fit(
@@ -207,7 +213,7 @@ def test_however_a_run_ends_no_child_is_left_and_it_can_go_on(
 ) -> None:
     if of_children.cores() < 2:
         pytest.skip("there is one core")
-    words = ["devices=12", "rounds=100", "tracker=none", "report=false", "evaluate.every=100",
+    words = ["devices=12", "rounds=30", "tracker=none", "report=false", "evaluate.every=30",
              "scenario.arms=[swarm,isolated]", "lr_search.lrs=[0.1,0.3]"]  # fmt: skip
     folder = tmp_path / "run"
     process = CommandLine(*words, f"hydra.run.dir={folder}", OMP_NUM_THREADS="2", own_group=True)
