@@ -9,6 +9,7 @@ from typing import Any
 from swarm.common.errors import CheckpointError, DivergedError
 from swarm.common.names import few
 from swarm.common.rows import params_sha256
+from swarm.common.system.imports import without_collection
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.describe import (
@@ -19,7 +20,7 @@ from swarm.experiments.runs.describe import (
     option_name,
     versions,
 )
-from swarm.experiments.runs.lr_search import Say, costly, search_lr
+from swarm.experiments.runs.lr_search import Say, SearchesAhead, costly, search_lr
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import columns, continual
@@ -33,8 +34,27 @@ from swarm.simulation.loop import MetricsRow, Simulation
 from swarm.simulation.metrics.column import Column
 
 
-def run_arms(prepared: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dict[str, Any]:
-    """Run every arm from its newest checkpoint in the folder; returns the summary."""
+def searches_ahead(prepared: PreparedRun, folder: Folder) -> SearchesAhead:
+    """The searches of those arms that have to wait until another one is run."""
+    progress = folder.progress()
+    done = [is_done(prepared, arm, folder, progress) for arm in prepared.arms]
+    first = done.index(False) if False in done else len(done)
+    later = [arm for arm in prepared.arms[first + 1 :] if arm.name not in progress["tuning"]]
+    choosing = [arm for arm in later if arm.chooses]
+    return SearchesAhead(prepared, choosing, folder.require_there, _import_what_comes_last)
+
+
+def _import_what_comes_last() -> None:
+    with without_collection():
+        import swarm.results.load
+        import swarm.results.report  # noqa: F401
+
+
+def run_arms(
+    prepared: PreparedRun, folder: Folder, sink: Sink, say: Say, ahead: SearchesAhead
+) -> dict[str, Any]:
+    """Run every arm from its newest checkpoint in the folder; returns the summary. ``ahead`` are
+    the searches that were begun before."""
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
     folder.write_progress(progress)
@@ -44,12 +64,13 @@ def run_arms(prepared: PreparedRun, folder: Folder, sink: Sink, say: Say) -> dic
     with prepared.engine as engine:
         for arm in prepared.arms:
             if arm.name not in progress["tuning"]:
-                chosen, facts = search_lr(prepared, arm, engine, say, folder.require_there)
+                facts = ahead.facts(arm, say)
+                if facts is None:
+                    _, facts = search_lr(prepared, arm, engine, say, folder.require_there)
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
-            else:
-                facts = progress["tuning"][arm.name]
-                chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
+            facts = progress["tuning"][arm.name]
+            chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
             sink.configure(arm.name, prepared.config(arm, chosen))
             if not is_done(prepared, arm, folder, progress):
                 progress["arms"][arm.name] = _run_arm(

@@ -3,16 +3,19 @@ out later, one sentence says what would fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
+from swarm.common.system.child import spare_cores
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part, footprint
+
+ONE_CORE = "a single core (OMP_NUM_THREADS=1)"
 
 
 class MemoryRanOutError(SwarmError):
@@ -37,6 +40,24 @@ def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Foo
         or _fewer_links(experiment, needed, there)
         or _fewer_devices(experiment, needed, there)
     )
+
+
+def with_searches(most: Footprint, searches: Sequence[Footprint]) -> tuple[int, Footprint]:
+    """How many children may choose learning rates beside the arms, and the memory of the run with
+    them.
+
+    ``most`` is the memory of the largest arm, ``searches`` what each search takes. There are no
+    more children than fit, and no more than spare cores.
+    """
+    there = available_bytes()
+    sizes = sorted((each.to_come for each in searches), reverse=True)
+    for many in range(min(spare_cores(), len(sizes)), 0, -1):
+        # twice, as rates that tie are run by two processes
+        beside = Part("choosing learning rates beside the arms", 2 * sum(sizes[:many]), ONE_CORE)
+        needed = most.with_parts([beside])
+        if there is None or needed.to_come <= there:
+            return many, needed
+    return 0, most
 
 
 def _other_settings(needed: Footprint, there: int) -> ConfigError | None:

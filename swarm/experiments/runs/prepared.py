@@ -29,7 +29,7 @@ from swarm.experiments.resolved import (
 )
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
-from swarm.experiments.runs.memory import require_memory, running_out
+from swarm.experiments.runs.memory import require_memory, running_out, with_searches
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
@@ -60,6 +60,11 @@ class PreparedArm(Arm):
     own_validation: bool = False
 
     @property
+    def chooses(self) -> bool:
+        """Whether it has several rates or variants to choose from."""
+        return len(self.rates) * len(self.variants) > 1
+
+    @property
     def first(self) -> Settings:
         """The settings of its first variant with the first of its rates, for checks before the
         rate is chosen."""
@@ -81,7 +86,8 @@ class PreparedRun(Resolved):
     dataset: Dataset
     split: DeviceSplit
     arms: tuple[PreparedArm, ...] = ()
-    footprint: Footprint = NOTHING  # of the arm that takes the most memory
+    footprint: Footprint = NOTHING  # of the arm that takes the most memory, and of the children
+    children: int = 0  # how many processes may choose rates of later arms beside the run
     presentation: Presentation = UNDECLARED  # of the arms, and of the scenario's own numbers
 
     @classmethod
@@ -129,7 +135,11 @@ class PreparedRun(Resolved):
         made = experiment if draft.split is split else None
         checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
-        prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
+        searches = [needed for arm, needed in checked[1:] if arm.chooses]
+        beside = draft.engine.may_fork(experiment)
+        children, most = with_searches(most, searches if beside else [])
+        checked_arms = tuple(arm for arm, _ in checked)
+        prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
         if experiment.data.privacy.counted and any(len(arm.rates) > 1 for arm, _ in checked):
@@ -269,7 +279,7 @@ def tracker_of(
 
 def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:
     """Refuse an empty validation split if the arm has a rate or a variant to choose on it."""
-    if len(arm.rates) * len(arm.variants) > 1 and not len(dataset.validation):
+    if arm.chooses and not len(dataset.validation):
         what = "learning rate" if len(arm.variants) == 1 else "learning rate and batch size"
         valid = (
             f"leaves no validation samples, on which the arm {arm.name} chooses its {what}; must be"

@@ -16,6 +16,7 @@ from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
+from swarm.experiments.runs.lr_search import SearchesAhead
 from swarm.experiments.runs.memory import running_out, stated
 from swarm.experiments.runs.prepared import PreparedRun, tracker_of
 from swarm.results import columns
@@ -199,6 +200,12 @@ def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
 
 
 def _run(prepared: PreparedRun, home: Folder) -> Result:
+    # before the tracker starts a thread, as a process with several must not be forked
+    with arms.searches_ahead(prepared, home) as ahead:
+        return _run_beside(prepared, home, ahead)
+
+
+def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Result:
     settings = prepared.settings
     tracker = prepared.tracker(home.path, home.name)
     progress = home.progress()
@@ -225,7 +232,7 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
         with running_out(
             f"(resume={home.path} goes on where the run was)", prepared.footprint, settings.devices
         ):
-            summary = arms.run_arms(prepared, home, sink, console.say)
+            summary = arms.run_arms(prepared, home, sink, console.say, ahead)
             sink.conclude(summary)
             if settings.report:
                 sink.attach(_drawn(home))

@@ -174,6 +174,11 @@ class Engine(ABC):
         this experiment, however large it is. It is called for every arm, before the start."""
         return
 
+    def may_fork(self, experiment: Experiment) -> bool:
+        """Whether a forked copy of this process may run other experiments with this engine, while
+        it runs this one here."""
+        return False
+
     def own_memory(self, experiment: Experiment, swarm: Footprint) -> Sequence[Part]:
         """The memory that this engine takes on this machine beside that of the ``swarm``."""
         return ()

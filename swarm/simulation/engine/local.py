@@ -65,6 +65,10 @@ class LocalEngine(Engine):
     def check(self, experiment: Experiment) -> None:
         require_blocks("/engine.shards", self.count, experiment.blocks)
 
+    def may_fork(self, experiment: Experiment) -> bool:
+        # a card does not work in a fork, and the compiler has processes of its own
+        return experiment.device.type == "cpu" and not experiment.settings.compute.compile
+
     def start(self, experiment: Experiment) -> None:
         prepare_process(experiment.device)
         blocks = experiment.blocks

@@ -1,9 +1,10 @@
 """How the learning rate of an arm is chosen: ``search`` chooses, ``stages`` says how many rounds
-that takes, ``tries`` runs them.
+that takes, ``tries`` runs them, and ``ahead`` does it in other processes beside the run.
 """
 
+from swarm.experiments.runs.lr_search.ahead import SearchesAhead
 from swarm.experiments.runs.lr_search.search import search_lr
 from swarm.experiments.runs.lr_search.stages import Say, costly
 from swarm.experiments.runs.lr_search.tries import TriedRate
 
-__all__ = ["Say", "TriedRate", "costly", "search_lr"]
+__all__ = ["Say", "SearchesAhead", "TriedRate", "costly", "search_lr"]

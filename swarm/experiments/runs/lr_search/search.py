@@ -20,6 +20,9 @@ def search_lr(
     engine: Engine,
     say: Say,
     look: Look = lambda: None,
+    *,
+    tell: Say | None = None,
+    ties_beside: bool = False,
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with learning rate and variant chosen, and the facts about the search.
 
@@ -28,7 +31,8 @@ def search_lr(
     ``lr_search.method=halving`` the worse ones end earlier. If ``lr_search.rounds`` is not set,
     pairs that share the best score then run as long as the arm itself will. Of pairs that still
     have equal scores the lower loss wins. The test set is never used. ``look`` is called after
-    every round and may raise.
+    every round and may raise. ``tell`` says how far the search is; by default ``say`` does.
+    With ``ties_beside`` a child runs every other one of the pairs that share the best score.
     """
     s = prepared.settings
     lrs = arm.rates
@@ -38,7 +42,7 @@ def search_lr(
         return arm.first, {"lr": lrs[0], "variant": 0, "tried": []}
     rounds = planned[-1].end
     say(_announced(arm, planned))
-    tries = Tries(prepared, arm, engine, Watch(arm.name, say, look))
+    tries = Tries(prepared, arm, engine, Watch(arm.name, tell or say, look))
     tried, last = tries.play(pairs, planned)
     best = max(last, key=TriedRate.rank)
     equals = [t for t in last if t.found and best.found and t.found[0] == best.found[0]]
@@ -47,7 +51,7 @@ def search_lr(
         # it is lowest for a slow rate, whose model is not yet as confident in its few mistakes as
         # it will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
-        longer = tries.in_full([(t.variant, t.lr) for t in equals], rounds)
+        longer = tries.in_full([(t.variant, t.lr) for t in equals], rounds, ties_beside)
         tried += longer
         best = max(longer, key=TriedRate.rank)
     variant, lr = best.variant, best.lr

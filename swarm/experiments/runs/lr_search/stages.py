@@ -74,11 +74,20 @@ class Watch:
     is and how long it will take yet."""
 
     def __init__(self, arm: str, say: Say, look: Look) -> None:
-        self._arm, self._say, self._look = arm, say, look
+        self._arm, self._say, self.look = arm, say, look
         self._began = self._said = time.perf_counter()
         self._started = False
         self._done = self._round = self._number = self._rounds_after = 0
         self._stage = Stage(0, 0, 0)
+
+    def silent(self, look: Look) -> Watch:
+        """A watch that says nothing, and calls ``look`` beside this one's."""
+
+        def both() -> None:
+            look()
+            self.look()
+
+        return Watch(self._arm, lambda text: None, both)
 
     def begin(self, stage: Stage, number: int, later: int = 0) -> None:
         """The try ``number`` of ``stage`` begins, counted from 1; ``later`` are the rounds of the
@@ -88,7 +97,7 @@ class Watch:
 
     def __call__(self) -> None:
         """A round is over."""
-        self._look()
+        self.look()
         self._round += 1
         self._done += self._round > 0
         now, stage = time.perf_counter(), self._stage

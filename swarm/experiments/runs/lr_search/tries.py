@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from swarm.common.errors import DivergedError
+from swarm.common.system.child import Child, Parent
 from swarm.config.build import build
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
@@ -52,6 +53,12 @@ class TriedRate:
             "loss": loss,
         }
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> TriedRate:
+        """The try that has these :meth:`facts`."""
+        found = None if facts["score"] is None else (facts["score"], facts["loss"])
+        return cls(facts["variant"], facts["lr"], facts["rounds"], found)
+
 
 class Tries:
     """The tries of an arm, stage by stage.
@@ -88,16 +95,46 @@ class Tries:
                     break
         return tried, last
 
-    def in_full(self, pairs: Sequence[Pair], rounds: int) -> list[TriedRate]:
+    def in_full(self, pairs: Sequence[Pair], rounds: int, beside: bool = False) -> list[TriedRate]:
         """What ``pairs`` find in all rounds of the run. A try of ``rounds`` rounds goes on from
-        where it stopped, if it was kept and had the rates of the whole run so far."""
+        where it stopped, if it was kept and had the rates of the whole run so far. With ``beside``
+        a child runs every other one of them."""
         settings, variants = self._prepared.settings, self._arm.variants
         alike = all(_begins_alike(variants[variant], rounds) for variant, _ in pairs)
         goes_on = alike and all(self._states.get(pair) is not None for pair in pairs)
         self._states = {pair: self._states[pair] for pair in pairs} if goes_on else {}
         start = rounds if goes_on else 0
-        found, _ = self.play(pairs, [Stage(len(pairs), start, settings.rounds)])
+        stage = Stage(len(pairs), start, settings.rounds)
+        if beside:
+            return self._in_two(pairs, stage)
+        found, _ = self.play(pairs, [stage])
         return found
+
+    def _in_two(self, pairs: Sequence[Pair], stage: Stage) -> list[TriedRate]:
+        """What ``pairs`` find in ``stage``, every other one of them in a child."""
+        places = list(enumerate(pairs, 1))
+
+        def one(place: int, pair: Pair) -> TriedRate:
+            return self._one(pair, stage, place, stage.end, ())
+
+        def others(parent: Parent) -> None:
+            self._progress = self._progress.silent(parent.beat)
+            for place, pair in places[1::2]:
+                parent.send(one(place, pair).facts())
+
+        try:
+            child = Child(others)
+        except OSError:  # no more processes are allowed
+            return [one(*each) for each in places]
+        try:
+            here = [one(*each) for each in places[::2]]
+            there = []
+            for each in places[1::2]:
+                facts = child.receive(self._progress.look)
+                there.append(one(*each) if facts is None else TriedRate.of(facts))
+        finally:
+            child.end()
+        return [(there if k % 2 else here)[k // 2] for k in range(len(pairs))]
 
     def _one(
         self, pair: Pair, stage: Stage, place: int, rounds: int, later: Sequence[Stage]
