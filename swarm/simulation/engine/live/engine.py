@@ -68,6 +68,9 @@ class LiveEngine(RayEngine):
         self.limit, self.pace, self._session = seconds, pace, 0
 
     def check_arm(self, experiment: Experiment) -> None:
+        if experiment.model.cohorts is not None:
+            named = ", ".join(experiment.settings.cohorts)
+            raise ConfigError("/cohorts", named, "must be {} with engine=live")
         for key, value, valid in _refusals(experiment):
             raise ConfigError(key, value, f"{valid} with engine=live")
 
@@ -254,8 +257,6 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
         yield "/protocol", protocol, f"{lost} as messages get lost"
     if c.topology.period != 1:
         yield "/topology", choice("topology", s.topology), "must be a graph that never changes"
-    if e.model.cohorts is not None:
-        yield "/cohorts", ", ".join(s.cohorts), "must be {}"
     if c.compressor is not None:
         yield "/compressor", choice("compressor", s.compressor), "must be none"
     if c.transforms:
