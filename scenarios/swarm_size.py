@@ -33,8 +33,8 @@ class SwarmSizeBudget(Budget):
 
 class SwarmSize(Claim):
     """Claim 1 is tested on real digits with skewed labels (Dirichlet 0.3): devices share parameters
-    (D-PSGD), or deltas only; isolated devices share nothing. (There is no protocol yet that shares
-    logits.) Each of the three arms chooses its own learning rate on the validation split: a
+    (D-PSGD), or deltas only; isolated devices share nothing. (``logits`` judges the claim on devices
+    that share predictions.) Each of the three arms chooses its own learning rate on the validation split: a
     centralised control with the swarm's rate would be a straw man.
 
     Claim 3 is tested on generated digits: first with a fixed number for each device, then with a
