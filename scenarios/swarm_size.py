@@ -33,9 +33,9 @@ class SwarmSizeBudget(Budget):
 
 class SwarmSize(Claim):
     """Claim 1 is tested on real digits with skewed labels (Dirichlet 0.3): devices share parameters
-    (D-PSGD), or deltas only; isolated devices share nothing. (``logits`` judges the claim on devices
-    that share predictions.) Each of the three arms chooses its own learning rate on the validation split: a
-    centralised control with the swarm's rate would be a straw man.
+    (D-PSGD), or deltas only; isolated devices share nothing. (``scenario=logits`` is about devices
+    that share predictions.) Each of the three arms chooses its own learning rate on the validation
+    split: a centralised control with the swarm's rate would be a straw man.
 
     Claim 3 is tested on generated digits: first with a fixed number for each device, then with a
     fixed number for all devices together, where more devices have no more data. The generated

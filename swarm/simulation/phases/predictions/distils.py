@@ -64,8 +64,10 @@ class Distils(Phase):
         x_S, _ = shard.batch_loader.samples(self.samples(round))
         distiller = shard.experiment.distiller
         assert distiller is not None, "made for every protocol that exchanges predictions"
-        blocks = shard.experiment.blocks.slices(shard.blocks)
-        return torch.cat([distiller.messages(shard.whole(rows), x_S) for _, rows in blocks])
+        found_nM = shard.state.x.new_empty(len(shard.devices), self.width)
+        for _, rows in shard.experiment.blocks.slices(shard.blocks):
+            found_nM[rows] = distiller.messages(shard.whole(rows), x_S)
+        return found_nM
 
     def hearing(self, round: int) -> Bools:
         """The devices that hear another one in ``round``, ``[N]``."""
