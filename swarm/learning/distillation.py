@@ -6,6 +6,8 @@ Hinton, Vinyals, Dean, *Distilling the knowledge in a neural network*, 2015 (arX
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -56,6 +58,10 @@ class Distiller:
     def __init__(self, kernel: Kernel, loss: Loss, outputs: int, probabilities: bool) -> None:
         self.outputs, self.probabilities, self._loss = outputs, probabilities, loss
         self._learner = Learner(kernel, loss, SGD(1.0, Constant()), outputs, None, False)
+
+    def of(self, device_B: npt.NDArray[np.int64]) -> Distiller:
+        """The distiller of a block with these devices: this one, as all models have one shape."""
+        return self
 
     def messages(self, x_BP: Tensor, x_S: Tensor) -> Tensor:
         """The predictions ``[B, M]`` of devices with parameters ``x_BP`` for the samples ``x_S``,

@@ -366,7 +366,7 @@ DRAWN = ("protocol.samples=20", "protocol.draw=every_round", "protocol.batch=10"
              "partition=iid"),
             r"aggregator=ubar: must be a rule that measures no models with FedMD",
         ),
-        (("privacy=correlated",), r"protocol=fedmd: must be one that exchanges parameters with"),
+        (("privacy=correlated",), r"protocol=fedmd: must be one that sends parameters with"),
         (
             ("privacy=device_level", "privacy.noise=distributed", "protocol.server=true",
              "topology=none"),

@@ -192,14 +192,14 @@ class Protocol(OldMembers):
     Attributes:
         phases: The kinds of the phases of a round, in their order.
         requirements: What the protocol needs.
-        exchanges: What messages are made of. Devices that exchange ``predictions`` send no
-            parameter, so that each may have a model of its own shape.
+        sends_parameters: Whether rows of messages are made of parameters, so that two devices must
+            have some in common.
         distillation: How devices learn from predictions; None where they exchange none.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
-    exchanges: ClassVar[Literal["parameters", "predictions"]] = "parameters"
+    sends_parameters: ClassVar[bool] = True
     distillation: Distillation | None = None
 
     def bind(self, layout: Layout) -> None:

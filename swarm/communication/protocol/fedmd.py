@@ -29,7 +29,7 @@ class FedMD(Protocol):
     takes the steps. Raises :class:`~swarm.common.errors.ConfigError` for numbers out of range.
     """
 
-    exchanges = "predictions"
+    sends_parameters = False
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rng import derive
-from swarm.communication.protocol.base import Rows
 from swarm.communication.protocol.distillation import Distillation
 from swarm.data.local_test import PUBLIC
 from swarm.learning.distillation import SAMPLES_AT_ONCE
@@ -66,7 +65,8 @@ class Distils(Phase):
         assert distiller is not None, "made for every protocol that exchanges predictions"
         found_nM = shard.state.x.new_empty(len(shard.devices), self.width)
         for _, rows in shard.experiment.blocks.slices(shard.blocks):
-            found_nM[rows] = distiller.messages(shard.whole(rows), x_S)
+            own = distiller.of(shard.devices[rows])
+            found_nM[rows] = own.messages(shard.whole(rows), x_S)
         return found_nM
 
     def hearing(self, round: int) -> Bools:
@@ -85,18 +85,18 @@ class Distils(Phase):
         order = self.settings.order(len(x_S), round, e.settings.seed)
         order_Kb = torch.as_tensor(order, device=x_S.device)
         given = self.settings.lr
-        rate = learning_rate(shard, round) if given is None else given
+        rate = learning_rate(shard, round) if given is None else float(given)
         for _, rows in e.blocks.slices(shard.blocks):
             if not takes_n[rows].any():
                 continue
+            at = rows.start + np.flatnonzero(takes_n[rows])
             some: Rows = rows
             if not takes_n[rows].all():
-                some = torch.as_tensor(rows.start + np.flatnonzero(takes_n[rows]))
-                some = some.to(received_nM.device)
+                some = torch.as_tensor(at, device=received_nM.device)
             lr = rate if isinstance(rate, float) else rate[some]
             noise = derive(e.settings.seed, "distillation", int(shard.devices[rows.start]), round)
-            x_BP = shard.whole(some)
-            learnt_BP = distiller.learn(x_BP, x_S, received_nM[some], order_Kb, lr, noise)
+            own, x_BP = distiller.of(shard.devices[at]), shard.whole(some)
+            learnt_BP = own.learn(x_BP, x_S, received_nM[some], order_Kb, lr, noise)
             shard.state.x[some] = shard.keep(some, learnt_BP)
 
     def _taking(self, shard: Shard, round: int, heard_n: Bools | None) -> Bools:
