@@ -12,6 +12,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rng import derive
+from swarm.communication.protocol.base import Rows
 from swarm.communication.protocol.distillation import Distillation
 from swarm.data.local_test import PUBLIC
 from swarm.learning.distillation import SAMPLES_AT_ONCE
