@@ -264,19 +264,25 @@ def test_eight_bits_a_number_are_counted() -> None:
 # --- who takes steps, and what it costs -----------------------------------------------------------
 
 
-def test_who_hears_nobody_or_sleeps_stays_as_it_is() -> None:
+def test_who_hears_nobody_or_sleeps_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    learnt, learn = [], Distiller.learn
+    monkeypatch.setattr(
+        Distiller, "learn", lambda self, x_BP, *more: learnt.append(len(x_BP)) or learn(self, x_BP, *more)
+    )  # fmt: skip
     words = ("topology=star", "network.drop=0.6", "churn=markov", "rounds=5", "init=independent")
     ready = prepared(*FEDMD, *STILL, *words)
     x_TNP = trajectory(ready)
     e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
-    kinds = set()
+    kinds, taken = set(), 0
     for round in range(1, 6):
         moved_N = (x_TNP[round] != x_TNP[round - 1]).any(1)
         c = e.communication
         takes_N = c.phases[1].hearing(round) & c.active(round)
         assert moved_N.tolist() == takes_N.tolist()
         kinds |= set(zip(c.phases[1].hearing(round), c.active(round), strict=True))
+        taken += int(takes_N.sum())
     assert len(kinds) >= 3
+    assert sum(learnt) == taken, "and nobody computes steps that lead nowhere"
 
 
 def test_predicting_and_distilling_are_counted() -> None:
