@@ -33,9 +33,9 @@ class SwarmSizeBudget(Budget):
 
 class SwarmSize(Claim):
     """Claim 1 is tested on real digits with skewed labels (Dirichlet 0.3): devices share parameters
-    (D-PSGD), or deltas only; isolated devices share nothing. (There is no protocol yet that shares
-    logits.) Each of the three arms chooses its own learning rate on the validation split: a
-    centralised control with the swarm's rate would be a straw man.
+    (D-PSGD), or deltas only; isolated devices share nothing. (``scenario=logits`` is about devices
+    that share predictions.) Each of the three arms chooses its own learning rate on the validation
+    split: a centralised control with the swarm's rate would be a straw man.
 
     Claim 3 is tested on generated digits: first with a fixed number for each device, then with a
     fixed number for all devices together, where more devices have no more data. The generated
@@ -62,7 +62,7 @@ class SwarmSize(Claim):
         ),
     )
     untested = (
-        "Sharing of logits, for which there is no protocol; n = 1 and n = 1024 (4 to 512 were "
+        "Sharing of logits, which scenario=logits judges; n = 1 and n = 1024 (4 to 512 were "
         "run); claim 3 under skewed labels (it is judged on equally dealt ones, claim 1 on skewed "
         "ones). The sign of the slope is judged, not whether the law fits, and it rests on the "
         "small swarms: from 128 to 512 devices the error hardly falls any more (0.062, 0.058; the "

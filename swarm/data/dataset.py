@@ -38,7 +38,7 @@ class Affine:
 @old_keywords
 @dataclass(frozen=True)
 class Dataset(OldMembers):
-    """S samples and the three disjoint sets of sample ids they fall into; devices only ever hold
+    """S samples and the disjoint sets of sample ids they fall into; devices only ever hold
     ``train`` samples.
     """
 
@@ -65,6 +65,8 @@ class Dataset(OldMembers):
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
     scaling: Affine | None = None  # how the features were scaled; None if they were not
     target: Affine | None = None  # how a regression's targets were scaled; None if they were not
+    # samples that all devices share, without their labels; None if there are none
+    public: Ints | None = None
 
     @property
     def features(self) -> tuple[int, ...]:

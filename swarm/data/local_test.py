@@ -1,8 +1,10 @@
-"""Rows of each device's own that no device learns from: its local accuracy is measured on some of
-them, and on others a protocol measures models."""
+"""Training samples that are set aside before the run. Of each device's own ones, its local accuracy
+is measured on some, and on others a protocol measures models. The public ones are shared by all
+devices, which see them without their labels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -15,6 +17,8 @@ from swarm.data.dataset import Dataset, DeviceSplit
 
 KEY = "local_test"
 VALIDATION = "local_validation"
+PUBLIC = "public"
+_NOTHING: dict[str, tuple[object, ...]] = {KEY: ("auto", 0), VALIDATION: (0,), PUBLIC: (0,)}
 AT_ONCE = 1 << 18  # samples drawn in one vectorised call
 
 
@@ -29,7 +33,7 @@ def asked(section: Mapping[str, Any]) -> tuple[float | Literal["auto"], dict[str
     if share != "auto" and not _is_fraction(share):
         valid = "must be auto or a fraction from 0 up to, not including, 1"
         raise ConfigError(f"data.{KEY}", share, valid)
-    return share, {key: value for key, value in section.items() if key not in (KEY, VALIDATION)}
+    return share, {key: value for key, value in section.items() if key not in _NOTHING}
 
 
 def validation_asked(section: Mapping[str, Any]) -> float:
@@ -44,15 +48,49 @@ def validation_asked(section: Mapping[str, Any]) -> float:
     return float(share)
 
 
+def public_asked(section: Mapping[str, Any]) -> float:
+    """What ``data.public`` is, a fraction or a number of samples; configurations of earlier
+    versions share none.
+
+    Raises ``ConfigError`` for a value that is neither.
+    """
+    share: Any = section.get(PUBLIC, 0)
+    count = isinstance(share, int) and not isinstance(share, bool) and share >= 0
+    if not count and not _is_fraction(share):
+        valid = "must be a fraction from 0 up to, not including, 1, or a whole number of samples"
+        raise ConfigError(f"data.{PUBLIC}", share, valid)
+    found: float = share
+    return found
+
+
+def shared(data: Dataset, share: float, keys: Keys) -> Dataset:
+    """The data set without ``share`` of its training samples, a fraction or a number, which become
+    the public ones. A fraction of n samples is ⌈share · n⌉ of them. Which ones are taken follows
+    from ``keys`` and n alone: no label is looked at, also not to take as many of each class.
+
+    Raises ``ConfigError`` if no training sample would be left.
+    """
+    n = len(data.train)
+    taken = share if isinstance(share, int) else math.ceil(share * n - 1e-9)
+    if taken >= n:
+        valid = f"must leave a sample to learn from, of the {n} training samples that there are"
+        raise ConfigError(f"data.{PUBLIC}", share, valid)
+    public = np.sort(data.train[keys.generator().permutation(n)[:taken]])
+    train = np.setdiff1d(data.train, public)
+    if data.public is not None:  # the source has brought some
+        public = np.union1d(data.public, public)
+    return replace(data, train=train, public=public)
+
+
 def _is_fraction(share: object) -> bool:
     number = isinstance(share, int | float) and not isinstance(share, bool)
     return number and 0 <= share < 1  # type: ignore[operator]
 
 
 def learnt_from(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The section ``data`` without a ``local_test`` or ``local_validation`` that takes nothing from
-    what devices learn; earlier versions did not have these keys."""
-    return {k: v for k, v in section.items() if k not in (KEY, VALIDATION) or v not in ("auto", 0)}
+    """The section ``data`` without the keys of this file that take nothing from what devices learn;
+    earlier versions did not have them."""
+    return {k: v for k, v in section.items() if v not in _NOTHING.get(k, ())}
 
 
 def of_owners(data: Dataset, split: DeviceSplit) -> DeviceSplit:

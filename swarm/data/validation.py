@@ -102,10 +102,11 @@ def _require_arrays(dataset: object, origin: Origin) -> None:
             *origin, f"have {dataset.classes!r} classes; a whole number is needed, 0 for regression"
         )
     kinds = {"x": "fiu", "y": "fiu", "train": "iu", "validation": "iu", "test": "iu"}
-    kinds |= {"owner": "iu", "time": "iu", "concept": "iu", "observed_labels": "iu"}
+    optional = ("owner", "time", "concept", "observed_labels", "public")
+    kinds |= dict.fromkeys(optional, "iu")
     for name, kind in kinds.items():
         found = getattr(dataset, name)
-        if found is None and name in ("owner", "time", "concept", "observed_labels"):
+        if found is None and name in optional:
             continue
         if not isinstance(found, np.ndarray) or found.dtype.kind not in kind:
             needed = "whole numbers" if kind == "iu" else "numbers"
@@ -134,6 +135,8 @@ def validate(dataset: Dataset, origin: Origin = UNNAMED, columns: Sequence[str] 
 def _require_disjoint_sets(dataset: Dataset, origin: Origin) -> None:
     """Refuse sets that lack samples, share some, or have ids that are no samples."""
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    if dataset.public is not None:
+        parts["public"] = dataset.public
     for name in ("train", "test"):
         if not len(parts[name]):
             raise ConfigError(*origin, f"no {name} samples; at least one is needed")
@@ -143,9 +146,10 @@ def _require_disjoint_sets(dataset: Dataset, origin: Origin) -> None:
             *origin,
             f"sample ids {ids.min()} to {ids.max()}; they must be 0 to {len(dataset.x) - 1}",
         )
+    *first, last = parts
     if int(np.bincount(ids, minlength=len(dataset.x)).max()) > 1:
         raise ConfigError(
-            *origin, "train, validation and test share samples; they must be disjoint"
+            *origin, f"{', '.join(first)} and {last} share samples; they must be disjoint"
         )
 
 

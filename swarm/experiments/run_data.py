@@ -13,7 +13,17 @@ from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit, Source
-from swarm.data.local_test import KEY, VALIDATION, asked, of_owners, taken_out, validation_asked
+from swarm.data.local_test import (
+    KEY,
+    PUBLIC,
+    VALIDATION,
+    asked,
+    of_owners,
+    public_asked,
+    shared,
+    taken_out,
+    validation_asked,
+)
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift, NoDrift
 from swarm.data.stream.labelling import AllLabels, LabelOracle
@@ -26,7 +36,8 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
     If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
     samples are in the order in which it meets them, with drift and observed labels applied. The
     split also says which samples of its own each device is tested on, as ``data.local_test`` asks,
-    and on which it may measure models, as ``data.local_validation`` asks.
+    and on which it may measure models, as ``data.local_validation`` asks. No device holds the
+    samples that all share, as ``data.public`` asks.
 
     Raises :class:`ConfigError` for data that cannot be loaded, split or used, and for drift or
     labels without a stream.
@@ -35,15 +46,24 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
     asked_for = {KEY: 0.0 if share == "auto" else share, VALIDATION: validation_asked(s.data)}
     taken = {key: each for key, each in asked_for.items() if each and learns}
     dataset, split = _split_data(s, learns, streams, taken)
-    for key in taken if dataset.concept is not None else ():
+    if dataset.concept is not None:
+        _refuse_drift(taken, public_asked(s.data))
+    if share == "auto" and learns:
+        split = of_owners(dataset, split)
+    return dataset, split
+
+
+def _refuse_drift(taken: Mapping[str, float], public: float) -> None:
+    """Refuse samples that are set aside of data that drift."""
+    for key, share in taken.items():
         valid = (
             f"must be {'auto or ' if key == KEY else ''}0 with data that drift: what a device held"
             " out of its stream would belong to concepts that are over"
         )
-        raise ConfigError(f"data.{key}", taken[key], valid)
-    if share == "auto" and learns:
-        split = of_owners(dataset, split)
-    return dataset, split
+        raise ConfigError(f"data.{key}", share, valid)
+    if public:
+        valid = "must be 0 with data that drift: the shared samples would not drift with them"
+        raise ConfigError(f"data.{PUBLIC}", public, valid)
 
 
 def _split_data(
@@ -60,6 +80,8 @@ def _split_data(
             raise ConfigError("data", choice("data", s.data), error.valid) from None
         raise error if error.key.startswith("data.") else error.under("data") from None
     _require_label(s, dataset)
+    if public := public_asked(s.data):
+        dataset = shared(dataset, public, Keys(s.seed, PUBLIC))
     split = _split(s, dataset, learns)
     for key, part in taken.items():  # the second is a share of what the first has left
         dataset, split = taken_out(dataset, split, part, Keys(s.seed, key), key)

@@ -52,15 +52,18 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     )
 
 
-def measuring_work(e: Experiment, round: int) -> Floats:
-    """What the devices compute in ``round`` to measure models on their own validation samples, in
-    local steps ``[N]``: a prediction of each sample for each model that arrives."""
+def work_beside_learning(e: Experiment, round: int) -> Floats:
+    """What the devices compute in ``round`` in phases that do not learn from their samples, in
+    local steps ``[N]``; to measure models on their own validation samples, they predict each sample
+    for each model that arrives."""
+    phases = [phase for phase in e.communication.phases if phase.plays(round)]
+    work_N = sum((phase.work(round) for phase in phases), np.zeros(e.settings.devices))
     held = e.data.split.local_validation
     if held is None or not e.communication.own_validation:
-        return np.zeros(e.settings.devices)
-    everybody = np.arange(e.settings.devices)
-    models_N = sum(phase.measured(round) for phase in e.communication.phases if phase.plays(round))
-    return models_N * held.sizes_N * e.model.prediction_share_of(everybody) / e.settings.train.batch
+        return work_N
+    share_N = e.model.prediction_share_of(np.arange(e.settings.devices))
+    models_N = sum(phase.measured(round) for phase in phases)
+    return work_N + models_N * held.sizes_N * share_N / e.settings.train.batch
 
 
 def rounded(joules: float) -> float:

@@ -225,7 +225,7 @@ class _Counted:
             ),
             Part(
                 "a block of devices at work",
-                max(self._learning(), self._looking()),
+                max(self._learning(), self._looking(), self._exchanging()),
                 smaller,
                 grows=False,
                 each=True,
@@ -267,6 +267,10 @@ class _Counted:
             return rows + 3 * batch * self._activations
         # parameters, gradients, and what the kernel makes of both
         return rows + 4 * max(NUMBERS_AT_ONCE * self.item, row)
+
+    def _exchanging(self) -> int:
+        phases = self.e.communication.phases
+        return max(phase.bytes_at_work(self.e, self._activations) for phase in phases)
 
     def _looking(self) -> int:
         e = self.e

@@ -13,7 +13,7 @@ import torch
 
 from swarm.common.errors import DivergedError
 from swarm.simulation.checkpoint import Checkpoint
-from swarm.simulation.cost import cost, measuring_work, rounded
+from swarm.simulation.cost import cost, rounded, work_beside_learning
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
@@ -125,7 +125,7 @@ class Simulation:
             for name in ("sent_bits_N", "received_bits_N")
         )
         happened = replace(
-            happened, work_N=happened.work_N + measuring_work(self.experiment, self.round)
+            happened, work_N=happened.work_N + work_beside_learning(self.experiment, self.round)
         )
         if (accountant := self.experiment.accountant) is not None:
             every_N, steps_N = np.arange(s.devices), happened.steps_N

@@ -283,6 +283,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             ("protocol", name): lambda: ["data.local_validation=0.3", "init=common"]
             for name in ("best_neighbour", "ifca")
         },
+        ("protocol", "fedmd"): lambda: ["data.public=0.1"],
         **{
             ("aggregator", name): lambda: ["data.local_validation=0.3", "partition=iid"]
             for name in ("ubar", "reputation", "fedfomo")
@@ -503,7 +504,7 @@ def test_traffic_is_counted_by_link(name: str) -> None:
         )
     )  # fmt: skip
     e = ready.experiment(ready.arms[0], ready.arms[0].variants[0])
-    P, last = e.model.layout.width, records(ready)[-1].values
+    last = records(ready)[-1].values
     graphs = [len(e.communication.graph(round).src_E) for round in (1, 2)]
     heard = [
         9 if e.communication.active(round) is None else int(e.communication.active(round).sum())
@@ -515,7 +516,8 @@ def test_traffic_is_counted_by_link(name: str) -> None:
         if phase != "learn":
             a_round = [2 * n for n in heard] if phase == "server" else graphs
             sent = sum(a_round[r] for r in (0, 1) if protocol.plays(number, r + 1))
-            messages, bytes = messages + sent, bytes + sent * protocol.width(number, P) * 4
+            width = e.communication.phases[number].width
+            messages, bytes = messages + sent, bytes + sent * width * 4
     assert last["messages_total"] == messages
     assert last["bytes_total"] == bytes
     assert last["lost_total"] == last["late_total"] == 0

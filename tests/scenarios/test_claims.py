@@ -107,6 +107,32 @@ def test_growth_ignores_the_fixed_total() -> None:
     assert judged(of, found)[1].holds is False
 
 
+# --- logits ---------------------------------------------------------------------------------------
+
+
+def predicting(closed: float, wide: float = 0.0) -> Value:
+    """Isolated devices at 0.4 and a centralised model at 0.9, between which swarms lie."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        share = closed + wide * (seed - 2) if values["sent"] == "logits" else 0.95
+        accuracy = {"isolated": 0.4, "centralised": 0.9}.get(arm, 0.4 + 0.5 * share)
+        sent = 100.0 if values["sent"] == "logits" else 250.0
+        return {"accuracy_mean": accuracy + noise(seed), "bytes_total": sent, "accuracy_p10": 0.3}
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("closed", "wide", "holds"), [(0.93, 0, True), (0.85, 0, False), (0.9, 0.02, None)]
+)
+def test_logits(closed: float, wide: float, holds: bool | None) -> None:
+    of = claim("logits")
+    (verdict,) = judged(of, results(of, predicting(closed, wide)))
+    assert verdict.holds is holds
+    assert f"close {100 * closed:.1f}%" in verdict.because
+    assert verdict.because.endswith("with 2.5 times the bytes")
+
+
 # --- drift ----------------------------------------------------------------------------------------
 
 

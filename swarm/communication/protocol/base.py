@@ -13,6 +13,7 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
+from swarm.communication.protocol.distillation import Distillation
 from swarm.communication.protocol.local_info import LocalInfo, ranks
 from swarm.communication.topology.graph import Graph
 from swarm.config.aliases.old_members import OldMembers
@@ -184,20 +185,27 @@ class Protocol(OldMembers):
     * ``per_edge``: :meth:`send` gives a row for each neighbour, ``[N, d, M]`` in the order of
       :class:`Links`, and :meth:`receive` gets the neighbours' rows in the same order;
     * ``server``: the weighted mean over the participants goes to :meth:`receive` of all devices. A
-      device that is away or not chosen gets it as well, before it learns again.
+      device that is away or not chosen gets it as well, before it learns again;
+    * ``predictions`` and ``server_predictions``: devices predict shared samples, these rows are
+      averaged as in ``mix`` or ``server``, and devices learn from the averages as
+      :attr:`distillation` says. :meth:`send` and :meth:`receive` are not called.
 
     ``learn`` may come twice; both times have the same samples. The defaults replace the parameters
     by what was learnt or received. Except in a ``server`` phase, a device that is not there in a
     round keeps its state, whatever these methods do to its row.
 
     Attributes:
+        phases: The kinds of the phases of a round, in their order.
+        requirements: What the protocol needs.
         sends_parameters: Whether rows of messages are made of parameters, so that two devices must
             have some in common.
+        distillation: How devices learn from predictions; None where they exchange none.
     """
 
     phases: tuple[PhaseName, ...] = ("learn", "mix")
     requirements: Requirements = Requirements()
     sends_parameters: ClassVar[bool] = True
+    distillation: Distillation | None = None
 
     def bind(self, layout: Layout) -> None:
         """Take the layout of parameters in a row; this method is called before all others."""

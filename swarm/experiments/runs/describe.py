@@ -109,6 +109,7 @@ def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> 
         "name": option_name(experiment.settings.data),
         "train": len(holdings.sample),
         "validation": len(d.validation),
+        **({"public": len(d.public)} if d.public is not None else {}),
         "test": len(d.test),
         "classes": d.classes,
         **({"class_names": names} if (names := few(d.class_names)) else {}),

@@ -10,7 +10,7 @@ import warnings
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
 from swarm.config.settings import Settings
-from swarm.data.local_test import asked, validation_asked
+from swarm.data.local_test import asked, public_asked, validation_asked
 from swarm.learning.optim.optimizer import SGD
 from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
@@ -107,6 +107,16 @@ def warn_of_unused_validation(settings: Settings, used: bool) -> None:
             f"data.local_validation={validation_asked(settings.data):g}: no protocol or rule of"
             " this run measures models on the samples that it takes from the devices;"
             " protocol=best_neighbour and aggregator=reputation do",
+            stacklevel=3,
+        )
+
+
+def warn_of_unused_public_samples(settings: Settings, used: bool) -> None:
+    """Warn of shared samples that no arm has a use for."""
+    if not used:
+        warnings.warn(
+            f"data.public={public_asked(settings.data):g}: no protocol of this run exchanges"
+            " predictions for the samples that it takes from the devices; protocol=fedmd does",
             stacklevel=3,
         )
 

@@ -15,6 +15,7 @@ from swarm.common.rng import Keys
 from swarm.config.build import as_typed, build
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.data.local_test import public_asked
 from swarm.experiments.checks.probe import probe
 from swarm.experiments.device_table import require_what_a_table_can_do, with_table
 from swarm.experiments.resolved import (
@@ -34,6 +35,7 @@ from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
     warn_of_an_uncounted_search,
+    warn_of_unused_public_samples,
     warn_of_unused_validation,
     warn_of_what_does_nothing,
 )
@@ -53,11 +55,13 @@ from swarm.simulation.footprint import NOTHING, Footprint
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, the learning rates that it chooses from, and
-    whether its devices measure models on validation samples of their own."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from,
+    whether its devices measure models on validation samples of their own, and whether they exchange
+    predictions for samples that they share."""
 
     rates: tuple[float, ...] = ()
     own_validation: bool = False
+    predicts: bool = False
 
     @property
     def chooses(self) -> bool:
@@ -142,6 +146,8 @@ class PreparedRun(Resolved):
         prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
+        if public_asked(s.data):
+            warn_of_unused_public_samples(s, any(arm.predicts for arm, _ in checked))
         if experiment.data.privacy.counted and any(len(arm.rates) > 1 for arm, _ in checked):
             warn_of_an_uncounted_search()
         prepared.made_tracker(Path(), "check")
@@ -229,7 +235,7 @@ class PreparedRun(Resolved):
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
-        measures = False
+        measures = predicts = False
         for variant in arm.variants:
             its = candidate_rates(variant)
             try:
@@ -242,6 +248,7 @@ class PreparedRun(Resolved):
             held = len(its) * len(arm.variants) if halving else 0
             needed.append(require_memory(experiment, self.engine, held))
             measures |= experiment.communication.own_validation
+            predicts |= experiment.communication.protocol.distillation is not None
             require_plain_steps(experiment)
             probe(experiment)
             require_a_network_that_works(experiment)
@@ -259,7 +266,8 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates, measures)
+        about = (rates, measures, predicts)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)
 

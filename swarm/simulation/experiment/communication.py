@@ -83,7 +83,8 @@ class Communication:
     """
 
     def __init__(self, settings: Settings, data: Data, model: Model) -> None:
-        self.settings, self.sizes_N = settings, data.stream.sizes_N
+        self.settings, self.data, self.model = settings, data, model
+        self.sizes_N = data.stream.sizes_N
         self.layout: Layout = model.layout.sent
         self.dtype, self.device = model.dtype, model.device
         s, split = settings, data.split
@@ -196,6 +197,7 @@ class Communication:
             relative_N = data.relative_batch_N
             work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
             work_N = work_N * model.relative_work_of(np.arange(s.devices))
+            work_N = work_N + sum(phase.beside for phase in self.phases)
             compute_N = work_N * model.step_flops / hardware.flops
         context = {
             "devices": s.devices,

@@ -46,6 +46,7 @@ class Experiment:
         poison: How hostile devices change their samples; None if they do not.
         blocks: Which devices train together.
         learner: Trains the devices of a block.
+        distiller: Trains them on predictions that they exchange; None if they exchange none.
         metrics: The metrics of the arm.
         stopping: How its best round is found, and when it ends early; None: not at all.
     """
@@ -63,6 +64,8 @@ class Experiment:
         self.poison = self._poison()
         self.blocks = self._blocks()
         self.learner = self.model.learner(self.blocks.size)
+        given = self.communication.protocol.distillation
+        self.distiller = None if given is None else self.model.distiller(self.blocks.size, given)
         validate(self)
         self.metrics = chosen(self.settings.metrics, self.task, self.settings.plugins)
         self.stopping: StoppingRule | None = stopping_rule(self)

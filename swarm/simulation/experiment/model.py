@@ -18,11 +18,13 @@ from swarm.common.errors import ConfigError
 from swarm.common.ranges import no_room, size_text
 from swarm.common.rows import Layout, ParameterSpec
 from swarm.common.system.machine import available_bytes
+from swarm.communication.protocol.distillation import Distillation
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants, buffers_kept
 from swarm.learning.cohorts.saved import layout_facts
+from swarm.learning.distillation import Distiller, distillation_loss
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.kernels.flops import flops_of_prediction, flops_of_step
 from swarm.learning.kernels.losses import (
@@ -198,6 +200,13 @@ class Model:
             train.clip_norm,
             self.settings.compute.compile,
         )
+
+    def distiller(self, block: int, settings: Distillation) -> Distiller:
+        """What trains blocks of up to ``block`` devices on predictions that they exchange."""
+        loss = distillation_loss(self.loss.classification, settings.temperature)
+        kernel = kernel_for(self.template, loss, self.sample(), block, self.layout)
+        sends = settings.send == "probabilities"
+        return Distiller(kernel, loss, self.data.outputs, sends)
 
     def first_rows(self, devices: npt.NDArray[np.int64]) -> Tensor:
         """The rows ``[n, P]`` that these devices start from: all the same, or each drawn with a key

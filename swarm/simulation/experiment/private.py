@@ -125,7 +125,10 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         valid = "must be mean with privacy.noise=distributed: it is the noise of a sum, and another"
         yield "aggregator", choice("aggregator", s.aggregator), f"{valid} rule looks at each row"
     sending = [phase for phase in c.phases if phase.sends]
-    if any(not phase.through_server or phase.width != c.layout.width for phase in sending):
+    whole = c.protocol.sends_parameters
+    if any(
+        not phase.through_server or phase.width != c.layout.width or not whole for phase in sending
+    ):
         valid = "must be local with a protocol in which others see more than the mean over all"
         named = f"{valid} devices' parameters, such as {called(c.protocol)}"
         yield "privacy.noise", "distributed", named
@@ -143,6 +146,9 @@ def _of_pairs(e: Experiment, privacy: Correlated) -> Iterator[tuple[str, object,
         valid = "must be one whose messages go along links with {}; with a server,"
         valid += " privacy=device_level with privacy.noise=distributed adds less noise"
         yield "protocol", called(c.protocol), valid
+    if not c.protocol.sends_parameters:
+        valid = "must be one that sends parameters with {}: the noise of a pair cancels in"
+        yield "protocol", called(c.protocol), f"{valid} their mean only"
     if c.graph(1).directed:
         valid = "must be undirected with {}: both devices of a link add its noise"
         yield "topology", choice("topology", s.topology), valid

@@ -5,10 +5,12 @@ from swarm.simulation.phases.learn import Learn
 from swarm.simulation.phases.messages import Messages
 from swarm.simulation.phases.mix import Mix
 from swarm.simulation.phases.per_edge import PerEdge
+from swarm.simulation.phases.predictions import Predictions, ServerPredictions
 from swarm.simulation.phases.server import Server
 
 KINDS: dict[str, type[Phase]] = {
-    kind.name: kind for kind in (Learn, Mix, Messages, PerEdge, Server)
+    kind.name: kind
+    for kind in (Learn, Mix, Messages, PerEdge, Server, Predictions, ServerPredictions)
 }
 
 __all__ = ["KINDS", "Phase"]

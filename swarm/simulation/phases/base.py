@@ -19,6 +19,7 @@ from swarm.simulation.hostile.sending import Draft, memory_of
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
 if TYPE_CHECKING:
+    from swarm.simulation.experiment import Experiment
     from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.shard import Shard
 
@@ -97,9 +98,14 @@ class Phase(ABC):
         """The rows that the devices of a shard send; phases in which nothing travels have none."""
         raise NotImplementedError
 
+    def rows(self, shard: Shard, round: int) -> Tensor:
+        """The rows of the devices of a shard before anything changes them, by default those that
+        the protocol sends."""
+        return sent(self.protocol, self.number, shard.state)
+
     def draft(self, shard: Shard, round: int) -> Draft:
         """The rows that the devices of a shard send if they are honest."""
-        rows = sent(self.protocol, self.number, shard.state)
+        rows = self.rows(shard, round)
         return Draft(rows, rows)
 
     def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
@@ -154,6 +160,22 @@ class Phase(ABC):
         """How many models each device measures in ``round`` on its own validation samples,
         ``[N]``, as far as it is counted; see :meth:`Requirements.own_validation`."""
         return np.zeros(self.communication.settings.devices, np.int64)
+
+    @property
+    def beside(self) -> float:
+        """The most that a device computes in this phase, in local steps, beside a phase of
+        learning."""
+        return 0.0
+
+    def work(self, round: int) -> Floats:
+        """What each device computes in this phase of ``round``, in local steps, ``[N]``, beside a
+        phase of learning."""
+        return np.zeros(self.communication.settings.devices)
+
+    def bytes_at_work(self, e: Experiment, activations: int) -> int:
+        """The bytes that a block of devices takes while it computes in this phase, beside a phase
+        of learning; a backward pass keeps ``activations`` bytes of a sample."""
+        return 0
 
     def seconds_on_line(self, round: int) -> Floats:
         """The virtual seconds until a device's last message of ``round`` is transmitted, ``[N]``;

@@ -35,6 +35,16 @@ class _Start:
     correction: GradientCorrection | None
 
 
+def learning_rate(shard: Shard, round: int) -> Scale:
+    """The learning rate of ``round``: one for all devices, or ``[n, 1, 1]`` for each of a shard."""
+    e = shard.experiment
+    rates_N = e.model.rates(round)
+    if rates_N is None:
+        return e.model.rate(round)
+    own = torch.as_tensor(rates_N[shard.devices], device=e.device).to(e.dtype)
+    return own[:, None, None]
+
+
 class Learn(Phase):
     """Every active device predicts its next samples, is scored on those it meets for the first
     time, and takes its local steps."""
@@ -56,7 +66,7 @@ class Learn(Phase):
             active_n = here_n if active_n is None else here_n & active_n
         taken_n, work_n = np.zeros(n, np.int64), np.zeros(n)
         loss, scored, score = found = shard.state.x.new_zeros(3, n)
-        loader, start, rate = shard.batch_loader, None, self._rate(shard, round)
+        loader, start, rate = shard.batch_loader, None, learning_rate(shard, round)
         loader.begin(round)
         for plan in batch_plans_of(e.data.policy, round):
             steps_n = loader.steps(plan, active_n)
@@ -106,15 +116,6 @@ class Learn(Phase):
             noised_BM = self._released(shard, some, begin_BM, begin_BM)
             self.protocol.after_local_steps(shard.state, some, begin_BM, noised_BM)
             shard.require_state("after_local_steps")
-
-    def _rate(self, shard: Shard, round: int) -> Scale:
-        """The learning rate of ``round``: one for all, or ``[n, 1, 1]`` for each device."""
-        e = shard.experiment
-        rates_N = e.model.rates(round)
-        if rates_N is None:
-            return e.model.rate(round)
-        own = torch.as_tensor(rates_N[shard.devices], device=e.device).to(e.dtype)
-        return own[:, None, None]
 
     def _times(self, shard: Shard, plan: BatchPlan, round: int) -> float:
         """The computation of a step of ``plan``, in steps of the shared model alone."""

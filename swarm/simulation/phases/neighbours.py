@@ -15,7 +15,6 @@ from swarm.communication.check_messages import check_both_ways, check_every_roun
 from swarm.communication.compression.base import Draw, bits_of, packed
 from swarm.communication.compression.row_blocks import NUMBERS
 from swarm.communication.network.base import UNSENT
-from swarm.communication.returned import sent
 from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
 from swarm.simulation.hostile.sending import Draft, sent_rows
@@ -140,8 +139,7 @@ class Packets(ToNeighbours):
 
     def draft(self, shard: Shard, round: int) -> Draft:
         """See :meth:`Phase.draft`."""
-        c = self.communication
-        rows = sent(self.protocol, self.number, shard.state)
+        c, rows = self.communication, self.rows(shard, round)
         changed = transformed(
             c.transforms, rows, shard.devices, round, c.settings.seed, self.number
         )

@@ -136,9 +136,13 @@ class Server(Phase):
             if c.secure is not None:
                 group, weight_N = c.secure.at_server(round, self.number), c.invited_shares(round)
                 found_M = server_mean(group, found_M.numpy(), weight_N, c.secure.plug_in.range)
-            shard.receive_mean(self.number, found_M, self.shares(round))
+            self._hand_out(shard, round, found_M)
         self._finish(shard, round)
         return None
+
+    def _hand_out(self, shard: Shard, round: int, found_M: Tensor) -> None:
+        """Give every device of a shard what the server has made of all rows."""
+        shard.receive_mean(self.number, found_M, self.shares(round))
 
     def _combined(self, payload: Payload, arrived: Arrived) -> Tensor | None:
         """What the rule makes of all rows, ``[M]``."""

@@ -85,7 +85,9 @@ NEEDS = {
 }
 # whose devices choose by samples of their own whom they hear, so that a head changes a body
 CHOOSE = {"best_neighbour", "ifca"}
-SENDING = sorted(set(options("protocol")) - CHOOSE - {"none"})
+# which send no parameter at all, and refuse to share a part of a model
+PREDICT = {"fedmd"}
+SENDING = sorted(set(options("protocol")) - CHOOSE - PREDICT - {"none"})
 
 
 def after(rows_NP: Tensor, sent: int, own: float, *words: str) -> Tensor:

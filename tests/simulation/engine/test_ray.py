@@ -52,6 +52,11 @@ CASES = {
         "protocol=push_sum", "mixing=column", "topology=exponential", "network.drop=0.2", "delay=exponential",
         "delay.mean=1.0", "clock=poisson", "network.round_seconds=1.0",
     ),
+    "predictions, lost, late and compressed": (
+        "protocol=fedmd", "data.public=60", "protocol.samples=40", "topology=torus", "devices=16", "network.drop=0.2",
+        "delay=exponential", "delay.mean=1.0", "churn=markov", "compressor=qsgd", "compressor.feedback=true",
+        "compressor.unbiased=false", "aggregator=coordinate_median", "aggregator.f=1", "aggregator.unsafe=warn",
+    ),
     "by link": ("protocol=relay_sgd", "topology=small_world"),
     "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.fanout=1"),
     "by message, from the best of late ones": (

@@ -244,17 +244,24 @@ class LiveEngine(RayEngine):
         return {**found, "name": "live", "out_of_time": self.ended, "messages": messages}
 
 
-def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
-    """What of an experiment no live run can do: the key, its value, and what would be valid."""
-    s, c, network = e.settings, e.communication, e.communication.network
-    protocol = choice("protocol", s.protocol)
-    sending = [phase for phase in c.phases if phase.sends]
-    needs = c.protocol.requirements
+def _refused_protocols(e: Experiment) -> Iterator[tuple[str, str, str]]:
+    """What of the protocol no live run can do, as :func:`_refusals`."""
+    c, protocol = e.communication, choice("protocol", e.settings.protocol)
+    sending, needs = [phase for phase in c.phases if phase.sends], c.protocol.requirements
     if any(not phase.mixes for phase in sending) or len(sending) > 1:
         yield "/protocol", protocol, "must have one phase that mixes, and no other that sends,"
     elif sending and (needs.conserves != "row" or needs.fixed_links):
         lost = "must do without sums that mixing conserves and without a memory for each link,"
         yield "/protocol", protocol, f"{lost} as messages get lost"
+    given, public = c.protocol.distillation, e.data.dataset.public
+    if given is not None and public is not None and given.redraws(len(public)):
+        yield "/protocol.draw", given.draw, "must be once, as messages come from other rounds,"
+
+
+def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
+    """What of an experiment no live run can do: the key, its value, and what would be valid."""
+    s, c, network = e.settings, e.communication, e.communication.network
+    yield from _refused_protocols(e)
     if c.topology.period != 1:
         yield "/topology", choice("topology", s.topology), "must be a graph that never changes"
     if c.compressor is not None:
