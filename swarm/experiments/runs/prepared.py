@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ from swarm.experiments.resolved import (
 )
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
+from swarm.experiments.runs.idle import idle, warn_of_idle
 from swarm.experiments.runs.memory import require_memory, running_out
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
@@ -51,11 +52,13 @@ from swarm.simulation.footprint import NOTHING, Footprint
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, the learning rates that it chooses from, and
-    whether its devices measure models on validation samples of their own."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from,
+    whether its devices measure models on validation samples of their own, and which settings are
+    without effect in it, with a sentence each."""
 
     rates: tuple[float, ...] = ()
     own_validation: bool = False
+    idle: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def first(self) -> Settings:
@@ -126,6 +129,7 @@ class PreparedRun(Resolved):
         checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)
         prepared = replace(draft, arms=tuple(arm for arm, _ in checked), footprint=most)
+        warn_of_idle(listed, ((arm.first, arm.idle) for arm in prepared.arms))
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
         if experiment.data.privacy.counted and any(len(arm.rates) > 1 for arm, _ in checked):
@@ -215,7 +219,7 @@ class PreparedRun(Resolved):
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
-        measures = False
+        measures, without = False, dict[str, str]()
         for variant in arm.variants:
             its = candidate_rates(variant)
             try:
@@ -235,6 +239,7 @@ class PreparedRun(Resolved):
             if not kept:  # if nothing is ever learnt, all rates give the same
                 learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
                 rates = its if learns else its[:1]
+                without = idle(experiment)
             kept.append(variant)
         if not kept:
             first = wrong[0]
@@ -245,7 +250,8 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, rates, measures)
+        own = (arm.name, tuple(kept), arm.pooled, arm.style)
+        checked = PreparedArm(*own, rates, measures, without)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)
 
