@@ -105,7 +105,7 @@ class NormalRows:
     and is another one for another ``count``.
     """
 
-    AT_ONCE = 8  # rows, which fit into the cache: fewer calls than for each row by itself
+    AT_ONCE = 2**17  # numbers: about as many as fit into the cache, for few calls
 
     def __init__(self, keys: Keys, count: int, dtype: npt.DTypeLike = np.float32) -> None:
         self._half, self._count = -(-count // 2), count
@@ -113,8 +113,9 @@ class NormalRows:
         self._state: Any = self._source.state
         self._state["state"]["key"][:] = keys.key
         self._state["buffer_pos"] = 4  # no word is left of the row before
-        self._u = np.empty((2, self.AT_ONCE, self._half), dtype)
-        self._rows = np.empty((self.AT_ONCE, 2, self._half), dtype)
+        self._at_once = min(32, max(1, self.AT_ONCE // count))  # rows at once
+        self._u = np.empty((2, self._at_once, self._half), dtype)
+        self._rows = np.empty((self._at_once, 2, self._half), dtype)
 
     def rows(
         self,
@@ -127,8 +128,8 @@ class NormalRows:
 
         A number is at most 6.8 standard deviations from 0, as its words have 32 bits."""
         there, one = np.flatnonzero(std_B), self._u.dtype.type
-        for first in range(0, len(there), self.AT_ONCE):
-            some = there[first : first + self.AT_ONCE]
+        for first in range(0, len(there), self._at_once):
+            some = there[first : first + self._at_once]
             u, found = self._u[:, : len(some)], self._rows[: len(some)]
             for place, i in enumerate(some):
                 self._state["state"]["counter"][:] = (0, step_B[i], device_B[i], 0)

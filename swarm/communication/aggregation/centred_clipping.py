@@ -22,6 +22,8 @@ class CentredClipping(RobustRule):
     result does not depend on f, which is only held against the graph.
     """
 
+    copies = 2.2
+
     def __init__(
         self,
         radius: float = 1.0,

@@ -36,6 +36,8 @@ class ClippedGossip(RobustRule):
     is the most weight that f neighbours can have.
     """
 
+    copies = 2.2
+
     def __init__(
         self,
         radius: float | Literal["auto"] = 1.0,

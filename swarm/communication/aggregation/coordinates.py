@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.communication.aggregation.robust import RobustRule
-from swarm.communication.aggregation.stack import AT_ONCE, Stack
+from swarm.communication.aggregation.stack import AT_ONCE, Stack, devices_at_once
 
 _NETWORK = 32  # up to so many rows, a sorting network is faster than sorting
 
@@ -24,6 +24,13 @@ class CoordinateRule(RobustRule):
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""
         return (rows - 1) // 2
+
+    def held_numbers(self, rows: int, width: int) -> float:
+        """See :meth:`Aggregator.held_numbers`: the rows, what sorts some columns of them (which
+        comes with the places of the values where it is no network), and the result."""
+        devices = devices_at_once(rows, width)
+        numbers, copies = rows * width * devices, 3 if rows > _NETWORK else 1
+        return float(numbers + copies * min(numbers, AT_ONCE) + 2 * width * devices)
 
     @abstractmethod
     def kept(self, rows: int, f: int) -> range:

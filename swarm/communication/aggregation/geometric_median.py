@@ -29,6 +29,7 @@ class GeometricMedian(RobustRule):
     """
 
     symmetric = True
+    copies, pairs = 3, 5
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ class Krum(RobustRule):
     """
 
     symmetric = True
+    copies, pairs = 1.2, 5.5
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`."""
@@ -43,6 +44,8 @@ class Krum(RobustRule):
 class MultiKrum(Krum):
     """The mean of the m rows with the lowest scores of :class:`Krum`; m is n − f, or ``selected``
     if that is fewer."""
+
+    copies = 2
 
     def __init__(
         self, f: float = 1, selected: int | None = None, unsafe: Unsafe = "refuse"

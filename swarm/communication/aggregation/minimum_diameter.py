@@ -31,6 +31,7 @@ class MinimumDiameter(RobustRule):
     """
 
     symmetric = True
+    copies, pairs = 2, 3
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""

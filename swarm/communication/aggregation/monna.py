@@ -20,6 +20,8 @@ class Monna(RobustRule):
     devices also learn with momentum, which the optimiser decides.
     """
 
+    copies = 2.2
+
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""
         return (rows - 1) // 2

@@ -12,7 +12,7 @@ from torch import Tensor
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.robust import RobustRule
-from swarm.communication.aggregation.stack import Stack
+from swarm.communication.aggregation.stack import Stack, devices_at_once
 from swarm.communication.topology.graph import Graph
 
 
@@ -31,6 +31,12 @@ class PreAggregator(ABC):
     def rows(self, rows: int) -> int:
         """Return n′, the number of mixtures of ``rows`` rows."""
         return rows
+
+    def held_numbers(self, rows: int, width: int) -> float:
+        """Return the most numbers that it holds at once beside the given rows, where a device has
+        ``rows`` rows of ``width`` numbers; here the mixtures, and as many while they are made.
+        """
+        return 2.0 * rows * width * devices_at_once(rows, width)
 
     @abstractmethod
     def __call__(self, stack: Stack) -> Stack:
@@ -78,8 +84,14 @@ class PreAggregated(RobustRule):
         return self.rule.combine_stack(stack)
 
     def held_numbers(self, rows: int, width: int) -> float:
-        """See :meth:`Aggregator.held_numbers`."""
-        return 2 * self.rule.held_numbers(rows, width)
+        """See :meth:`Aggregator.held_numbers`: the rows as they came, beside what each mixes or
+        combines."""
+        given = float(rows * width * devices_at_once(rows, width))
+        most = 0.0
+        for each in self.before:
+            most = max(most, each.held_numbers(rows, width))
+            rows = each.rows(rows)
+        return given + max(most, self.rule.held_numbers(rows, width))
 
 
 def refusal(rule: Aggregator) -> str | None:

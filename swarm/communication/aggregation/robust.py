@@ -11,7 +11,7 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,11 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.communication.aggregation.base import Aggregator, Heard, Neighbourhoods
-from swarm.communication.aggregation.stack import AT_ONCE, Stack, single, stacks
+from swarm.communication.aggregation.stack import Stack, devices_at_once, single, stacks
 from swarm.communication.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
 Unsafe = Literal["refuse", "warn"]
-_COPIES = 5  # of a stack, at most, while it is combined
 _NAMED = 3  # devices that a message names
 
 
@@ -36,7 +35,15 @@ class StackRule(Aggregator):
 
     A message with a number that is not finite is left out, and so is a message so far away that a
     rule cannot compute its distance. A device whose own row is not finite keeps it.
+
+    Attributes:
+        copies: How many times a stack is in memory at most, itself included, while it is combined.
+        pairs: How many numbers of a row's size are in memory for each pair of rows as well, as
+            distances and what sorts them have 64 bits.
     """
+
+    copies: ClassVar[float] = 5
+    pairs: ClassVar[float] = 0
 
     @abstractmethod
     def combine_stack(self, stack: Stack) -> Tensor:
@@ -66,7 +73,8 @@ class StackRule(Aggregator):
 
     def held_numbers(self, rows: int, width: int) -> float:
         """See :meth:`Aggregator.held_numbers`."""
-        return float(_COPIES * max(rows * width, AT_ONCE))
+        devices = devices_at_once(rows, width)
+        return devices * rows * (self.copies * width + self.pairs * rows)
 
 
 class RobustRule(StackRule):

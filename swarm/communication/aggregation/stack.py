@@ -21,10 +21,17 @@ from swarm.communication.aggregation.base import Draws, Heard, Neighbourhoods
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Usable = Callable[[int, int], int | None]
 """From the number of rows and how many of them are left out to f; None: the device keeps its row"""
 AT_ONCE = 2**19  # numbers of a stack: fewer cost more calls, more leave a core's cache
 _ADDED = 2**16  # numbers whose squares are added up in the rows' dtype: more would lose digits
+_BITS = 62  # of a number that says which rows are chosen
+
+
+def devices_at_once(rows: int, width: int) -> int:
+    """Return of how many devices with so many rows of ``width`` numbers a stack is."""
+    return max(1, AT_ONCE // (rows * width))
 
 
 @dataclass(frozen=True)
@@ -97,19 +104,27 @@ class Stack:
         at_E = row_E * len(centre_GM) + device_E
         return _sums(apart_nGM.flatten(0, 1), at_E, weight_E, many_G).add_(centre_GM)
 
-    def means_around(self, centre_GM: Tensor, chosen_AmG: Ints) -> Tensor:
+    def means(self, chosen_AmG: Ints, alike_AG: Bools) -> Tensor:
         """Return the means of A choices of m rows of each device, ``[A, G, M]``, given the numbers
-        of the rows ``[A, m, G]``.
+        of the rows ``[A, m, G]`` and which choices are of equal rows.
 
-        They are c + (1/m) Σ_k (x_k − c), where c is the device's centre: to the bit c where all
-        rows are c.
+        A choice that a device makes several times, in any order, is added up once. The mean of
+        equal rows is that row, to the bit.
         """
         choices, many, devices = chosen_AmG.shape
-        flat_RM = (self.rows_nGM - centre_GM).flatten(0, 1)
-        at_E = (chosen_AmG.swapaxes(1, 2) * devices + np.arange(devices)[:, None]).ravel()
-        weight_E = flat_RM.new_full((len(at_E),), 1 / many)
-        found_SM = _sums(flat_RM, at_E, weight_E, np.full(choices * devices, many))
-        return found_SM.view(choices, devices, -1).add_(centre_GM)
+        chosen_AmG = np.sort(chosen_AmG, 1)
+        first_AG = _first_alike(chosen_AmG, self.n)
+        choice_S, device_S = np.nonzero(first_AG == np.arange(choices)[:, None])
+        number_AG = np.zeros((choices, devices), np.int64)
+        number_AG[choice_S, device_S] = np.arange(len(choice_S))
+        at_Sm = chosen_AmG[choice_S, :, device_S] * devices + device_S[:, None]
+        weight_Sm = np.full(at_Sm.shape, 1 / many)
+        weight_Sm[alike_AG[choice_S, device_S]] = np.eye(1, many)
+        flat_RM = self.rows_nGM.flatten(0, 1)
+        weight_E = torch.as_tensor(weight_Sm.ravel()).to(flat_RM)
+        found_SM = _sums(flat_RM, at_Sm.ravel(), weight_E, np.full(len(at_Sm), many))
+        at_A = torch.as_tensor(number_AG[first_AG, np.arange(devices)].ravel())
+        return found_SM.index_select(0, at_A.to(flat_RM.device)).view(choices, devices, -1)
 
     def squared_distances(self) -> Floats:
         """Return ‖x_a − x_b‖² of all pairs of rows, ``[n, n, G]``; infinity where it is no
@@ -124,6 +139,17 @@ class Stack:
             found[a, b] += apart_GE.T.double().square_().cpu().numpy()
         found[b, a] = found[a, b]
         return found
+
+
+def _first_alike(chosen_AmG: Ints, rows: int) -> Ints:
+    """Return, for each choice of a device, the first one of the same rows, ``[A, G]``; the choices
+    are of numbers below ``rows``. Of very many rows each choice is taken to be another."""
+    choices, _, devices = chosen_AmG.shape
+    if rows > _BITS:
+        return np.broadcast_to(np.arange(choices)[:, None], (choices, devices))
+    rows_of_AG = np.left_shift(1, chosen_AmG).sum(1)  # one bit for each row
+    found: Ints = (rows_of_AG[:, None] == rows_of_AG).argmax(1)
+    return found
 
 
 def _sums(rows_RM: Tensor, at_E: Ints, weight_E: Tensor, many_S: Ints) -> Tensor:
@@ -219,7 +245,7 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
             continue
         same_R = own_finite_R & (total_R == total) & (n_R == n)
         at_R = np.flatnonzero(same_R)
-        many = max(1, AT_ONCE // (int(n) * found.own_RM.shape[1]))
+        many = devices_at_once(int(n), found.own_RM.shape[1])
         for start in range(0, len(at_R), many):
             at_G = at_R[start : start + many]
             entry_KG = kept_E[first_R[at_G] + np.arange(n - 1)[:, None]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +30,7 @@ from swarm.experiments.resolved import (
 )
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import versions
+from swarm.experiments.runs.idle import idle, warn_of_idle
 from swarm.experiments.runs.memory import require_memory, running_out, with_searches
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
@@ -56,12 +57,14 @@ from swarm.simulation.footprint import NOTHING, Footprint
 @dataclass(frozen=True)
 class PreparedArm(Arm):
     """An arm whose variants have passed the checks, the learning rates that it chooses from,
-    whether its devices measure models on validation samples of their own, and whether they exchange
-    predictions for samples that they share."""
+    whether its devices measure models on validation samples of their own, whether they exchange
+    predictions for samples that they share, and which settings are without effect in it, with a
+    sentence each."""
 
     rates: tuple[float, ...] = ()
     own_validation: bool = False
     predicts: bool = False
+    idle: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def chooses(self) -> bool:
@@ -144,6 +147,7 @@ class PreparedRun(Resolved):
         children, most = with_searches(most, searches if beside else [])
         checked_arms = tuple(arm for arm, _ in checked)
         prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
+        warn_of_idle(listed, ((arm.first, arm.idle) for arm in prepared.arms))
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
         if public_asked(s.data):
@@ -235,7 +239,7 @@ class PreparedRun(Resolved):
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
-        measures = predicts = False
+        measures, predicts, without = False, False, dict[str, str]()
         for variant in arm.variants:
             its = candidate_rates(variant)
             try:
@@ -256,6 +260,7 @@ class PreparedRun(Resolved):
             if not kept:  # if nothing is ever learnt, all rates give the same
                 learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
                 rates = its if learns else its[:1]
+                without = idle(experiment)
             kept.append(variant)
         if not kept:
             first = wrong[0]
@@ -266,7 +271,7 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, measures, predicts)
+        about = (rates, measures, predicts, without)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)

@@ -1,0 +1,110 @@
+"""Settings of messages that have no effect in an arm, as its protocol sends no message, or none
+over links.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from swarm.config.build import choice, option
+from swarm.config.composing.conf_files import config_file, default_options, keys_of
+from swarm.config.explain import shown
+from swarm.config.settings import Settings
+from swarm.learning.personal.base import NoPersonal
+from swarm.learning.privacy.correlated import Correlated
+from swarm.simulation.experiment import Experiment
+
+OF_MESSAGES = {
+    "compressor": "there is nothing to compress",
+    "secure_sum": "no sum is masked",
+    "delay": "no message is delayed",
+    "outage": "no link is missed",
+    "attack": "hostile devices harm only themselves, and nobody measures them",
+    "buffers": "running statistics stay where they are in any case",
+    "share": "nothing is shared",
+    "network.drop": "no message is lost",
+    "network.symmetric": "no message is lost",
+    "network.max_delay": "no message is late",
+}
+"""What sets how messages are made, or what happens to them, and what it means that there are none.
+Transforms, rules and other attacks are refused where nothing is sent."""
+OF_LINKS = {
+    "topology": "its links are not used",
+    "mixing": "no link has a weight",
+    "network.max_delay": "no message is late",
+}
+"""What is about links only, and what it means that no message goes along them."""
+
+
+def idle(e: Experiment) -> dict[str, str]:
+    """Return the settings of ``e`` that have no effect as its protocol does not send what they are
+    about: the dotted key, and a sentence that says so. Settings that are as in ``conf/config.yaml``
+    or ``none`` are not among them."""
+    c = e.communication
+    phases, name = [p for p in c.phases if p.sends], choice("protocol", e.settings.protocol)
+    about: dict[str, str] = {}
+    if not phases:
+        about = {
+            key: f"sends nothing, so that {so}" for key, so in (OF_LINKS | OF_MESSAGES).items()
+        }
+    elif all(phase.through_server for phase in phases):
+        why = "sends over no link of the topology, so that"
+        about = {key: f"{why} {so}" for key, so in OF_LINKS.items()}
+    return {
+        key: f"{key}={_typed(e.settings, key)}: protocol={name} {why}"
+        for key, why in about.items()
+        if key not in set(_used_otherwise(e)) and _set(e.settings, key)
+    }
+
+
+def _used_otherwise(e: Experiment) -> Iterator[str]:
+    """Settings of messages that have another use in this arm."""
+    c = e.communication
+    hostile, leaving = c.hostile_N is not None, c.network.churn is not None
+    cancels = isinstance(e.data.privacy, Correlated)
+    # the graph says where hostile devices sit, who leaves, which noise cancels, and who is who
+    if hostile or leaving or cancels or c.topology.node_names:
+        yield "topology"
+    if not isinstance(e.model.personal, NoPersonal):
+        yield "share"  # which is what devices keep for themselves, too
+    if not hostile:
+        yield "attack"  # a list of nobody, or of devices that are not measured
+
+
+def value_of(settings: Settings, key: str) -> Any:
+    """Return the value of a dotted key of ``settings``."""
+    found: Any = settings
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _set(settings: Settings, key: str) -> bool:
+    """Whether somebody has chosen a value of ``key``."""
+    value, options = value_of(settings, key), default_options()
+    if isinstance(value, dict):
+        plain = {options[key], "none"} if value == option(key, options[key]) else {"none"}
+        return choice(key, value) not in plain
+    default: Any = keys_of(config_file())
+    for part in key.split("."):
+        default = default[part]
+    return bool(value != default)
+
+
+def _typed(settings: Settings, key: str) -> str:
+    value = value_of(settings, key)
+    return choice(key, value) if isinstance(value, dict) else shown(value)
+
+
+def warn_of_idle(settings: Settings, arms: Iterable[tuple[Settings, Mapping[str, str]]]) -> None:
+    """Warn of each of the run's ``settings`` that is idle in all arms that keep it, given the
+    settings and the idle ones of each arm. An arm that replaces a setting has no use for it, and
+    says nothing about it."""
+    listed = list(arms)
+    for key in dict.fromkeys(key for _, its in listed for key in its):
+        value = value_of(settings, key)
+        keep = [its for own, its in listed if value_of(own, key) == value]
+        if keep and all(key in its for its in keep):
+            warnings.warn(keep[0][key], stacklevel=3)

@@ -1,0 +1,125 @@
+"""Whatever is about messages is refused, or said to do nothing, where no message is sent.
+
+Every group of conf/ and every key of conf/config.yaml is here: either it is about messages, or it
+has an effect on devices that send nothing. A new one has to be told which.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import pytest
+
+from swarm.common.errors import ConfigError
+from swarm.config.composing.conf_files import config_file, default_options, keys_of, placed
+from tests.support import groups, options, prepared
+
+SMALL = ("devices=16", "rounds=4", "model.hidden=[4]", "scenario.arms=[swarm]")
+SILENT = (*SMALL, "protocol=none")
+# groups of parts that are listed under another key
+LISTED = {"transform": "transforms", "pre_aggregator": "pre_aggregators"}
+OF_MESSAGES = {
+    *("compressor", "secure_sum", "delay", "outage", "attack", "topology", "aggregator"),
+    *LISTED,
+}
+ALONE = {
+    *("protocol", "scenario", "engine", "tracker", "metric"),
+    *("churn", "clock", "fleet"),  # who learns when, and how long that takes
+    *("data", "partition", "drift", "labels", "augmentation", "update", "replay"),
+    *("model", "loss", "optimizer", "schedule", "personal"),
+    "privacy",  # what devices would send is clipped and noised, so that it can be measured
+}
+KEYS_OF_MESSAGES = {
+    "mixing": "metropolis",
+    "share": "body",
+    "buffers": "local",
+    "network.drop": "0.2",
+    "network.symmetric": "true",
+    "network.max_delay": "3",
+}
+KEYS_ALONE = {
+    *("devices", "rounds", "preset", "seed", "init", "metrics", "plugins", "report", "resume"),
+    *("augment", "network.round_seconds"),
+    *("train", "evaluate", "early_stopping", "checkpoint", "compute", "lr_search", "hydra"),
+}
+# these need files, or people of their own
+TOPOLOGIES_OF_OTHERS = {"chitchat", "contacts", "file", "social", "zoo"}
+NEEDS = {
+    "pre_aggregators": ["aggregator=trimmed_mean"],
+    "aggregator": ["data.local_validation=0.2"],
+    "attack": ["attack.devices=2"],
+    "outage": ["outage.start=1"],
+    "delay": ["topology=geometric"],
+}
+OPTIONS = [
+    (group, name)
+    for group in sorted(OF_MESSAGES)
+    for name in options(group)
+    if name not in ("none", "mean", default_options().get(group))
+    and (group, name) not in {("topology", other) for other in TOPOLOGIES_OF_OTHERS}
+]
+
+
+def said(*overrides: str) -> list[str]:
+    """The warnings of a run that is prepared."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        prepared(*overrides)
+    return [str(each.message) for each in found]
+
+
+def test_every_group_and_key_is_told_whether_it_is_about_messages() -> None:
+    assert set(groups()) == OF_MESSAGES | ALONE
+    config = dict(keys_of(config_file()))
+    of_network = {f"network.{key}" for key in config.pop("network")}
+    assert not set(config) & OF_MESSAGES
+    keys = (set(config) | of_network) - {"defaults", *LISTED.values(), *placed()}
+    assert keys == set(KEYS_OF_MESSAGES) | KEYS_ALONE
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_options_about_messages_are_said_to_do_nothing(group: str, name: str) -> None:
+    key = LISTED.get(group, group)
+    typed = f"{key}=[{name}]" if group in LISTED else f"{key}={name}"
+    try:
+        found = said(*SILENT, *NEEDS.get(key, []), typed)
+    except ConfigError as error:
+        found = [str(error)]
+    # a pre-aggregator is a part of a rule, which is refused
+    key = "aggregator" if key == "pre_aggregators" else key
+    pattern = rf"{key}=\S+: (protocol=none|must be .* with LocalOnly, which) (sends|mixes) nothing"
+    of_key = [text for text in found if text.startswith(f"{key}=")]
+    assert len(of_key) == 1
+    assert re.match(pattern, of_key[0])
+
+
+@pytest.mark.parametrize(("key", "value"), KEYS_OF_MESSAGES.items())
+def test_keys_about_messages_are_said_to_do_nothing(key: str, value: str) -> None:
+    sentence = f"{key}={value}: protocol=none sends nothing, so that"
+    assert [text for text in said(*SILENT, f"{key}={value}") if text.startswith(sentence)]
+    assert not [text for text in said(*SMALL, f"{key}={value}") if "sends nothing" in text]
+
+
+def test_links_without_messages_are_said_to_do_nothing() -> None:
+    found = said(*SMALL, "protocol=fedavg", "topology=ring", "mixing=metropolis")
+    assert [text.partition(":")[0] for text in found] == ["topology=ring", "mixing=metropolis"]
+    assert all("protocol=fedavg sends over no link of the topology" in text for text in found)
+    # links say where hostile devices sit, also where no message goes along them
+    hubs = ("attack=label_flip", "attack.devices=1", "attack.placement=hubs")
+    assert not said(*SMALL, "protocol=fedavg", "topology=star", *hubs)
+
+
+def test_what_no_arm_has_a_use_for_is_said_once_and_what_one_arm_uses_is_not() -> None:
+    arms = "scenario.arms=[swarm,isolated,centralised,fedavg]"
+    every = (*SMALL, arms, "compressor=top_k", "network.drop=0.2", "delay=constant", "mixing=lazy")
+    attack = ("attack=label_flip", "attack.devices=2")
+    assert not said(*every, *attack)  # the controls have no use for them
+    found = said(*every, *attack, "protocol=none")
+    # the server of fedavg loses messages, and hears hostile devices
+    assert sorted(text.partition("=")[0] for text in found) == ["compressor", "delay", "mixing"]
+
+
+def test_defaults_say_nothing() -> None:
+    assert not said(*SILENT)
+    assert not said(*SILENT, "topology=none")
