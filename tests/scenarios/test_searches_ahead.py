@@ -70,8 +70,15 @@ _NOTHING: tuple[Callable[[], None], Callable[[], None]] = (lambda: None, lambda:
         (),
         ("engine.shards=3", "engine.block=2", "lr_search.method=grid"),
         ("lr_search.lrs=[0.299,0.3,0.301]", "lr_search.rounds=null", "rounds=15"),  # they tie
-        ("lr_search.lrs=[3000,100000]", "rounds=2", "data=digits_like", "model=cnn", "devices=4", "topology=ring",
-         "scenario.arms=[swarm,isolated]"),
+        (
+            "lr_search.lrs=[3000,100000]",
+            "rounds=2",
+            "data=digits_like",
+            "model=cnn",
+            "devices=4",
+            "topology=ring",
+            "scenario.arms=[swarm,isolated]",
+        ),
     ],
 )
 def test_a_child_finds_and_says_what_is_found_here(words: tuple[str, ...], two_cores: None) -> None:
@@ -176,7 +183,11 @@ def test_what_is_decided_or_has_nothing_to_wait_for_is_searched_here(
 
 def test_where_a_fork_would_not_work_there_is_none(two_cores: None) -> None:
     assert prepared(ALL, *SEARCH, "rounds=2", "engine=ray").children == 0
-    for device, compiled, may in (("cpu", False, True), ("cpu", True, False), ("cuda", False, False)):
+    for device, compiled, may in (
+        ("cpu", False, True),
+        ("cpu", True, False),
+        ("cuda", False, False),
+    ):
         settings = SimpleNamespace(compute=SimpleNamespace(compile=compiled))
         made: Any = SimpleNamespace(device=SimpleNamespace(type=device), settings=settings)
         assert LocalEngine().may_fork(made) is may
