@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from swarm.cli.main import main
-from swarm.common.system import child as of_children
+from swarm.common.system.processes import child as of_children
 from swarm.experiments.runs import arms as of_arms
 from swarm.experiments.runs import memory
 from swarm.experiments.runs.lr_search import SearchesAhead, search_lr
@@ -95,7 +95,8 @@ def test_how_far_a_search_was_is_not_said_when_it_is_over(
     ready = prepared("scenario.arms=[swarm,isolated]", *SEARCH)
     said: list[str] = []
     with SearchesAhead(ready, ready.arms[1:], *_NOTHING) as ahead:
-        assert (pid := ahead._children[0].pid) is not None
+        pid = ahead._children[0].pid
+        assert pid is not None
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert ahead.facts(ready.arms[1], said.append) is not None
     assert said
