@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from swarm.common.system import child as of_children
-from swarm.common.system.child import Child, Parent, spare_cores
+from swarm.common.system.processes import child as of_children
+from swarm.common.system.processes.child import Child, Parent, spare_cores
 from tests.processes import SERVER
 
 DEADLINE = 20.0  # seconds
@@ -72,10 +72,18 @@ def test_a_child_that_fails_has_no_message_and_never_comes_back(
 def test_a_child_that_hangs_is_ended_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_children, "PATIENCE_S", 0.3)
     monkeypatch.setattr(of_children, "POLL_S", 0.05)
-    hanging = Child(lambda parent: time.sleep(DEADLINE))
-    pid, looks = hanging.pid, []
+    hanging = Child(lambda parent: time.sleep(10 * DEADLINE))
+    pid, looks, late = hanging.pid, list[float](), time.monotonic() + DEADLINE
     assert pid is not None
-    assert hanging.receive(lambda: looks.append(None)) is None
+
+    def look() -> None:
+        looks.append(time.monotonic())
+        assert looks[-1] < late
+
+    try:
+        assert hanging.receive(look) is None
+    finally:
+        hanging.end()
     assert _gone(pid)
     assert len(looks) > 3
 

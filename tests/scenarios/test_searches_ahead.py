@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from swarm.cli.main import main
-from swarm.common.system import child as of_children
+from swarm.common.system.processes import child as of_children
 from swarm.experiments.runs import arms as of_arms
 from swarm.experiments.runs import memory
 from swarm.experiments.runs.lr_search import SearchesAhead, search_lr
 from swarm.experiments.runs.lr_search import ahead as of_searches
+from swarm.experiments.runs.lr_search import stages as of_stages
 from swarm.experiments.runs.lr_search import tries as of_tries
 from swarm.experiments.runs.memory import with_searches
 from swarm.experiments.runs.prepared import PreparedRun
@@ -85,6 +86,21 @@ def test_a_child_finds_and_says_what_is_found_here(words: tuple[str, ...], two_c
     ready = prepared(ALL, *SEARCH, *words)
     assert ready.children == 1
     assert _beside(ready) == _alone(ready)
+
+
+def test_how_far_a_search_was_is_not_said_when_it_is_over(
+    two_cores: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_stages, "SAID_EVERY_S", 0.0)
+    ready = prepared("scenario.arms=[swarm,isolated]", *SEARCH)
+    said: list[str] = []
+    with SearchesAhead(ready, ready.arms[1:], *_NOTHING) as ahead:
+        pid = ahead._children[0].pid
+        assert pid is not None
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert ahead.facts(ready.arms[1], said.append) is not None
+    assert said
+    assert not any("left" in line for line in said)
 
 
 def test_more_cores_have_more_children(two_cores: None, monkeypatch: pytest.MonkeyPatch) -> None:
