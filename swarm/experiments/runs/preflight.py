@@ -153,6 +153,9 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
+    for name, cohort in s.cohorts.items():
+        if cohort.devices in (0, []):
+            warnings.warn(f"cohorts.{name}: no device has this model", stacklevel=2)
     warn_of_test_samples(e)
     _warn_of_unmeasured_models(e)
     _warn_of_a_strong_pull(e)
