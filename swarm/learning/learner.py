@@ -40,6 +40,7 @@ COMPILER: dict[str, str | int | bool | Callable[..., object]] = {
 
 
 BENCHES = 2  # blocks have two sizes; mini-batches of random size would ask for ever more memory
+BENCHES_OF_COHORTS = 4  # of a cohort, blocks have more or fewer devices
 
 
 class TrainBlock(Protocol):
@@ -66,9 +67,11 @@ class Learner:
 
     Attributes:
         by_device: Whether a step depends on which device takes it.
+        benches: For how many sizes of blocks and mini-batches memory is kept.
     """
 
     by_device: ClassVar[bool] = False
+    benches = BENCHES
 
     def __init__(
         self,
@@ -186,7 +189,7 @@ class Learner:
         parts = BlockParameters(self.kernel.layout, size[0], x_BP)
         bench = parts, self._gradients(parts.views, parts.views, samples)
         if keep:
-            if len(self._benches) == BENCHES:
+            if len(self._benches) >= self.benches:
                 del self._benches[next(iter(self._benches))]
             self._benches[size] = bench
         return bench

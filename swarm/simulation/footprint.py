@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.noise import seeded
+from swarm.learning.learner import BENCHES_OF_COHORTS
 from swarm.learning.privacy.clipped import NUMBERS_AT_ONCE
 from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
@@ -252,6 +253,8 @@ class _Counted:
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         if e.model.kept:  # as much as of another optimizer, and both models
             rows = 7 * block * self.width * self.item
+        if e.model.cohorts is not None:  # what each cohort keeps for blocks of its sizes
+            rows += BENCHES_OF_COHORTS * self.item * e.model.cohorts.numbers_at_once(e.blocks)
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
         return round + rows + self._private() + together * batch * self._activations
@@ -319,7 +322,7 @@ class _Counted:
     def _activations(self) -> int:
         """Bytes that a backward pass of the module needs of a forward pass over one sample."""
         with torch.inference_mode(False), torch.enable_grad():
-            module = self.e.model.module().to(self.e.device)
+            module = self.e.model.lead.module().to(self.e.device)
             return saved_bytes(module, self.e.model.sample())
 
 

@@ -14,6 +14,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.describe import (
     describe_attack,
+    describe_cohorts,
     describe_data,
     describe_scaling,
     describe_topology,
@@ -227,7 +228,8 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
         **describe_attack([arm.first for arm in prepared.arms]),
         "scaling": describe_scaling(prepared.dataset),
         "engine": next(iter(arms.values()))["engine"],
-        "parameters": experiment.model.layout.width,
+        "parameters": experiment.model.lead.layout.width,
+        **describe_cohorts(experiment),
         "versions": versions(),
     }
     return {**summary, **conclusion_of(prepared.scenario, prepared.arms, run, summary)}

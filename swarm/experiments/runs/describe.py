@@ -97,6 +97,20 @@ def describe_attack(arms: Sequence[Settings]) -> dict[str, Any]:
     }
 
 
+def describe_cohorts(experiment: Experiment) -> dict[str, Any]:
+    """How many devices each cohort has, and how many parameters their model has; nothing where all
+    devices have the same model."""
+    cohorts = experiment.model.cohorts
+    if cohorts is None:
+        return {}
+    models = dict(zip(cohorts.names, cohorts.models, strict=True))
+    found = {
+        name: {"devices": devices, "parameters": models[name].layout.width}
+        for name, devices in cohorts.devices_of_each.items()
+    }
+    return {"cohorts": found}
+
+
 def describe_data(d: Dataset, holdings: DeviceSplit, experiment: Experiment) -> dict[str, Any]:
     """The numbers of samples, their shape and classes, and how many samples a device holds."""
     own = {

@@ -163,6 +163,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
+    _warn_of_empty_cohorts(s)
     warn_of_test_samples(e)
     _warn_of_unmeasured_models(e)
     _warn_of_a_strong_pull(e)
@@ -178,6 +179,13 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             )
         if e.data.policy.streams:
             _warn_of_short_streams(e)
+
+
+def _warn_of_empty_cohorts(s: Settings) -> None:
+    """Warn of cohorts without a device."""
+    for name, cohort in s.cohorts.items():
+        if cohort.devices in (0, []):
+            warnings.warn(f"cohorts.{name}: no device has this model", stacklevel=3)
 
 
 def _warn_of_unmeasured_models(e: Experiment) -> None:

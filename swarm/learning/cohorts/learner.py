@@ -13,7 +13,7 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rng import derive
 from swarm.learning.kernels.kernel import Scale, Views
-from swarm.learning.learner import Batch, Learner, PredictionScores
+from swarm.learning.learner import BENCHES_OF_COHORTS, Batch, Learner, PredictionScores
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,6 +33,18 @@ def pieces(cohort_B: Ints, device: torch.device) -> Iterator[Piece]:
     for cohort in np.unique(cohort_B).tolist():
         place = np.flatnonzero(cohort_B == cohort)
         yield Piece(cohort, torch.as_tensor(place, device=device))
+
+
+def taken(x_BP: Tensor, place_m: Tensor, place_c: Tensor) -> Tensor:
+    """Return the numbers in the places ``place_c`` of the rows ``place_m``, ``[m, c]``; one choice
+    after the other, which is five times as fast as both at once."""
+    return x_BP.index_select(0, place_m).index_select(1, place_c)
+
+
+def put_(x_BP: Tensor, place_m: Tensor, place_c: Tensor, values_mc: Tensor) -> None:
+    """Write ``values_mc`` to where :func:`taken` reads; the rows must lie one behind the other."""
+    at_mc = (place_m * x_BP.shape[1])[:, None] + place_c
+    x_BP.view(-1).scatter_(0, at_mc.view(-1), values_mc.reshape(-1))
 
 
 class MixedLearner(Learner):
@@ -56,6 +68,8 @@ class MixedLearner(Learner):
         super().__init__(
             first.kernel, first.loss, first.optimizer, first.outputs, first.clip, compiled=False
         )
+        for learner in learners:
+            learner.benches = BENCHES_OF_COHORTS
         self.learners, self.cohort_N, self.lead = tuple(learners), cohort_N, lead
         self.place_Cc = tuple(place_Cc)
         self.train = self._train
@@ -81,7 +95,7 @@ class MixedLearner(Learner):
         for piece in self._pieces(batch, x_BP):
             learner, place = self.learners[piece.cohort], self.place_Cc[piece.cohort]
             part = batch.of(piece.place_m)
-            scores = learner.score_only(x_BP[piece.place_m][:, place], part)
+            scores = learner.score_only(taken(x_BP, piece.place_m, place), part)
             found.append((piece, scores))
         return _joined(found, len(x_BP))
 
@@ -96,15 +110,16 @@ class MixedLearner(Learner):
         learnt_BP, found = torch.zeros_like(x_BP), []
         for piece in self._pieces(batch, x_BP):
             learner, place = self.learners[piece.cohort], self.place_Cc[piece.cohort]
-            part, at = batch.of(piece.place_m), (piece.place_m[:, None], place)
+            part, at = batch.of(piece.place_m), (piece.place_m, place)
             if part.noise:  # so that no two cohorts draw the same
                 part = replace(part, noise=derive(part.noise, "cohort", piece.cohort))
-            own = {name: rows[at] for name, rows in slots.items()}
+            own = {name: taken(rows, *at) for name, rows in slots.items()}
             rate = lr[piece.place_m] if isinstance(lr, Tensor) and len(lr) > 1 else lr
             cut = None if correction is None else self._cut(correction, piece)
-            learnt_BP[at], scores = learner.train(x_BP[at], own, part, rate, cut)
+            learnt_mc, scores = learner.train(taken(x_BP, *at), own, part, rate, cut)
+            put_(learnt_BP, *at, learnt_mc)
             for name, rows in own.items():
-                slots[name][at] = rows
+                put_(slots[name], *at, rows)
             found.append((piece, scores))
         return learnt_BP, _joined(found, len(x_BP))
 
@@ -121,7 +136,7 @@ class MixedLearner(Learner):
             if rows_BM is None:
                 return None
             sent = place[: self.learners[piece.cohort].kernel.layout.sent.width]
-            return rows_BM[piece.place_m[:, None], sent]
+            return taken(rows_BM, piece.place_m, sent)
 
         return replace(
             correction, add_NP=cut(correction.add_NP), toward_NP=cut(correction.toward_NP)

@@ -27,6 +27,7 @@ class APFL(Personal):
     """
 
     plain_sgd = True
+    by_number = True
     no_statistics = True
 
     def __init__(self, alpha: float = 0.5, adapt: bool = True) -> None:

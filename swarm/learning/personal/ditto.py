@@ -24,6 +24,8 @@ class Ditto(Personal):
     Raises :class:`~swarm.common.errors.ConfigError` unless ``strength`` is a finite number ≥ 0.
     """
 
+    by_number = True
+
     def __init__(self, strength: float = 0.1) -> None:
         number("strength", strength, 0)
         self.strength = self.proximal = strength

@@ -25,6 +25,8 @@ class FineTune(Personal):
     Raises :class:`ConfigError` unless 0 < ``fraction`` ≤ 1.
     """
 
+    by_number = True
+
     def __init__(self, fraction: float = 0.1) -> None:
         if not 0 < fraction <= 1:
             raise ConfigError("fraction", fraction, "must be above 0 and at most 1")

@@ -27,6 +27,7 @@ class PFedMe(Personal):
     """
 
     plain_sgd = True
+    by_number = True
     replaces = True
 
     def __init__(self, strength: float = 1.0, inner: int = 3, step: float = 0.5) -> None:

@@ -54,6 +54,8 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
+        if c.cohorts is not None:  # the numbers of smaller models, cut out
+            found += c.settings.devices * self.width
         if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
             found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
@@ -107,10 +109,13 @@ class Mix(Packets):
         everybody = len(route.dst_R) == len(shard.devices)
         some = torch.as_tensor(route.dst_R, device=payload.own.device)
         own_RM = payload.own if everybody else payload.own[some]
-        c = self.communication
+        c, rows_mM = self.communication, payload.joined(route, arrived.from_shards)
+        if c.cohorts is not None:  # the rule is the mean, and nothing changes messages
+            received_RM = c.cohorts.mixed(route, rows_mM, shard.devices[route.dst_R])
+            return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
         found = Neighbourhoods(
             route,
-            payload.joined(route, arrived.from_shards),
+            rows_mM,
             own_RM,
             shard.devices[route.dst_R],
             Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round),
@@ -122,8 +127,6 @@ class Mix(Packets):
             received_RM = c.aggregator.combine_all(found)
         else:
             received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
-        if c.cohorts is not None:
-            received_RM = c.cohorts.mixed(route, received_RM, shard.devices[route.dst_R])
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else payload.own.index_copy(0, some, received_RM)

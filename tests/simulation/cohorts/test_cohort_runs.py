@@ -15,7 +15,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.loading import LoadedRun
 from swarm.learning.models.dense import MLP
 from swarm.simulation.experiment.cohorts.members import cohort_of_each
-from tests.support import config, experiment, prepared, records, run
+from tests.support import config, experiment, prepared, records, run, simulation
 
 HALF = "cohorts={small: {devices: 0.5, model: {hidden: [16]}}}"
 WORDS = ("devices=10", "topology=small_world", HALF)
@@ -112,7 +112,11 @@ def test_the_distance_and_the_mean_are_over_those_who_have_a_number() -> None:
 
 
 def test_a_folder_gives_every_device_its_own_module(tmp_path: Path) -> None:
-    run(tmp_path / "run", *WORDS, "rounds=2", "scenario.arms=[swarm]")
+    summary = run(tmp_path / "run", *WORDS, "rounds=2", "scenario.arms=[swarm]")
+    assert summary["cohorts"] == {
+        "own": {"devices": 5, "parameters": LARGE},
+        "small": {"devices": 5, "parameters": SMALL},
+    }
     loaded = swarm.load(tmp_path / "run")
     assert isinstance(loaded, LoadedRun)
     accuracy = loaded.final_devices("swarm")["accuracy"]
@@ -170,6 +174,25 @@ def test_cohorts_that_cannot_be_are_refused_in_a_sentence(words: str) -> None:
 def test_what_does_not_go_together_with_cohorts_is_refused(words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(BESIDE[words])):
         prepared(*WORDS, words)
+
+
+@pytest.mark.parametrize("personal", ["ditto", "apfl", "pfedme", "fine_tune"])
+def test_a_second_model_has_the_shape_of_the_first(personal: str) -> None:
+    words = (*WORDS, f"personal={personal}", "data.local_test=0.3", "rounds=2")
+    ready = prepared(*words)
+    cohorts = experiment(*words).model.cohorts
+    assert cohorts is not None
+    has_NP = cohorts.holds_NG[:, cohorts.union.group_P.numpy()]
+    with simulation(ready) as running:
+        list(running.records(2))
+        own_NP = running.engine.snapshot()["personal.model"].numpy()
+    assert not own_NP[~has_NP].any()
+    assert own_NP[has_NP].any()
+
+
+def test_a_cohort_of_nobody_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="cohorts.a: no device has this model"):
+        prepared("devices=10", "cohorts={a: {devices: 0, model: softmax}}")
 
 
 def test_models_without_anything_in_common_may_learn_alone() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.rows import Blocks
 from swarm.communication.network.base import UNSENT
 from swarm.communication.round_messages import MessageSizes
 from swarm.communication.routing import Route
-from swarm.learning.cohorts.learner import Piece, pieces
+from swarm.learning.cohorts.learner import Piece, pieces, put_
 from swarm.learning.cohorts.union import Union
 from swarm.simulation.metrics.record import COHORT
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-AT_ONCE = 1 << 20  # numbers that are scaled at a time
 
 
 @dataclass(frozen=True)
@@ -91,38 +91,46 @@ class Cohorts:
         """What each device takes of a mean over all, ``[n, W]``: of each number that it has, the
         mean over those that have it, or its own where nobody with a share does."""
         mean_W = self.mean_of_holders(sum_W, shares_N).to(own_nW)
-        heard_G = torch.as_tensor(shares_N @ self.holds_NG > 0, device=own_nW.device)
-        out_nW = own_nW.clone()
+        group_W, out_nW = self._group(own_nW), torch.empty_like(own_nW)
         for piece in self.pieces(devices_n, own_nW.device):
-            place = self.union.place_Cc[piece.cohort].to(own_nW.device)
-            place = place[place < own_nW.shape[1]]
-            place = place[heard_G[self._group(own_nW)[place]]]
-            out_nW[piece.place_m[:, None], place] = mean_W[place]
+            held_G = torch.as_tensor(self.union.held_GC[:, piece.cohort], device=own_nW.device)
+            row_W = torch.where(held_G[group_W], mean_W, 0)
+            out_nW.index_copy_(0, piece.place_m, row_W.expand(len(piece.place_m), -1))
+        silent_G = torch.as_tensor(shares_N @ self.holds_NG <= 0, device=own_nW.device)
+        if silent_G.any():  # a number that a device does not have is 0 in its own row, too
+            silent_W = silent_G[group_W]
+            out_nW[:, silent_W] = own_nW[:, silent_W]
         return out_nW
 
-    def mixed(self, route: Route, mixed_RW: Tensor, devices_R: Ints) -> Tensor:
+    def mixed(self, route: Route, rows_mW: Tensor, devices_R: Ints) -> Tensor:
         """Σ_j W_ij · m_j · x_j over Σ_j W_ij · m_j where device i has the number, and 0 elsewhere,
-        given the sums ``[R, W]``; m_j is 1 where device j has the number. ``mixed_RW`` changes in
-        place.
+        ``[R, W]``, given the rows that ``route`` combines; m_j is 1 where device j has the number.
 
         The weights are scaled by their own sum, so that a number which all neighbours have is
-        left as it is, bit for bit.
+        left as it is, bit for bit. The receivers of each cohort are one product over the numbers
+        that these have.
         """
         dtype = route.matrix.dtype
-        holds_mG = self.holds_NG[route.sender_m].astype(dtype)
-        heard_RG = route.matrix @ holds_mG
+        heard_RG = route.matrix @ self.holds_NG[route.sender_m].astype(dtype)
         whole_R1 = route.matrix @ np.ones((route.matrix.shape[1], 1), dtype)
         mine_RG = self.holds_NG[devices_R] & (heard_RG != 0)
-        factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0)
-        if (factor_RG == 1).all():
-            return mixed_RW
-        factor = torch.as_tensor(factor_RG.astype(dtype), device=mixed_RW.device)
-        group_W, width = self._group(mixed_RW), mixed_RW.shape[1]
-        step = max(1, AT_ONCE // max(width, 1))
-        for start in range(0, len(mixed_RW), step):
-            rows = slice(start, start + step)
-            mixed_RW[rows] *= factor[rows].index_select(1, group_W)
-        return mixed_RW
+        factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0).astype(dtype)
+        factor, group_W = torch.as_tensor(factor_RG, device=rows_mW.device), self._group(rows_mW)
+        out_RW = rows_mW.new_zeros(len(devices_R), rows_mW.shape[1])
+        for piece in self.pieces(devices_R, rows_mW.device):
+            place = self._sent_place(piece.cohort, rows_mW)
+            whole = len(place) == rows_mW.shape[1]
+            own = rows_mW if whole else rows_mW.index_select(1, place)
+            part = replace(route, matrix=route.matrix[piece.place_m.cpu().numpy()])
+            mixed = part.product(own)
+            scale = factor.index_select(0, piece.place_m)
+            put_(out_RW, piece.place_m, place, mixed.mul_(scale.index_select(1, group_W[place])))
+        return out_RW
+
+    def _sent_place(self, cohort: int, rows: Tensor) -> Tensor:
+        """Where the numbers that a cohort sends lie in union rows."""
+        own = self.models[cohort].layout.sent.width
+        return self.union.place_Cc[cohort][:own].to(rows.device)
 
     # --- how large messages are -------------------------------------------------------------------
 
@@ -178,6 +186,14 @@ class Cohorts:
             if len(own):
                 found[f"{key}{COHORT}{name}"] = float(own.mean())
         return found
+
+    def numbers_at_once(self, blocks: Blocks) -> int:
+        """The parameters of the devices of a block, each cohort at its largest."""
+        first = np.array([blocks.first(block) for block in range(len(blocks))])
+        one_NC = self.cohort_N[:, None] == np.arange(len(self.names))
+        most_C = np.add.reduceat(one_NC.astype(np.int64), first).max(0)
+        widths = [model.layout.width for model in self.models]
+        return int((most_C * np.array(widths)).sum())
 
     @cached_property
     def devices_of_each(self) -> dict[str, int]:
