@@ -174,7 +174,7 @@ class _Counted:
 
     def _further(self) -> int:
         """Values of each device beside those that every evaluation has."""
-        return len(self.e.metrics.outputs) + len(self.e.metrics.local)
+        return self.e.metrics.numbers(self.e.data.outputs) + len(self.e.metrics.local)
 
     def _results(self) -> int:
         """Rows of the table of devices' results."""

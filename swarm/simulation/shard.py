@@ -31,6 +31,7 @@ from swarm.simulation.evaluation import (
 )
 from swarm.simulation.hostile.sending import Draft
 from swarm.simulation.metrics import membership
+from swarm.simulation.metrics.specialisation import PracticeMetric
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -276,10 +277,14 @@ class Shard:
         out = np.empty((len(self.devices), len(metrics)))
         for _, s in self.experiment.blocks.slices(self.blocks):
             for column, metric in enumerate(metrics):
-                rows = self.state.x[s]
+                rows = self._practised(s) if isinstance(metric, PracticeMetric) else self.state.x[s]
                 found = one_each(metric, metric.value(rows, mean_M.to(rows.device)), len(rows))
-                out[s, column] = found.double().cpu().numpy()
+                out[s, column] = found.double().cpu().numpy()[:, 0]
         return out
+
+    def _practised(self, rows: slice) -> Tensor:
+        """How many samples of each class some of the devices have met, ``[B, C]``."""
+        return torch.as_tensor(self.batch_loader.progress.practised_nC[rows]).double()
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything that a later :meth:`restore` needs, a row for each device; not copied."""

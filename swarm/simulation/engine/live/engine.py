@@ -245,7 +245,7 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
     """What of an experiment no live run can do: the key, its value, and what would be valid."""
     s, c, network = e.settings, e.communication, e.communication.network
     protocol = choice("protocol", s.protocol)
-    sending = [phase for phase in c.phases if phase.sends]
+    sending = [phase for phase in c.phases if phase.sends and phase is not c.goals]
     needs = c.protocol.requirements
     if any(not phase.mixes for phase in sending) or len(sending) > 1:
         yield "/protocol", protocol, "must have one phase that mixes, and no other that sends,"
@@ -272,6 +272,7 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
         "delay": network.delay,
         "churn": network.churn,
         "outage": network.outage,
+        "goal": c.goals,
     }
     for group, part in simulated.items():
         if part is not None:
