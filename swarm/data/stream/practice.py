@@ -47,25 +47,25 @@ class Practice:
         self.held_NC: Ints = held_D.reshape(-1, classes)
 
     def draw(
-        self, devices_B: Ints, steps_B: Ints, count: int, share_BC: Floats, met_BC: Ints
+        self, devices_B: Ints, steps_B: Ints, count: int, share_BC: Floats, consumed_BC: Ints
     ) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of devices that wish for classes
-        in the shares ``share_BC``, and have met ``met_BC`` samples of each class."""
+        in the shares ``share_BC``, and have met ``consumed_BC`` samples of each class."""
         if not self.chosen:
             return self._usual.draw(devices_B, steps_B, count)
         class_BKb = self._classes(devices_B, steps_B, count, share_BC)
         class_BL = class_BKb.reshape(len(devices_B), -1)
         row_B1, device_B1 = np.arange(len(devices_B))[:, None], devices_B[:, None]
-        met_BL = met_BC[row_B1, class_BL] + _earlier(class_BL, self.classes)
+        consumed_BL = consumed_BC[row_B1, class_BL] + _earlier(class_BL, self.classes)
         held_BL = self.held_NC[device_B1, class_BL]
-        epoch_BL, offset_BL = np.divmod(met_BL, held_BL)
+        epoch_BL, offset_BL = np.divmod(consumed_BL, held_BL)
         turn_BL = epoch_BL * self.classes + class_BL
         entry_BL = shuffled(offset_BL, held_BL, self._order, device_B1, turn_BL)
         sample_BL = self._sample[self._first_NC[device_B1, class_BL] + entry_BL]
         shape = class_BKb.shape
         return DrawnSamples(sample_BL.reshape(shape), (epoch_BL == 0).reshape(shape))
 
-    def met(self, devices_B: Ints, steps_B: Ints, taken_B: Ints, share_BC: Floats) -> Ints:
+    def consumed(self, devices_B: Ints, steps_B: Ints, taken_B: Ints, share_BC: Floats) -> Ints:
         """How many samples of each class devices meet in ``taken_B`` steps from ``steps_B`` on,
         ``[B, C]``."""
         count = int(taken_B.max(initial=0))

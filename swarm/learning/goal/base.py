@@ -31,7 +31,7 @@ class Outlook:
         keys: The random draws of goals.
         held_nC: The number of training samples of each class that a device holds.
         own_nC: A device's own scores; all NaN with a goal that does not measure.
-        told_AC: The scores in the A messages that have arrived in this round, the latest of each
+        scores_AC: The scores in the A messages that have arrived in this round, the latest of each
             neighbour, in the order of (receiver, sender).
         dst_A: The receiver of each message, as a number of these n devices.
     """
@@ -41,17 +41,17 @@ class Outlook:
     keys: Keys
     held_nC: Ints
     own_nC: Floats
-    told_AC: Floats
+    scores_AC: Floats
     dst_A: Ints
 
     @cached_property
     def heard_nC(self) -> Floats:
         """The mean score of the neighbours that were heard, ``[n, C]``; NaN where no neighbour
         tells a score of that class."""
-        known_AC = ~np.isnan(self.told_AC)
+        known_AC = ~np.isnan(self.scores_AC)
         count_nC, total_nC = np.zeros_like(self.own_nC), np.zeros_like(self.own_nC)
         np.add.at(count_nC, self.dst_A, known_AC)
-        np.add.at(total_nC, self.dst_A, np.where(known_AC, self.told_AC, 0.0))
+        np.add.at(total_nC, self.dst_A, np.where(known_AC, self.scores_AC, 0.0))
         return np.where(count_nC > 0, total_nC / count_nC.clip(1), np.nan)
 
 

@@ -81,7 +81,7 @@ def _require_own_validation(experiment: Experiment) -> None:
     communication, split = experiment.communication, experiment.data.split
     if not communication.own_validation:
         return
-    judge = called(_judge(communication))
+    judge = called(_measurer(communication))
     key, held = f"data.{VALIDATION}", split.local_validation
     share = experiment.settings.data.get(VALIDATION, 0)
     if held is None:
@@ -102,7 +102,7 @@ def _require_own_validation(experiment: Experiment) -> None:
     raise ConfigError(key, share, valid)
 
 
-def _judge(communication: Communication) -> Protocol | Aggregator | Goal:
+def _measurer(communication: Communication) -> Protocol | Aggregator | Goal:
     """Whoever measures models on validation samples of each device's own."""
     c = communication
     if c.protocol.requirements.own_validation:

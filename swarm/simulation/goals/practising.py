@@ -50,7 +50,7 @@ class Practising:
         found_nC = now.practised_nC.copy()
         for begin in range(0, len(taken_n), together):
             n = slice(begin, begin + together)
-            found_nC[n] += self.practice.met(
+            found_nC[n] += self.practice.consumed(
                 self.devices_n[n], now.steps_n[n], taken_n[n], self.share_nC[n]
             )
         return found_nC

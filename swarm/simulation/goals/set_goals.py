@@ -102,7 +102,7 @@ class SetGoals(ToNeighbours):
         payload, route = shard.payload, arrived.route
         shard.payload = None
         own_nC = self._scores(shard) if payload is None else payload.own
-        told_AC, dst_A = own_nC[:0], np.zeros(0, np.int64)
+        scores_AC, dst_A = own_nC[:0], np.zeros(0, np.int64)
         if payload is not None and route is not None and len(route.dst_R):
             assert route.src_R is not None
             rows = payload.joined(route, arrived.from_shards)
@@ -111,12 +111,12 @@ class SetGoals(ToNeighbours):
             pair = np.stack([route.dst_R, route.src_R])
             latest[1:] = (pair[:, 1:] != pair[:, :-1]).any(0)
             order = route.matrix.indices.astype(np.int64)[latest]
-            told_AC, dst_A = rows[torch.as_tensor(order, device=rows.device)], route.dst_R[latest]
+            scores_AC, dst_A = rows[torch.as_tensor(order, device=rows.device)], route.dst_R[latest]
         practising = shard.batch_loader.practising
         assert practising is not None
         keys = Keys(self.communication.settings.seed, "goal")
         held_nC = practising.practice.held_NC[shard.devices]
-        own, told = (each.double().cpu().numpy() for each in (own_nC, told_AC))
+        own, told = (each.double().cpu().numpy() for each in (own_nC, scores_AC))
         seen = Outlook(shard.devices, round, keys, held_nC, own, told, dst_A)
         practising.share_nC = practised(self.goal, seen)
         if payload is not None and payload.past is not None:
