@@ -113,12 +113,12 @@ class Goals(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         titles = {
-            BEST: ("F1 of the best device, mean over classes", "best in group"),
-            VOTE: ("accuracy of the vote of all devices", "the group"),
+            BEST: ("F1 of the best device, mean over classes", "Best in group"),
+            VOTE: ("accuracy of the vote of all devices", "The group"),
         }
         return [
             Chart(
-                f"{title}; devices hold {held}",
+                f"{title}, where devices hold {held}",
                 "round",
                 label,
                 [results.by_round(key, goal, held=held, goal=goal, arm="swarm") for goal in GOALS],
