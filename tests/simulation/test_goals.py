@@ -59,6 +59,9 @@ def test_ricardo_s_england_and_portugal() -> None:
     seen = outlook(own, own[::-1], [0, 1])
     share = practised(ComparativeAdvantage(floor=1e-9), seen)
     assert share.tolist() == [[1, 0], [0, 1]]
+    # a ratio, not a difference: 0.3 is more beside 0.22 than 0.9 is beside 0.8
+    share = practised(ComparativeAdvantage(), outlook([[0.9, 0.3]], [[0.8, 0.22]], [0]))
+    assert share.tolist() == [[0, 1]]
     # by the gap, which is absolute, both work at what England lags behind most and leads least in
     assert practised(Gap(), seen).tolist() == [[0, 1], [1, 0]]
 
