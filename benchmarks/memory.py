@@ -47,6 +47,10 @@ RUNS: dict[str, tuple[str, ...]] = {
     "10,000 MLPs": ("devices=10000", "data=digits_like", "data.per_device=4"),
     "large model": ("devices=16", "topology=ring", "model.hidden=[4096,1024]"),
     "replay": ("devices=20000", *LIKE, "update=online", "replay=class_balanced", "replay.size=500", "train.batch=5"),
+    "goals": (
+        "devices=5000", *LIKE, "data.per_device=60", "partition=iid", "data.local_validation=0.2", "goal=gap",
+        "metrics=[standard,specialisation,best_in_group]",
+    ),
     "delays": ("devices=10000", "data=digits_like", "data.per_device=4", "delay=exponential", "delay.mean=2.0", "rounds=10"),
     "gradient tracking": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=gradient_tracking"),
     "scaffold": ("devices=10000", "data=digits_like", "data.per_device=4", "protocol=scaffold", "topology=none"),

@@ -60,7 +60,9 @@ def isolated(settings: Settings, steps: int) -> Arm:
         (
             _with(
                 settings,
-                **_none("topology", "protocol", "compressor", "delay", "outage", "personal"),
+                **_none(
+                    "topology", "protocol", "compressor", "delay", "outage", "goal", "personal"
+                ),
                 **_plain_mixing(),
                 attack=_spared(settings),
             ),
@@ -74,7 +76,7 @@ def fedavg(settings: Settings, steps: int) -> Arm:
 
     Messages to and from the server are lost like all others; it waits for those that would be
     late."""
-    changes = _none("topology", "compressor", "delay", "outage")
+    changes = _none("topology", "compressor", "delay", "outage", "goal")
     return Arm(
         "fedavg",
         (_with(settings, **changes, **_plain_mixing(), protocol=option("protocol", "fedavg")),),
@@ -117,6 +119,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
                     "outage",
                     "clock",
                     "fleet",
+                    "goal",
                     "personal",
                 ),
                 network=settings.network.model_copy(update={"drop": 0.0}),

@@ -19,6 +19,7 @@ from swarm.learning.learner import Batch
 from swarm.learning.update.policy import BatchPlan
 from swarm.learning.update.replay import Memory
 from swarm.learning.update.stream_position import StreamPosition
+from swarm.simulation.goals.practising import Practising
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
@@ -35,24 +36,21 @@ class BatchLoader:
         self.experiment = e = experiment
         self.devices, self._rows = devices, rows
         self.progress = StreamPosition.start(
-            Memory.empty(len(devices), e.data.replay.size, e.data.dataset.known_labels()[1])
+            Memory.empty(len(devices), e.data.replay.size, e.data.dataset.known_labels()[1]),
+            e.data.classes_practised,
         )
+        self.practising = Practising.of(e.data, devices)
         self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.data.dataset
         x = torch.as_tensor(data.x).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
         y = torch.as_tensor(data.y).to(e.device)
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
-        self.observed_S = (
-            None
-            if data.observed_labels is None
-            else torch.as_tensor(data.observed_labels).to(e.device)
-        )
+        seen_S = data.observed_labels
+        self.observed_S = None if seen_S is None else torch.as_tensor(seen_S).to(e.device)
         self._label_S = data.known_labels()[0]
-        self._draws, self._keeps = (
-            Keys(e.settings.seed, "replay"),
-            Keys(e.settings.seed, "replay.keep"),
-        )
+        self._draws = Keys(e.settings.seed, "replay")
+        self._keeps = Keys(e.settings.seed, "replay.keep")
 
     def samples(self, ids: Ints) -> tuple[Tensor, Tensor]:
         """Features and labels (or targets) of the samples with these ids. Ids from the size of the
@@ -240,14 +238,18 @@ class BatchLoader:
         if plan.learn and e.accountant is not None:
             round = self._before[0]
             releases_n = e.accountant.after(self.devices, releases_n, steps_n, round)
-        self.progress = StreamPosition(
-            now.steps_n + steps_n * plan.learn, consumed_n, since_replay_n, releases_n, memory
-        )
+        taken_n, practised_nC = now.steps_n + steps_n * plan.learn, now.practised_nC
+        if self.practising is not None:
+            practised_nC = self.practising.after(now, steps_n)
+        met = consumed_n, since_replay_n, releases_n, memory, practised_nC
+        self.progress = StreamPosition(taken_n, *met)
 
     def _draw(self, plan: BatchPlan, taking: Ints, count: int) -> DrawnSamples:
         """The samples of the next ``count`` mini-batches of the devices ``taking``."""
         e, now, devices = self.experiment, self.progress, self.devices[taking]
         size = e.data.stream.batch
+        if plan.source == "all" and self.practising is not None:
+            return self.practising.draw(taking, now, count)
         if plan.source == "all":
             return e.data.stream.draw(devices, now.steps_n[taking], count)
         if plan.source == "kept":

@@ -43,8 +43,8 @@ class BlockEvaluation:
     ``loss_B`` is the mean loss. ``hits_BC`` counts right answers by true label in a classification
     (a tie between m labels counts 1/m), and is the summed squared error by target in a regression.
     ``votes_CT`` counts the devices that predict each label (classification only; a device whose
-    largest outputs tie votes for each of those labels). ``values_BV`` has a column for each metric
-    of outputs.
+    largest outputs tie votes for each of those labels). ``values_BV`` has the numbers of the
+    metrics of outputs.
     """
 
     loss_B: Tensor
@@ -148,9 +148,12 @@ class BlockEvaluator:
                 metric.add(state, out, y, start * each)
         total = torch.stack(losses).sum(0) / samples
         labels = y_T.flatten() if self.loss.classification else y_T
-        values_BV = x_BP.new_empty(len(x_BP), len(states), dtype=_wide(x_BP.device))
-        for column, (metric, state) in enumerate(zip(self.metrics, states, strict=True)):
-            values_BV[:, column] = one_each(metric, metric.value(state, labels), len(x_BP))
+        values = [
+            one_each(metric, metric.value(state, labels), len(x_BP), metric.numbers(self.outputs))
+            for metric, state in zip(self.metrics, states, strict=True)
+        ]
+        nothing_B0 = x_BP.new_empty(len(x_BP), 0, dtype=_wide(x_BP.device))
+        values_BV = torch.cat([nothing_B0, *(each.to(nothing_B0) for each in values)], 1)
         return BlockEvaluation(total, torch.stack(hits).sum(0), votes_CT, values_BV)
 
     def examine_local(
@@ -174,7 +177,8 @@ class BlockEvaluator:
             )
             hits_BC += torch.where(there_Bb.unsqueeze(1), found, 0).sum(2)
         loss_B /= (own.count_B * self.labels(y_S)).to(loss_B)
-        nothing_BV = loss_B.new_full((len(x_BP), len(self.metrics)), torch.nan)
+        numbers = sum(metric.numbers(self.outputs) for metric in self.metrics)
+        nothing_BV = loss_B.new_full((len(x_BP), numbers), torch.nan)
         return BlockEvaluation(loss_B, hits_BC, None, nothing_BV)
 
     def own_batches(
@@ -299,11 +303,14 @@ def _wide(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def one_each(metric: Metric, found: Tensor, devices: int) -> Tensor:
-    """Return what a metric returned, ``found``, if it has one value a device.
+def one_each(metric: Metric, found: Tensor, devices: int, numbers: int = 1) -> Tensor:
+    """Return what a metric returned, ``found``, as ``[devices, numbers]``, if it has one value a
+    device, or so many ``numbers``.
 
     Raises :class:`~swarm.common.plugin.PluginError` if it has not."""
-    if not isinstance(found, Tensor) or found.shape != (devices,):
-        needed = f"one value for each of the {devices} devices is needed"
+    shape = (devices,) if numbers == 1 else (devices, numbers)
+    if not isinstance(found, Tensor) or found.shape != shape:
+        each = "one value" if numbers == 1 else f"{numbers} values"
+        needed = f"{each} for each of the {devices} devices is needed"
         raise returned("metrics", metric, "value()", f"returns {shape_of(found)}", needed)
-    return found
+    return found.reshape(devices, numbers)

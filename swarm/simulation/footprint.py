@@ -30,6 +30,7 @@ AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not
 COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
 EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
 POSITION = 20  # bytes a sample id while it is drawn
+CHOSEN = 100  # bytes more a sample id where devices choose its class
 MEASURED = 30  # bytes a device, evaluation and further metric
 RESULT = 60  # bytes a device and evaluation: its results, in the run's files and their table
 
@@ -157,8 +158,14 @@ class _Counted:
             Part(
                 "replay memories", 2 * 8 * memory * self.n, "a smaller replay.size"
             ),  # before and after a round
+            Part("what devices practise", self._practised()),
             Part("counters", COUNTERS * self.n),
         ]
+
+    def _practised(self) -> int:
+        """Bytes for the samples by class, and for what devices have met, hold and wish for."""
+        e, classes = self.e, self.e.data.classes_practised
+        return 8 * (6 * self.n * classes + len(e.data.split.sample) * bool(classes))
 
     def passing(self) -> list[Part]:
         """The parts for what a phase of a round holds at most, and for the devices' results."""
@@ -175,7 +182,7 @@ class _Counted:
 
     def _further(self) -> int:
         """Values of each device beside those that every evaluation has."""
-        return len(self.e.metrics.outputs) + len(self.e.metrics.local)
+        return self.e.metrics.numbers(self.e.data.outputs) + len(self.e.metrics.local)
 
     def _results(self) -> int:
         """Rows of the table of devices' results."""
@@ -238,6 +245,7 @@ class _Counted:
         e = self.e
         steps = int(e.data.local_steps_N.max()) * e.data.stream.batch
         each = POSITION + self._answers * self.item  # with its target
+        each += CHOSEN if e.data.goal is not None else 0
         return each * min(self.n * steps, max(POSITIONS_AT_ONCE, e.blocks.size * steps))
 
     def _learning(self) -> int:

@@ -34,13 +34,15 @@ BEYOND = 1e9
 LOOKED_AT = 256  # training samples on which that loss is taken
 
 
-def _one_each(metric: DeviceMetric, each: Floats, found: Evaluation) -> Floats:
+def _one_each(
+    metric: DeviceMetric, each: Floats, found: Evaluation, method: str = "values()"
+) -> Floats:
     """Return what a metric returned, ``each``, if it has one value a device.
 
     Raises :class:`PluginError` if it has not."""
     if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
         needed = f"one value for each of the {len(found.loss_M)} devices is needed"
-        raise returned("metrics", metric, "values()", f"returns {shape_of(each)}", needed)
+        raise returned("metrics", metric, method, f"returns {shape_of(each)}", needed)
     return each
 
 
@@ -206,7 +208,10 @@ class SwarmEvaluator:
         """Each device's values of the metrics of outputs and of scores."""
         chosen = self.experiment.metrics
         scores = DeviceScores(found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC)
-        values = {m.name: v for m, v in zip(chosen.outputs, found.values_MV.T, strict=True)}
+        ends = np.cumsum([m.numbers(self.experiment.data.outputs) for m in chosen.outputs])
+        parts = np.split(found.values_MV, ends[:-1], 1)
+        pairs = zip(chosen.outputs, parts, strict=False)  # without a metric there is one part
+        values = {m.name: _one_each(m, m.compared(v), found, "compared()") for m, v in pairs}
         return values | {m.name: _one_each(m, m.values(scores), found) for m in chosen.scores}
 
     def _local(self, devices_M: Ints) -> dict[str, Floats]:

@@ -30,6 +30,7 @@ from swarm.simulation.evaluation import (
 )
 from swarm.simulation.hostile.sending import Draft
 from swarm.simulation.metrics import membership
+from swarm.simulation.metrics.specialisation import PracticeMetric
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -280,8 +281,9 @@ class Shard:
         out = np.empty((len(self.devices), len(metrics)))
         for at, rows, mean in self._with_mean(mean_M.to(self.state.x.device)):
             for column, metric in enumerate(metrics):
-                found = one_each(metric, metric.value(rows, mean), len(rows))
-                out[at, column] = found.double().cpu().numpy()
+                own = self._practised(at) if isinstance(metric, PracticeMetric) else rows
+                found = one_each(metric, metric.value(own, mean), len(own))
+                out[at, column] = found.double().cpu().numpy()[:, 0]
         return out
 
     def _with_mean(self, mean_M: Tensor) -> Iterator[tuple[slice | Ints, Tensor, Tensor]]:
@@ -296,6 +298,10 @@ class Shard:
                 rows = cohorts.own(piece.cohort, self.state.x[s][piece.place_m])
                 at = s.start + piece.place_m.cpu().numpy()
                 yield at, rows, cohorts.own(piece.cohort, mean_M)
+
+    def _practised(self, at: slice | Ints) -> Tensor:
+        """How many samples of each class some of the devices have met, ``[B, C]``."""
+        return torch.as_tensor(self.batch_loader.progress.practised_nC[at]).double()
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything that a later :meth:`restore` needs, a row for each device; not copied."""

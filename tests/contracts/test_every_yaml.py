@@ -293,6 +293,11 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             for name in ("nnm", "bucketing")
         },
         ("personal", "fedrep"): lambda: ["share=body", "personal.head_steps=1"],
+        **{
+            ("goal", name): lambda: ["data.local_validation=0.3", "partition=iid"]
+            for name in ("weakest", "gap", "comparative_advantage")
+        },
+        ("metric", "specialisation"): lambda: ["goal=random"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],

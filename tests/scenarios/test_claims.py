@@ -458,6 +458,44 @@ def test_alphas_that_leave_nothing_to_compare_are_refused(alphas: str) -> None:
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
 
 
+# --- goals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gap", "advantage", "entropy", "wide", "holds"),
+    [
+        (0.02, -0.02, -0.1, 0.0, [True, False, True]),
+        (-0.02, 0.02, 0.1, 0.0, [False, True, False]),
+        (0.01, 0.01, 0.02, 0.1, [None, None, None]),
+    ],
+)
+def test_goals(
+    gap: float, advantage: float, entropy: float, wide: float, holds: list[bool | None]
+) -> None:
+    """Devices that hold alike and unlike lie far above and below: only their mean is judged. Where
+    devices have no goal nothing is judged."""
+    best = {"gap": gap, "comparative_advantage": advantage, "none": 0.4, "weakest": 0.3}
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        goal, uneven = values["goal"], 0.1 if values["held"] == "alike" else -0.1
+        own = 0.0 if goal == "random" else uneven + noise(seed + len(goal)) + wide * (seed % 3 - 1)
+        return {
+            "best_in_group": 0.6 + best.get(goal, 0.0) + own + noise(seed),
+            "specialisation_mean": 2 + own + (entropy if goal == "comparative_advantage" else 0.0),
+            "ensemble_accuracy": 0.8,
+            "consensus_accuracy": 0.8,
+            "accuracy_mean": 0.7,
+            "bytes_total": 1e6,
+        }
+
+    of = claim("goals")
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        return pd.DataFrame({"round": [0, 1], "best_in_group": 0.5, "ensemble_accuracy": 0.6})
+
+    assert [verdict.holds for verdict in judged(of, results(of, value, curve))] == holds
+
+
 # --- cheap ----------------------------------------------------------------------------------------
 
 

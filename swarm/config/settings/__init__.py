@@ -42,6 +42,7 @@ MEAN: Final = "swarm.communication.aggregation.mean.Mean"
 NO_ATTACK: Final = "swarm.communication.attack.base.NoAttack"
 NO_SECURE_SUM: Final = "swarm.communication.secure.base.NoSecureSum"
 NO_PRIVACY: Final = "swarm.learning.privacy.mechanism.NoPrivacy"
+NO_GOAL: Final = "swarm.learning.goal.base.NoGoal"
 NO_PERSONAL: Final = "swarm.learning.personal.base.NoPersonal"
 DEFAULTS: Final[dict[str, Any]] = {
     "metrics": [STANDARD],
@@ -53,6 +54,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "attack": {"_target_": NO_ATTACK, "devices": 0, "placement": "random"},
     "privacy": {"_target_": NO_PRIVACY},
     "personal": {"_target_": NO_PERSONAL},
+    "goal": {"_target_": NO_GOAL},
     "secure_sum": {"_target_": NO_SECURE_SUM},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
@@ -88,6 +90,7 @@ class Settings(Section):
     labels: PlugIn
     privacy: PlugIn = _default("privacy")
     personal: PlugIn = _default("personal")
+    goal: PlugIn = _default("goal")
     optimizer: PlugIn
     schedule: PlugIn
     engine: PlugIn

@@ -45,6 +45,7 @@ from swarm.experiments.runner import check
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import AnyScenario, Scenario
 from swarm.learning.augmentation.base import Augmentation
+from swarm.learning.goal.base import Goal
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
@@ -81,6 +82,7 @@ KINDS: dict[type, str] = {
     Fleet: "fleet",
     Privacy: "privacy",
     Personal: "personal",
+    Goal: "goal",
     SecureSum: "secure_sum",
     UpdatePolicy: "update",
     Replay: "replay",
@@ -114,6 +116,7 @@ NEEDS = {
     "attack": ("topology=torus",),
     "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),
     "privacy": ("partition=iid",),
+    "goal": ("data.local_validation=0.2", "partition=iid", "topology=ring"),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 

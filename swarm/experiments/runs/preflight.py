@@ -16,6 +16,7 @@ from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
+from swarm.simulation.metrics.specialisation import PracticeMetric
 
 LOOKED_AT = 8  # rounds whose links are checked for their speed
 # rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices
@@ -104,9 +105,28 @@ def warn_of_unused_validation(settings: Settings, used: bool) -> None:
     """Warn of validation samples of devices' own that no arm has a use for."""
     if not used:
         warnings.warn(
-            f"data.local_validation={validation_asked(settings.data):g}: no protocol or rule of"
-            " this run measures models on the samples that it takes from the devices;"
-            " protocol=best_neighbour and aggregator=reputation do",
+            f"data.local_validation={validation_asked(settings.data):g}: no protocol, rule or"
+            " goal of this run measures models on the samples that it takes from the devices;"
+            " protocol=best_neighbour, aggregator=reputation and goal=weakest do",
+            stacklevel=3,
+        )
+
+
+def warn_of_uncounted_practice(e: Experiment) -> None:
+    """Warn of metrics of what devices practise where nobody counts it, and of a goal that no sample
+    follows."""
+    goal, batch = e.data.goal, e.settings.train.batch
+    if goal is None and any(isinstance(m, PracticeMetric) for m in e.metrics.rows):
+        warnings.warn(
+            "metrics: what devices practise is counted where they have goals only, and goal=none;"
+            " goal=random goal.strength=0 has the same bits and counts it",
+            stacklevel=3,
+        )
+    practice = e.data.practice
+    if goal is not None and goal.strength and practice is not None and not practice.chosen:
+        warnings.warn(
+            f"goal.strength={goal.strength:g}: no sample of a mini-batch of {batch} follows the"
+            f" goal; {0.5 / batch:.3g} or more would do",
             stacklevel=3,
         )
 

@@ -36,6 +36,7 @@ from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
     warn_of_an_uncounted_search,
+    warn_of_uncounted_practice,
     warn_of_unused_public_samples,
     warn_of_unused_validation,
     warn_of_what_does_nothing,
@@ -139,6 +140,7 @@ class PreparedRun(Resolved):
         arms = arms_of(scenario, listed, steps)
         arms = [without_cohorts(arm) if arm.pooled else arm for arm in arms]
         draft = replace(draft, presentation=presentation_of(scenario, arms))
+        warn_of_uncounted_practice(experiment)
         made = experiment if draft.split is split else None
         checked = [draft._checked(arm, made if arm is arms[0] else None) for arm in arms]
         most = max((needed for _, needed in checked), key=lambda needed: needed.total)

@@ -25,6 +25,8 @@ class StreamPosition:
         releases_n: How often the device has let out something about its data; zeros where that is
             not counted.
         memory: The replay memories.
+        practised_nC: Samples met of each class, first and again; without a column where that is not
+            counted.
     """
 
     steps_n: Ints
@@ -32,12 +34,14 @@ class StreamPosition:
     since_replay_n: Ints
     releases_n: Ints
     memory: Memory
+    practised_nC: Ints
 
     @classmethod
-    def start(cls, memory: Memory) -> StreamPosition:
-        """The position before the first round."""
+    def start(cls, memory: Memory, classes: int = 0) -> StreamPosition:
+        """The position before the first round, where the samples of ``classes`` are counted."""
         nothing_n = np.zeros(len(memory.kept_nM), np.int64)
-        return cls(nothing_n, nothing_n, nothing_n, nothing_n, memory)
+        nothing_nC = np.zeros((len(nothing_n), classes), np.int64)
+        return cls(nothing_n, nothing_n, nothing_n, nothing_n, memory, nothing_nC)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """All that :meth:`restored` needs, a row for each device."""
@@ -53,6 +57,8 @@ class StreamPosition:
                 "offered": self.memory.offered_nC,
                 "largest": self.memory.largest_nC,
             }
+        if self.practised_nC.shape[1]:
+            found["practised"] = self.practised_nC
         return found
 
     def restored(self, arrays: Mapping[str, npt.NDArray[Any]]) -> StreamPosition:
@@ -63,4 +69,5 @@ class StreamPosition:
             memory = Memory(*(arrays[name] for name in ("kept", "offered", "largest")))
         steps_n, consumed_n, since_replay_n = (arrays[name] for name in ("steps", "met", "lately"))
         releases_n = arrays.get("releases", np.zeros_like(steps_n))
-        return StreamPosition(steps_n, consumed_n, since_replay_n, releases_n, memory)
+        practised_nC = arrays.get("practised", self.practised_nC)
+        return StreamPosition(steps_n, consumed_n, since_replay_n, releases_n, memory, practised_nC)

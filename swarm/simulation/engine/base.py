@@ -63,7 +63,7 @@ class Evaluation:
 
     ``devices_M`` are their ids, ``loss_M`` their mean losses, ``hits_MC`` their right answers by
     label (or squared errors by target), ``votes_TC`` the devices that predict each label (None for
-    a regression), and ``values_MV`` has a column for each metric of outputs.
+    a regression), and ``values_MV`` has the numbers of the metrics of outputs.
     """
 
     devices_M: Ints

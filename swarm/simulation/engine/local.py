@@ -143,7 +143,7 @@ class LocalEngine(Engine):
             np.empty((len(devices_M), e.data.outputs)),
             None,
         )
-        values = len(e.metrics.outputs)
+        values = e.metrics.numbers(e.data.outputs)
         if isinstance(samples, str):
             values = 2 * membership.width(e.data.dataset, e.data.split)
         values_MV = np.empty((len(devices_M), values))

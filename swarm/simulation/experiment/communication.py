@@ -48,6 +48,7 @@ from swarm.config.settings import Settings
 from swarm.learning.privacy.correlated import Pairs
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
+from swarm.simulation.goals.set_goals import SetGoals
 from swarm.simulation.hostile.collude import Collude
 from swarm.simulation.phases import KINDS, Phase
 
@@ -79,6 +80,7 @@ class Communication:
         link_attack: The attack, if it makes a row for each receiver; else None.
         data_attack: The attack, if it changes what hostile devices learn from; else None.
         phases: The phases of a round, in their order.
+        goals: Of these the one in which devices set their goals; None where they have none.
         names: The names of the devices; None where they have numbers only.
     """
 
@@ -111,6 +113,10 @@ class Communication:
         self.phases: tuple[Phase, ...] = tuple(
             kind(number, self) for number, kind in enumerate(kinds)
         )
+        self.goals: SetGoals | None = None
+        if data.goal is not None:
+            self.goals = SetGoals(len(kinds), self, data.goal, data.outputs)
+            self.phases = (self.goals, *self.phases)
         self.secure: SecureRounds | None = None
         self.network = self._network(data, model)
         self.messages = MessageSchedule(
@@ -291,7 +297,8 @@ class Communication:
     @property
     def own_validation(self) -> bool:
         """Whether devices measure models on validation samples of their own."""
-        return self.protocol.requirements.own_validation or self.aggregator.own_validation
+        judges = self.protocol.requirements.own_validation or self.aggregator.own_validation
+        return judges or (self.goals is not None and self.goals.goal.measures)
 
     @property
     def number_bits(self) -> int:

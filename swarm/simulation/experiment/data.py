@@ -12,8 +12,10 @@ from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.data.dataset import label_mixes
 from swarm.data.stream.poisson import PoissonStream
+from swarm.data.stream.practice import Practice
 from swarm.data.stream.stream import Stream
 from swarm.learning.augmentation.base import Augmentation, Augmentations
+from swarm.learning.goal.base import Goal, NoGoal
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
@@ -31,6 +33,7 @@ class Data:
         policy: Which mini-batches of a round devices learn from.
         replay: Which samples of their streams devices keep in a replay memory.
         augment: What happens to training images, each time that they are learnt from.
+        goal: By which devices choose what they practise; None: they do not choose.
         privacy: What bounds how much of these data others learn.
     """
 
@@ -41,6 +44,8 @@ class Data:
             policy = build(s.update, UpdatePolicy, "update", s.plugins)
         self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
+        goal: Goal = build(s.goal, Goal, "goal", s.plugins)
+        self.goal = None if isinstance(goal, NoGoal) else goal
         parts = [build(node, Augmentation, "augment", s.plugins) for node in s.augment]
         self.augment = Augmentations(parts, s.seed)
         self.table = self.split.table
@@ -71,6 +76,30 @@ class Data:
     def classes_told(self) -> int:
         """The number of classes among the labels that devices are told."""
         return self.dataset.known_labels()[1]
+
+    @property
+    def classes_practised(self) -> int:
+        """The number of classes whose samples are counted as they are met; 0 where nobody has a
+        goal."""
+        return self.dataset.classes if self.goal is not None else 0
+
+    @cached_property
+    def practice(self) -> Practice | None:
+        """The samples of devices that have goals; None where nobody has."""
+        if self.goal is None:
+            return None
+        label_S, classes = self.dataset.known_labels()
+        batch = self.settings.train.batch
+        chosen = int(self.goal.strength * batch + 0.5)
+        return Practice(self.split, label_S, classes, batch, chosen, self.settings.seed)
+
+    @cached_property
+    def validation_NC(self) -> npt.NDArray[np.int64]:
+        """The number of each device's own validation samples of each class, ``[N, C]``."""
+        held, classes = self.split.local_validation, self.outputs
+        assert held is not None, "checked before the start"
+        cell = held.device_S * classes + self.dataset.y[held.sample].astype(np.int64)
+        return np.bincount(cell, minlength=held.devices * classes).reshape(-1, classes)
 
     @cached_property
     def local_steps_N(self) -> npt.NDArray[np.int64]:
@@ -139,6 +168,8 @@ class Data:
         if self.replay.size:
             classes = self.classes_told
             found |= {"kept": (self.replay.size,), "offered": (classes,), "largest": (classes,)}
+        if self.classes_practised:
+            found["practised"] = (self.classes_practised,)
         return found
 
     def replay_bytes(self, itemsize: int) -> int:

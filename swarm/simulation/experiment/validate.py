@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
+from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor
@@ -20,10 +21,12 @@ from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
+from swarm.learning.goal.base import Goal
 from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.cohorts.check import check_cohorts, needed_numbers
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
+from swarm.simulation.goals.check import check_goal
 from swarm.simulation.hostile.check import check_attack
 from swarm.simulation.secure.check import check_secure
 
@@ -44,6 +47,7 @@ def validate(experiment: Experiment) -> None:
     settings, communication = experiment.settings, experiment.communication
     check_cohorts(experiment)
     _require_common_start(settings, communication)
+    check_goal(experiment)
     _require_own_validation(experiment)
     phases = {type(phase): phase for phase in communication.phases}.values()
     # a server refuses more than links do, so its sentence comes first
@@ -79,8 +83,7 @@ def _require_own_validation(experiment: Experiment) -> None:
     communication, split = experiment.communication, experiment.data.split
     if not communication.own_validation:
         return
-    by_protocol = communication.protocol.requirements.own_validation
-    judge = called(communication.protocol if by_protocol else communication.aggregator)
+    judge = called(_measurer(communication))
     key, held = f"data.{VALIDATION}", split.local_validation
     share = experiment.settings.data.get(VALIDATION, 0)
     if held is None:
@@ -99,6 +102,14 @@ def _require_own_validation(experiment: Experiment) -> None:
         f" own; fewer devices or {more} would do"
     )
     raise ConfigError(key, share, valid)
+
+
+def _measurer(communication: Communication) -> Protocol | Aggregator | Goal:
+    """Whoever measures models on validation samples of each device's own."""
+    c = communication
+    if c.protocol.requirements.own_validation:
+        return c.protocol
+    return c.aggregator if c.aggregator.own_validation or c.goals is None else c.goals.goal
 
 
 def _check_compressor(

@@ -46,40 +46,10 @@ from swarm.simulation.metrics.column import (
 )
 from swarm.simulation.metrics.column import Column as Column  # plug-ins get it from here
 from swarm.simulation.metrics.formulas import spread
+from swarm.simulation.metrics.task import Task as Task  # likewise
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What an arm measures on: by this a metric says whether it can be measured there.
-
-    Attributes:
-        classification: Whether the targets are classes; otherwise they are numbers.
-        outputs: How many classes, or targets, there are.
-        sequence: Whether each sample has a label for every position (text).
-        evaluated: Whether devices are looked at on the test samples at all.
-        label: The class that ``evaluate.label`` names.
-        local: Whether devices are also looked at on their own mix of labels.
-        ensemble: Whether the devices' votes are counted.
-        own_rows: Whether devices have held-out samples of their own.
-        cross_entropy: Whether the test loss is the cross-entropy.
-        backdoor: Whether hostile devices teach a trigger.
-        streams: Whether devices meet their samples one after the other.
-    """
-
-    classification: bool
-    outputs: int
-    sequence: bool = False
-    evaluated: bool = True
-    label: int | None = None
-    local: bool = True
-    ensemble: bool = True
-    own_rows: bool = False
-    cross_entropy: bool = True
-    backdoor: bool = False
-    streams: bool = False
 
 
 @dataclass(frozen=True)
@@ -275,7 +245,18 @@ class OutputMetric(_Evaluated):
 
     @abstractmethod
     def value(self, state_B: Tensor, y_T: Tensor) -> Tensor:
-        """Each device's value, ``[B]``; NaN for one that has none. ``y_T``: all labels."""
+        """Each device's value, ``[B]``; NaN for one that has none. ``y_T``: all labels.
+
+        Of a metric of several numbers a device: ``[B, V]``."""
+
+    def numbers(self, outputs: int) -> int:
+        """V, how many numbers :meth:`value` gives for a device, of a model with so many outputs;
+        more than one where a device's value depends on what others do (:meth:`compared`)."""
+        return 1
+
+    def compared(self, values_MV: Floats) -> Floats:
+        """Each device's value, ``[M]``, from the V numbers of every device that is looked at."""
+        return values_MV[:, 0]
 
 
 class ScoreMetric(_Evaluated):

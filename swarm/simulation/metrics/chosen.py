@@ -58,6 +58,11 @@ class Metrics:
         """Those of the outputs on the test samples."""
         return tuple(m for m in self.all if isinstance(m, OutputMetric))
 
+    def numbers(self, outputs: int) -> int:
+        """How many numbers of a device the metrics of outputs have, of a model with so many
+        outputs."""
+        return sum(metric.numbers(outputs) for metric in self.outputs)
+
     @cached_property
     def scores(self) -> tuple[ScoreMetric, ...]:
         """Those of losses and right answers."""

@@ -106,6 +106,10 @@ CASES = {
     "models of several shapes at a server": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",
     ),
+    "goals, whose messages are lost or late": (
+        "goal=gap", "data.local_validation=0.2", "partition=iid", "network.drop=0.3", "delay=exponential", "delay.mean=1.0",
+        "churn=markov", "metrics=[standard,specialisation,best_in_group]",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",

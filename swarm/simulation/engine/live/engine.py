@@ -247,7 +247,8 @@ class LiveEngine(RayEngine):
 def _refused_protocols(e: Experiment) -> Iterator[tuple[str, str, str]]:
     """What of the protocol no live run can do, as :func:`_refusals`."""
     c, protocol = e.communication, choice("protocol", e.settings.protocol)
-    sending, needs = [phase for phase in c.phases if phase.sends], c.protocol.requirements
+    sending = [phase for phase in c.phases if phase.sends and phase is not c.goals]
+    needs = c.protocol.requirements
     if any(not phase.mixes for phase in sending) or len(sending) > 1:
         yield "/protocol", protocol, "must have one phase that mixes, and no other that sends,"
     elif sending and (needs.conserves != "row" or needs.fixed_links):
@@ -282,6 +283,7 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
         "delay": network.delay,
         "churn": network.churn,
         "outage": network.outage,
+        "goal": c.goals,
     }
     for group, part in simulated.items():
         if part is not None:

@@ -1,0 +1,1 @@
+"""Goals: which class a device practises next."""

@@ -1,0 +1,36 @@
+"""What an arm measures on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an arm measures on: by this a metric says whether it can be measured there.
+
+    Attributes:
+        classification: Whether the targets are classes; otherwise they are numbers.
+        outputs: How many classes, or targets, there are.
+        sequence: Whether each sample has a label for every position (text).
+        evaluated: Whether devices are looked at on the test samples at all.
+        label: The class that ``evaluate.label`` names.
+        local: Whether devices are also looked at on their own mix of labels.
+        ensemble: Whether the devices' votes are counted.
+        own_rows: Whether devices have held-out samples of their own.
+        cross_entropy: Whether the test loss is the cross-entropy.
+        backdoor: Whether hostile devices teach a trigger.
+        streams: Whether devices meet their samples one after the other.
+    """
+
+    classification: bool
+    outputs: int
+    sequence: bool = False
+    evaluated: bool = True
+    label: int | None = None
+    local: bool = True
+    ensemble: bool = True
+    own_rows: bool = False
+    cross_entropy: bool = True
+    backdoor: bool = False
+    streams: bool = False
