@@ -21,6 +21,7 @@ from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.writing import written
 from swarm.results import load as folders
+from swarm.results.folder.kept_tokens import with_kept_tokens
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
 from swarm.results.schemas import Sweep
@@ -103,7 +104,8 @@ class LoadedRun(Run):
         best: bool = False,
         own: bool = False,
     ) -> str:
-        """What one device's newest model of text writes after ``prompt``: ``length`` characters.
+        """What one device's newest model of text writes after ``prompt``: ``length`` tokens, which
+        are characters unless ``data.tokens`` says otherwise.
 
         Each is drawn with probabilities ∝ exp(z / ``temperature``) from the model's logits z; a low
         temperature keeps to the probable ones, and 0 takes the most probable. ``seed`` decides
@@ -111,11 +113,12 @@ class LoadedRun(Run):
 
         Raises:
             ConfigError: There is no such arm or device, the run's data are no text, its model does
-                not predict the next character, the prompt has a character that the run does not
+                not predict the next token, the prompt has a character that the run does not
                 tell apart, a number is out of range, or :meth:`dataset` would raise it.
         """
         module, prepared = self._module(arm, device, best, trust, own)
-        return written(module, prepared.dataset, prompt, length, temperature, seed)
+        data = with_kept_tokens(self.folder, prepared.dataset)
+        return written(module, data, prompt, length, temperature, seed)
 
     def own_state_dict(
         self, arm: str, device: int | str, trust: bool = False, best: bool = False

@@ -12,6 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset
+from swarm.data.tokens.base import Tokens
 from swarm.learning.models.sequence import SequenceModel, State
 
 LONGEST = 100_000  # tokens
@@ -25,32 +26,43 @@ def written(
     temperature: float,
     seed: int,
 ) -> str:
-    """The ``length`` characters that ``model`` writes after ``prompt``.
+    """The ``length`` tokens that ``model`` writes after ``prompt``, as text: characters, bytes or
+    byte pairs, as ``data`` has them.
 
-    Each is drawn with probabilities ∝ exp(z / ``temperature``) from the logits z of the characters
-    (not of the class of all others); with temperature 0 it is the most probable one. An empty
-    prompt stands for the first of the known characters, a line's end as a rule.
+    Each is drawn with probabilities ∝ exp(z / ``temperature``) from the logits z of the tokens
+    (not of the class of all other characters); with temperature 0 it is the most probable one. An
+    empty prompt stands for a line's end, or for the first of the known ``data.characters``.
 
     Raises:
-        ConfigError: The data are no text, the model does not predict the next character, the
-            prompt has a character that the model does not know, or a number is out of range.
+        ConfigError: The data are no text, the model does not predict the next token, the prompt
+            has a character that the model does not know, or a number is out of range.
     """
     number("length", length, 1, LONGEST)
     number("temperature", temperature, 0)
-    if data.characters is None:
+    number("seed", seed, 0)
+    tokens, sequence = tokens_of(data), sequence_model(model)
+    told = tokens.of_prompt(prompt)
+    draw = Keys(seed, "write").uniform(0, np.arange(length), 1)[:, 0]
+    with torch.no_grad():
+        found = _drawn(sequence.eval(), told, draw, tokens.known, temperature)
+    return tokens.decode(found)
+
+
+def tokens_of(data: Dataset) -> Tokens:
+    """What the classes of ``data`` stand for. Raises :class:`ConfigError` if that is no text."""
+    if data.tokens is None:
         raise ConfigError("/data", "(of this run)", "must be text, which devices can go on with")
+    return data.tokens
+
+
+def sequence_model(model: nn.Module) -> SequenceModel:
+    """``model`` as one that takes a token at a time and predicts the next.
+
+    Raises :class:`ConfigError` if it is none."""
     if not isinstance(model, SequenceModel) or model.predict != "every":
         valid = "must be a sequence model with predict=every: gru, mcsd, transformer"
         raise ConfigError("/model", type(model).__name__, valid)
-    start = prompt or data.characters[0]
-    strange = sorted(set(start) - set(data.characters))
-    if strange:
-        raise ConfigError("/prompt", strange[0], "must be a character that the run tells apart")
-    told = [data.characters.index(each) for each in start]
-    draw = Keys(seed, "write").uniform(0, np.arange(length), 1)[:, 0]
-    with torch.no_grad():
-        found = _drawn(model.eval(), told, draw, len(data.characters), temperature)
-    return "".join(data.characters[each] for each in found)
+    return model
 
 
 def _drawn(

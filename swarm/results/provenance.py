@@ -29,6 +29,8 @@ _LATER: dict[str, Any] = {
     "aggregator.memory": 0.0,
     "data.local_test": "auto",
     "data.local_validation": 0,
+    "data.tokens": "characters",
+    "data.vocabulary": None,
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",
