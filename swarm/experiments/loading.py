@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
+from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
@@ -158,7 +159,8 @@ class LoadedRun(Run):
         if own:
             state |= self._own(experiment, arm, device, best)
         module = experiment.model.module().to(experiment.dtype).eval()
-        module.load_state_dict(state)
+        # a frozen base that is too large to be saved is what the run's file holds
+        module.load_state_dict({**frozen_parameters(module), **state})
         return module, prepared
 
     def with_prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:

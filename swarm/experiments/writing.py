@@ -13,7 +13,7 @@ from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset
 from swarm.data.tokens.base import Tokens
-from swarm.learning.models.sequence import SequenceModel, State
+from swarm.learning.models.sequence import SequenceModel, State, sequence_model_in
 
 LONGEST = 100_000  # tokens
 
@@ -59,10 +59,11 @@ def sequence_model(model: nn.Module) -> SequenceModel:
     """``model`` as one that takes a token at a time and predicts the next.
 
     Raises :class:`ConfigError` if it is none."""
-    if not isinstance(model, SequenceModel) or model.predict != "every":
+    found = sequence_model_in(model)
+    if found is None or found.predict != "every":
         valid = "must be a sequence model with predict=every: gru, mcsd, transformer"
         raise ConfigError("/model", type(model).__name__, valid)
-    return model
+    return found
 
 
 def _drawn(

@@ -101,7 +101,8 @@ def test_tokens_are_of_the_training_text_only(tmp_path: Path, file: str) -> None
 @pytest.mark.parametrize("kind", ["characters", "bytes", "bpe"])
 def test_parts_have_no_character_in_common(file: str, kind: Any) -> None:
     data = Text(file, context=8, min_chars=400, tokens=kind).load()
-    assert data.tokens is not None and data.owner is not None
+    assert data.tokens is not None
+    assert data.owner is not None
     assert (
         data.classes
         == data.tokens.classes
