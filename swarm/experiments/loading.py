@@ -17,6 +17,7 @@ from swarm.common.plugin import blamed
 from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
@@ -81,7 +82,7 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust, own)
+        module, prepared = self.model(arm, device, best, trust, own)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
@@ -117,9 +118,13 @@ class LoadedRun(Run):
                 not predict the next token, the prompt has a character that the run does not
                 tell apart, a number is out of range, or :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust, own)
-        data = with_kept_tokens(self.folder, prepared.dataset)
+        module, prepared = self.model(arm, device, best, trust, own)
+        data = self.tokens_kept(prepared.dataset)
         return written(module, data, prompt, length, temperature, seed)
+
+    def tokens_kept(self, data: Dataset) -> Dataset:
+        """``data``, with the tokens that the run has learnt with: those in its folder, if any."""
+        return with_kept_tokens(self.folder, data)
 
     def own_state_dict(
         self, arm: str, device: int | str, trust: bool = False, best: bool = False
@@ -149,10 +154,20 @@ class LoadedRun(Run):
         row_1P = experiment.model.personal.model(arrays["x"][one], kept)
         return experiment.model.layout.state_dict(row_1P[0])
 
-    def _module(
-        self, arm: str, device: int | str, best: bool, trust: bool, own: bool = False
+    def model(
+        self,
+        arm: str,
+        device: int | str,
+        best: bool = False,
+        trust: bool = False,
+        own: bool = False,
     ) -> tuple[nn.Module, PreparedRun]:
-        """The model of one device, or its ``own``, and the run that it is from."""
+        """The model of one device, or its ``own``, ready to predict, and the run that it is from,
+        prepared once more.
+
+        Raises:
+            ConfigError: There is no such arm or device, or :meth:`dataset` would raise it.
+        """
         state = self.state_dict(arm, device, best)
         prepared = self.with_prepared(trust, lambda prepared: prepared)
         experiment = _experiment(prepared, arm)

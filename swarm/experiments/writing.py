@@ -44,7 +44,7 @@ def written(
     told = tokens.of_prompt(prompt)
     draw = Keys(seed, "write").uniform(0, np.arange(length), 1)[:, 0]
     with torch.no_grad():
-        found = _drawn(sequence.eval(), told, draw, tokens.known, temperature)
+        found = _tokens(sequence.eval(), told, draw, tokens.known, temperature)
     return tokens.decode(found)
 
 
@@ -66,7 +66,7 @@ def sequence_model(model: nn.Module) -> SequenceModel:
     return found
 
 
-def _drawn(
+def _tokens(
     model: SequenceModel,
     told: Sequence[int],
     draw_T: np.ndarray[tuple[int], np.dtype[np.float64]],
@@ -81,15 +81,22 @@ def _drawn(
         logits_bC, state = model.step(torch.tensor([token]), state)
     found: list[int] = []
     for draw in draw_T:
-        found.append(_chosen(logits_bC[0, :known].double(), float(draw), temperature))
+        found.append(drawn(shares(logits_bC, known, temperature), float(draw)))
         logits_bC, state = model.step(torch.tensor(found[-1:]), state)
     return found
 
 
-def _chosen(logits_C: Tensor, draw: float, temperature: float) -> int:
-    """The class that a number ``draw`` in (0, 1) selects."""
+def shares(logits_1C: Tensor, known: int, temperature: float) -> Tensor:
+    """The probabilities of the first ``known`` tokens, in float64; with temperature 0 the most
+    probable one has all."""
+    logits_C = logits_1C[0, :known].double()
     if temperature == 0:
-        return int(logits_C.argmax())
+        return torch.zeros_like(logits_C).index_fill_(0, logits_C.argmax(), 1)
     # the largest is 0 before the division, which may leave the range of numbers otherwise
-    share_C = torch.softmax((logits_C - logits_C.max()) / temperature, 0).cumsum(0)
-    return int(torch.searchsorted(share_C, draw * share_C[-1]).clamp_max(len(share_C) - 1))
+    return torch.softmax((logits_C - logits_C.max()) / temperature, 0)
+
+
+def drawn(share_C: Tensor, draw: float) -> int:
+    """The outcome that a number ``draw`` in (0, 1) selects."""
+    ends_C = share_C.cumsum(0)
+    return int(torch.searchsorted(ends_C, draw * ends_C[-1]).clamp_max(len(ends_C) - 1))

@@ -325,6 +325,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
                 "data.min_chars=100",
                 "partition=natural",
                 "model=gru",
+                "data.local_test=0.3",
             ]
             for name in ("bits_per_byte", "local_bits_per_byte")
         },
