@@ -31,6 +31,7 @@ _LATER: dict[str, Any] = {
     "data.local_validation": 0,
     "data.tokens": "characters",
     "data.vocabulary": None,
+    "data.tokenizer": None,
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",

@@ -221,6 +221,36 @@ def test_what_cannot_be_tokens(file: str, options: dict[str, Any], said: str) ->
         Text(file, **{"context": 8, "min_chars": 400, **options}).load()
 
 
+def test_another_runs_tokens_can_be_taken(tmp_path: Path, file: str, pairs: BytePairs) -> None:
+    kept = tmp_path / FILE
+    kept.write_text(pairs.rules)
+    given: dict[str, Any] = {
+        "context": 8,
+        "min_chars": 400,
+        "tokens": "bpe",
+        "tokenizer": str(kept),
+    }
+    assert Text(file, **given).load().tokens == pairs
+    for change, said in (
+        ({"vocabulary": 300}, "^vocabulary=300: must be null with data.tokenizer"),
+        ({"tokens": "bytes"}, "^tokenizer=.*: must be null with data.tokens=bytes"),
+        (
+            {"tokenizer": str(tmp_path / "gone")},
+            "^tokenizer=.*gone: must be an existing regular file",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Text(file, **{**given, **change}).load()
+    rules = json.loads(pairs.rules)
+    rules["normalizer"] = {"type": "Lowercase"}
+    kept.write_text(json.dumps(rules))
+    with pytest.raises(ConfigError, match="changes text as it encodes it"):
+        Text(file, **given).load()
+    kept.write_text("[]")
+    with pytest.raises(ConfigError, match="is no tokenizer of the package"):
+        Text(file, **given).load()
+
+
 def test_without_the_package_a_sentence_says_how_to_get_it(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +267,9 @@ def test_runs_of_before_are_the_same_runs(file: str) -> None:
     now = config("data=text", f"data.path={file}")
     then = {
         **now,
-        "data": {k: v for k, v in now["data"].items() if k not in ("tokens", "vocabulary")},
+        "data": {
+            k: v for k, v in now["data"].items() if k not in ("tokens", "vocabulary", "tokenizer")
+        },
     }
     assert identity(now) == identity(then)
     assert ALPHABET[0] == "\n"

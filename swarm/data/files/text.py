@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
 from swarm.data.tokens.base import Bytes, Characters, Codes, Tokens
-from swarm.data.tokens.byte_pairs import trained
+from swarm.data.tokens.byte_pairs import read, trained
 
 Kind = Literal["characters", "bytes", "bpe"]
 VOCABULARY = 512  # byte-pair tokens, if nothing is said
@@ -42,10 +43,10 @@ class Text(Source):
 
     The tokens are ``characters`` in their order, and one more for all other characters; with
     ``tokens="bytes"`` the bytes of UTF-8; with ``"bpe"`` a ``vocabulary`` of byte-pair tokens,
-    which the training text of all owners decides. Owners with less than ``min_chars`` characters
-    are left out; ``owners`` keeps that many, those with the most text; ``max_chars`` keeps the
-    first characters of an owner; ``held`` keeps that many test (and validation) windows of each
-    owner. With ``ordered`` devices meet their text from front to back.
+    which the training text of all owners decides, or the ``tokenizer`` of another run. Owners with
+    less than ``min_chars`` characters are left out; ``owners`` keeps that many, those with the most
+    text; ``max_chars`` keeps the first characters of an owner; ``held`` keeps that many test (and
+    validation) windows of each owner. With ``ordered`` devices meet their text from front to back.
 
     Raises ``ConfigError`` for a missing column, text too short for a window in every part or for
     the vocabulary, and text that is mostly in other characters. No message quotes the text.
@@ -64,6 +65,7 @@ class Text(Source):
         characters: str | None = None,
         tokens: Kind = "characters",
         vocabulary: int | None = None,
+        tokenizer: str | None = None,
         ordered: bool = False,
         held: int | None = None,
         test: float = 0.2,
@@ -84,7 +86,8 @@ class Text(Source):
                 "null",
                 "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
             )
-        _require_fitting(tokens, characters, vocabulary)
+        _require_fitting(tokens, characters, vocabulary, tokenizer)
+        self.tokenizer = tokenizer
         self.tokens, self.vocabulary = tokens, vocabulary or VOCABULARY
         self.alphabet = ALPHABET if characters is None else characters
         self.path, self.text, self.owner = path, text, owner
@@ -130,6 +133,8 @@ class Text(Source):
 
     def _tokens(self, training: Iterable[str]) -> Tokens:
         """The tokens that text becomes, of which the ``training`` texts may decide."""
+        if self.tokenizer is not None:
+            return read(Path(self.tokenizer), "tokenizer")
         if self.tokens == "bpe":
             return trained(training, self.vocabulary)
         return Bytes() if self.tokens == "bytes" else Characters(self.alphabet)
@@ -261,15 +266,21 @@ def _strange(parts: list[list[Codes]], tokens: Tokens) -> float:
     return float(np.mean(every >= tokens.known))
 
 
-def _require_fitting(tokens: str, characters: str | None, vocabulary: int | None) -> None:
+def _require_fitting(
+    tokens: str, characters: str | None, vocabulary: int | None, tokenizer: str | None
+) -> None:
     """Refuse an alphabet that is none, and a setting of other tokens than those that are chosen."""
     for key, value, of in (
         ("characters", characters, "characters"),
         ("vocabulary", vocabulary, "bpe"),
+        ("tokenizer", tokenizer, "bpe"),
     ):
         if value is not None and tokens != of:
             valid = f"must be null with data.tokens={tokens}; it is for data.tokens={of}"
             raise ConfigError(key, value, valid)
+    if vocabulary is not None and tokenizer is not None:
+        valid = "must be null with data.tokenizer, whose vocabulary is as large as it is"
+        raise ConfigError("vocabulary", vocabulary, valid)
     if characters is not None and (not characters or len(set(characters)) < len(characters)):
         raise ConfigError(
             "characters", characters, "must name at least one character, each once, or be null"

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
+from swarm.common.system.files import content
 from swarm.data.tokens.base import Codes, Tokens
 
 ALPHABET = 256  # bytes, which are always tokens, so that any text can be written
 MOST = 65_536  # tokens
+_MOST_BYTES = 64 << 20  # of a file; 65,536 tokens take about 4 MiB
+_EVERY = " a\n\t".join(chr(point) for point in (*range(32, 0x250), 0x65E5, 0x1F389))
 PIECE = 1 << 18  # characters that are encoded at once, which bounds temporary memory
 
 
@@ -75,6 +79,26 @@ class BytePairs(Tokens):
 
     def decode(self, tokens: list[int]) -> str:
         return str(self._tokenizer.decode(tokens))
+
+
+def read(path: Path, key: str) -> BytePairs:
+    """The tokens in a ``tokenizer.json``, as a run folder has it.
+
+    Raises :class:`ConfigError` on ``key`` for a file that is none of the package's, or that has no
+    token for some byte."""
+    data = content(path, _MOST_BYTES, "what a vocabulary takes", key=key)
+    try:
+        found = BytePairs(data.decode())
+        alike = found.decode(found.encode(_EVERY).tolist()) == _EVERY
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the package raises for a file that it cannot read
+        valid = f"is no tokenizer of the package tokenizers: {str(error)[:80]}"
+        raise ConfigError(key, path, valid) from None
+    if not alike:
+        valid = "changes text as it encodes it; the tokenizer.json of a run folder does not"
+        raise ConfigError(key, path, valid)
+    return found
 
 
 def trained(texts: Iterable[str], vocabulary: int) -> BytePairs:

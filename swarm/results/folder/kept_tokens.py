@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.files import content, replacing
+from swarm.common.system.files import replacing
 from swarm.data.dataset import Dataset
-from swarm.data.tokens.byte_pairs import BytePairs
+from swarm.data.tokens.byte_pairs import BytePairs, read
 
 FILE = "tokenizer.json"
-_MOST = 64 << 20  # bytes; 65,536 tokens take about 4 MiB
 
 
 def write(run: Path, dataset: Dataset) -> None:
@@ -45,15 +44,4 @@ def with_kept_tokens(run: Path, dataset: Dataset) -> Dataset:
 def _read(run: Path) -> BytePairs | None:
     """The kept tokens, if there are any. Raises :class:`ConfigError` for a damaged file."""
     file = run / FILE
-    if not file.exists():
-        return None
-    data = content(file, _MOST, "what a vocabulary takes", key="/run folder")
-    try:
-        found = BytePairs(data.decode())
-        found.encode("a")  # the package reads it
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever the package raises for a file that it cannot read
-        valid = f"is no tokenizer of the package tokenizers: {str(error)[:80]}"
-        raise ConfigError("/run folder", file, valid) from None
-    return found
+    return read(file, "/run folder") if file.exists() else None
