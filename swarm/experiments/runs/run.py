@@ -212,7 +212,8 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
     stored.write(home.path, prepared.presentation)
     first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
     hostile = np.flatnonzero(~first.communication.honest_N).tolist()
-    home.write_graph(first.communication.graph(1), prepared.split.names, hostile)
+    names = None if prepared.arms[0].pooled else prepared.split.names  # one node is nobody's
+    home.write_graph(first.communication.graph(1), names, hostile)
     columns.write(home.path, first.metrics.columns)
     found = columns.complete(first.metrics.columns)
     console = ConsoleSink(
