@@ -99,9 +99,9 @@ def speculate(
             other tokens, or ``ahead`` is out of range.
     """
     number("length", length, 1, LONGEST)
-    number("temperature", temperature, 0)
-    number("seed", seed, 0)
     number("ahead", ahead, 1, MOST_AHEAD)
+    for key, value in (("temperature", temperature), ("seed", seed)):
+        number(key, value, 0)
     first, ready = large.model(arm, device, best, trust, own)
     second, other = draft.model(draft_arm, draft_device, trust=trust)
     tokens = tokens_of(large.tokens_kept(ready.dataset))
@@ -109,24 +109,21 @@ def speculate(
         valid = "has other tokens than the run whose texts it is to draft; both need the same"
         raise ConfigError("/draft", draft.folder, valid)
     told = tokens.of_prompt(prompt)
-    draw = iter(Keys(seed, "speculate").uniform(0, np.arange(length * (2 * ahead + 1)), 1)[:, 0])
+    share = partial(shares, known=tokens.known, temperature=temperature)
     models = sequence_model(first).eval(), sequence_model(second).eval()
     found, counts = speculated(
-        *models,
-        told,
-        length,
-        ahead,
-        partial(shares, known=tokens.known, temperature=temperature),
-        lambda share_n: drawn(share_n, float(next(draw))),
+        *models, told, length, ahead, share, _choices(seed, length * (2 * ahead + 1))
     )
     sample = torch.as_tensor(ready.dataset.x[:1])
     each, small = (flops_of_prediction(model, sample, 1) / sample.shape[1] for model in models)
-    return Speculation(
-        tokens.decode(found),
-        counts,
-        each * counts.checked + small * counts.read,
-        each * (len(told) + length - 1),
-    )
+    flops = each * counts.checked + small * counts.read
+    return Speculation(tokens.decode(found), counts, flops, each * (len(told) + length - 1))
+
+
+def _choices(seed: int, most: int) -> Choose:
+    """At most ``most`` random choices, which the seed decides."""
+    draw = iter(Keys(seed, "speculate").uniform(0, np.arange(most), 1)[:, 0])
+    return lambda share_n: drawn(share_n, float(next(draw)))
 
 
 def speculated(
@@ -146,7 +143,7 @@ def speculated(
     ``share`` makes probabilities of logits ``[1, C]``, and ``choose`` makes every random choice.
     """
     with torch.no_grad():
-        at, small = _told(large, told), _told(draft, told)
+        at, small = _read(large, told), _read(draft, told)
         found: list[int] = []
         checks, drafted, accepted = 0, 0, 0
         while len(found) < length:
@@ -170,7 +167,7 @@ def speculated(
     return found, Counts(checks, read, drafted, accepted, read)
 
 
-def _told(model: SequenceModel, told: Sequence[int]) -> Place:
+def _read(model: SequenceModel, told: Sequence[int]) -> Place:
     """Where a model is after these tokens."""
     place: Place = (torch.empty(0), model.empty(1))
     for token in told:

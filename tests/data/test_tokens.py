@@ -274,3 +274,25 @@ def test_runs_of_before_are_the_same_runs(file: str) -> None:
     assert identity(now) == identity(then)
     assert ALPHABET[0] == "\n"
     assert prepared(*FAST[:9], f"data.path={file}").dataset.tokens == Characters(ALPHABET)
+
+
+def test_the_pooled_arm_alone_is_read_again_and_writes(tmp_path: Path, file: str) -> None:
+    """Its one model is nobody's: the graph of such a run has one node, and no names."""
+    given = [*FAST, f"data.path={file}", "scenario.arms=[centralised]", "rounds=1"]
+    run = swarm.run(overrides=given, folder=tmp_path / "run")
+    found = swarm.load(run.folder)
+    assert isinstance(found, LoadedRun)
+    assert len(found.write("centralised", 0, length=9)) == 9
+
+
+def test_a_personal_model_writes_byte_pairs(tmp_path: Path, file: str) -> None:
+    given = [*FAST, f"data.path={file}", "data.tokens=bpe", "data.vocabulary=300"]
+    run = swarm.run(
+        overrides=[*given, "personal=ditto", "personal.strength=0.1"], folder=tmp_path / "run"
+    )
+    found = swarm.load(run.folder)
+    assert isinstance(found, LoadedRun)
+    shared, own, again = (
+        found.write("swarm", 2, "la", 40, 3.0, own=own) for own in (False, True, True)
+    )
+    assert own == again != shared
