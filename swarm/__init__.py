@@ -2,8 +2,8 @@
 
 The public API: :func:`run` and :func:`resume` a scenario, :func:`check` a configuration,
 :func:`compose` one as the command line does, :func:`load` what was written,
-:func:`save_start` parameters for another run, :func:`audit` a run's privacy, and
-:func:`check_plugin` of your own.
+:func:`save_start` parameters for another run, :func:`speculate`: write with a small model's drafts,
+:func:`audit` a run's privacy, and :func:`check_plugin` of your own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from swarm.experiments.checks.check_plugin import check_plugin
     from swarm.experiments.loading import LoadedRun, load
     from swarm.experiments.runner import Result, check, resume, run
+    from swarm.experiments.speculation import Speculation, speculate
     from swarm.experiments.sweep.gather import SweepResults
     from swarm.learning.initial_parameters import save_start
 
@@ -28,6 +29,7 @@ __all__ = [
     "ConfigError",
     "LoadedRun",
     "Result",
+    "Speculation",
     "SwarmError",
     "SweepResults",
     "audit",
@@ -38,12 +40,14 @@ __all__ = [
     "resume",
     "run",
     "save_start",
+    "speculate",
 ]
 _HOMES = {
     "Audit": "swarm.experiments.audit.audit",
     "ConfigError": "swarm.common.errors",
     "LoadedRun": "swarm.experiments.loading",
     "Result": "swarm.experiments.runner",
+    "Speculation": "swarm.experiments.speculation",
     "SwarmError": "swarm.common.errors",
     "SweepResults": "swarm.experiments.sweep.gather",
     "audit": "swarm.experiments.audit.audit",
@@ -54,6 +58,7 @@ _HOMES = {
     "resume": "swarm.experiments.runner",
     "run": "swarm.experiments.runner",
     "save_start": "swarm.learning.initial_parameters",
+    "speculate": "swarm.experiments.speculation",
 }
 
 sys.meta_path.append(OldPaths())  # last: only names that nobody else knows

@@ -31,7 +31,7 @@ from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warn
 from swarm.cli.start import Jobs, call_hydra, go_on, run_once
 
 # each is a module of this package with a ``main``
-COMMANDS = ("audit", "doctor", "report", "publish")
+COMMANDS = ("audit", "doctor", "report", "publish", "write")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

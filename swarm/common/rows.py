@@ -79,6 +79,11 @@ def frozen_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in every if not p.requires_grad}
 
 
+def size_of(tensors: Mapping[str, Tensor]) -> int:
+    """Return the bytes of named tensors, of which several names may have the same."""
+    return sum(t.numel() * t.element_size() for t in {id(t): t for t in tensors.values()}.values())
+
+
 @dataclass(frozen=True)
 class Layout:
     """How the parameters of a module that learn are laid out in a row of P numbers: flattened, in

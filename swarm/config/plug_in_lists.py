@@ -101,6 +101,19 @@ def _cohort_model(entry: Any, cohort: str, own: dict[str, Any]) -> Any:
     return option("model", entry) if isinstance(entry, str) else entry
 
 
+def with_base(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the option that ``model.base`` names replaced by its section, as
+    ``train.loss`` is (:func:`with_loss`).
+
+    Raises :class:`ConfigError` for another value."""
+    model = values.get("model")
+    if not isinstance(model, dict) or model.get("base") is None:
+        return values
+    names = [name for name in options("model") if "base" not in option("model", name)]
+    found = _section(model["base"], "model.base", "model", names, ())
+    return {**values, "model": {**model, "base": found}}
+
+
 def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:
     """One entry of a list of plug-ins."""
     if isinstance(entry, dict) and "_target_" in entry:

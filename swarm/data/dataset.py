@@ -16,6 +16,7 @@ from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers, old_keywords
 from swarm.data.device_table import DeviceTable
+from swarm.data.tokens.base import Tokens
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -60,8 +61,7 @@ class Dataset(OldMembers):
     # canonical names (swarm.common.names) of owners 0 … O-1; None if owners are numbers only
     owner_names: Names | None = None
     class_names: Names | None = None  # of classes 0 … C-1, likewise
-    # of text: the characters that classes 0 … C-2 stand for; class C-1 is any other one
-    characters: str | None = None
+    tokens: Tokens | None = None  # of text: what the classes stand for
     columns: tuple[str, ...] = ()  # names of flat features, if they have any
     scaling: Affine | None = None  # how the features were scaled; None if they were not
     target: Affine | None = None  # how a regression's targets were scaled; None if they were not

@@ -14,13 +14,16 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
+from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
+from swarm.data.dataset import Dataset
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.writing import written
 from swarm.results import load as folders
+from swarm.results.folder.kept_tokens import with_kept_tokens
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
 from swarm.results.schemas import Sweep
@@ -79,7 +82,7 @@ class LoadedRun(Run):
             ConfigError: There is no such arm or device, the samples have another shape, or
                 :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust, own)
+        module, prepared = self.model(arm, device, best, trust, own)
         x = prepared.dataset.x[prepared.dataset.test] if x is None else np.asarray(x)
         if x.shape[1:] != prepared.dataset.features:
             valid = f"must be samples of shape {list(prepared.dataset.features)}, one a row"
@@ -103,7 +106,8 @@ class LoadedRun(Run):
         best: bool = False,
         own: bool = False,
     ) -> str:
-        """What one device's newest model of text writes after ``prompt``: ``length`` characters.
+        """What one device's newest model of text writes after ``prompt``: ``length`` tokens, which
+        are characters unless ``data.tokens`` says otherwise.
 
         Each is drawn with probabilities ∝ exp(z / ``temperature``) from the model's logits z; a low
         temperature keeps to the probable ones, and 0 takes the most probable. ``seed`` decides
@@ -111,11 +115,16 @@ class LoadedRun(Run):
 
         Raises:
             ConfigError: There is no such arm or device, the run's data are no text, its model does
-                not predict the next character, the prompt has a character that the run does not
+                not predict the next token, the prompt has a character that the run does not
                 tell apart, a number is out of range, or :meth:`dataset` would raise it.
         """
-        module, prepared = self._module(arm, device, best, trust, own)
-        return written(module, prepared.dataset, prompt, length, temperature, seed)
+        module, prepared = self.model(arm, device, best, trust, own)
+        data = self.tokens_kept(prepared.dataset)
+        return written(module, data, prompt, length, temperature, seed)
+
+    def tokens_kept(self, data: Dataset) -> Dataset:
+        """``data``, with the tokens that the run has learnt with: those in its folder, if any."""
+        return with_kept_tokens(self.folder, data)
 
     def own_state_dict(
         self, arm: str, device: int | str, trust: bool = False, best: bool = False
@@ -146,10 +155,20 @@ class LoadedRun(Run):
         its = experiment.model.of_device(int(number))
         return its.layout.state_dict(experiment.model.own_row(row_1P[0], int(number)))
 
-    def _module(
-        self, arm: str, device: int | str, best: bool, trust: bool, own: bool = False
+    def model(
+        self,
+        arm: str,
+        device: int | str,
+        best: bool = False,
+        trust: bool = False,
+        own: bool = False,
     ) -> tuple[nn.Module, PreparedRun]:
-        """The model of one device, or its ``own``, and the run that it is from."""
+        """The model of one device, or its ``own``, ready to predict, and the run that it is from,
+        prepared once more.
+
+        Raises:
+            ConfigError: There is no such arm or device, or :meth:`dataset` would raise it.
+        """
         state = self.state_dict(arm, device, best)
         prepared = self.with_prepared(trust, lambda prepared: prepared)
         experiment = _experiment(prepared, arm)
@@ -157,7 +176,8 @@ class LoadedRun(Run):
             state |= self._own(experiment, arm, device, best)
         number = self.device(device) if isinstance(device, str) else device
         module = experiment.model.of_device(int(number)).module().to(experiment.dtype).eval()
-        module.load_state_dict(state)
+        # a frozen base that is too large to be saved is what the run's file holds
+        module.load_state_dict({**frozen_parameters(module), **state})
         return module, prepared
 
     def with_prepared(self, trust: bool, look: Callable[[PreparedRun], T]) -> T:

@@ -23,14 +23,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import as_typed, build, choice, takes
+from swarm.config.build import as_typed, build, choice, class_of, takes
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
+from swarm.learning.models.base import ReadsFiles
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment.cohorts.members import listed
 
@@ -72,6 +74,7 @@ def resolve(settings: Settings) -> Resolved:
         raise ConfigError("preset", settings.preset, valid)
     with as_typed(settings.plug_ins()):
         chosen = scenario.decided(settings) if isinstance(scenario, Scenario) else settings
+        chosen = _with_hashes(chosen)
     return Resolved(_with_block(chosen, engine.block), engine, scenario)
 
 
@@ -86,6 +89,17 @@ def _engine(settings: Settings) -> Engine:
         valid = f"must be {engine.block}, the block size that this engine sets itself"
         raise ConfigError("engine.block", node["block"], valid)
     return engine
+
+
+def _with_hashes(settings: Settings) -> Settings:
+    """``settings`` with the hashes of the files that the model reads."""
+    kind = class_of(settings.model, nn.Module, "model", settings.plugins)
+    if not issubclass(kind, ReadsFiles):
+        return settings
+    try:
+        return settings.model_copy(update={"model": kind.with_hashes(settings.model)})
+    except ConfigError as error:
+        raise error.under("model") from None
 
 
 def _with_block(settings: Settings, block: object) -> Settings:

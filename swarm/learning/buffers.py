@@ -52,13 +52,19 @@ class Constants:
         return cls(values, tuple(name for name in module.state_dict() if name in values))
 
     @cached_property
+    def size(self) -> int:
+        """The bytes of what is saved; 0 if that is more than ``MOST_BYTES``."""
+        saved = [self.values[name] for name in self.saved]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in saved)
+        return size if size <= MOST_BYTES else 0
+
+    @cached_property
     def data(self) -> bytes | None:
         """The saved buffers as the bytes of a safetensors file; None if there are none, or if they
         take more than ``MOST_BYTES``.
         """
         tensors = {name: self.values[name].detach().cpu() for name in self.saved}
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        if not tensors or size > MOST_BYTES:
+        if not tensors or (not self.size and any(each.numel() for each in tensors.values())):
             return None
         return bytes(save({name: tensor.clone().contiguous() for name, tensor in tensors.items()}))
 

@@ -17,6 +17,7 @@ from swarm.common.names import listed
 from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
 from swarm.learning.buffers import Constants
+from swarm.learning.models.base import ReadsFiles
 from swarm.learning.running_statistics import entries
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -148,6 +149,10 @@ def _load_frozen(module: nn.Module, values: Mapping[str, Tensor]) -> None:
             raise ValueError(f"holds {name} of shape {shapes}")
         if not value.dtype.is_floating_point or not torch.isfinite(value).all():
             raise ValueError(f"holds {name} with values that are no finite floating-point numbers")
+        if isinstance(module, ReadsFiles):  # all modules of the process share what was read
+            if not torch.equal(value.to(parameter), parameter):
+                raise ValueError(f"holds another {name} than the file that the model reads it from")
+            continue
         with torch.no_grad():
             parameter.copy_(value)
 

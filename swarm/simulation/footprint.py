@@ -16,6 +16,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from swarm.common.rows import frozen_parameters, size_of
 from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.noise import seeded
 from swarm.learning.learner import BENCHES_OF_COHORTS
@@ -231,6 +232,9 @@ class _Counted:
                 grows=False,
                 each=True,
             ),
+            Part("frozen parameters", self._frozen, grows=False, there=True, each=True),
+            # as bytes, and while these are made
+            Part("frozen parameters as they are saved", 2 * e.model.constants.size, grows=False),
             Part(
                 "a block of devices at work",
                 max(self._learning(), self._looking(), self._exchanging()),
@@ -240,6 +244,11 @@ class _Counted:
             ),
             Part("drawing samples", self._drawing(), grows=False, each=True),
         ]
+
+    @property
+    def _frozen(self) -> int:
+        """Bytes of the parameters that all devices share."""
+        return size_of(frozen_parameters(self.e.model.template))
 
     def _drawing(self) -> int:
         e = self.e
@@ -265,7 +274,8 @@ class _Counted:
             rows += BENCHES_OF_COHORTS * self.item * e.model.cohorts.numbers_at_once(e.blocks)
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
-        return round + rows + self._private() + together * batch * self._activations
+        made = 3 * together * e.learner.kernel.made_numbers * self.item  # with gradients
+        return round + rows + made + self._private() + together * batch * self._activations
 
     def _private(self) -> int:
         """Bytes for the gradients of single samples and for noise."""
@@ -291,6 +301,7 @@ class _Counted:
         samples = len(e.data.dataset.test) * each
         kept = sum(m.state(1, e.data.outputs, samples).nbytes for m in e.metrics.outputs)
         together, block = e.learner.kernel.at_once(e.blocks.size, many, False), e.blocks.size
+        rows += together * e.learner.kernel.made_numbers * self.item
         predicted = many * (together * self._activations + block * 4 * self._answers * self.item)
         return rows + max(predicted + block * kept, self._looking_at_own(each))
 

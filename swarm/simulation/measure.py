@@ -207,7 +207,10 @@ class SwarmEvaluator:
     ) -> dict[str, Floats]:
         """Each device's values of the metrics of outputs and of scores."""
         chosen = self.experiment.metrics
-        scores = DeviceScores(found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC)
+        size = self.experiment.data.text_bytes(counts_C)
+        scores = DeviceScores(
+            found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC, size
+        )
         ends = np.cumsum([m.numbers(self.experiment.data.outputs) for m in chosen.outputs])
         parts = np.split(found.values_MV, ends[:-1], 1)
         pairs = zip(chosen.outputs, parts, strict=False)  # without a metric there is one part
@@ -224,8 +227,9 @@ class SwarmEvaluator:
         (samples_N, spread_N), own = data.local_test_NN, found.devices_M
         target = data.dataset.target
         span_C = np.ones(1) if target is None else target.span
+        size_M = data.local_text_bytes_N[own]
         scores = LocalScores(
-            own, samples_N[own], found.loss_M, found.hits_MC, spread_N[own], span_C
+            own, samples_N[own], found.loss_M, found.hits_MC, spread_N[own], span_C, size_M
         )
         return {m.name: _one_each(m, m.values(scores), found) for m in chosen}
 

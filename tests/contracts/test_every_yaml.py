@@ -27,6 +27,8 @@ from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import Settings, sections
 from swarm.experiments.checks.check_plugin import check_plugin
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.learning.initial_parameters import save_start
+from swarm.learning.models.gru import GRU
 from tests.support import config, groups, options, records, run, simulation, trajectory
 
 ALL = [(group, name) for group in groups() for name in options(group)]
@@ -81,6 +83,11 @@ def _text(folder: Path) -> Path:
         "\n".join(json.dumps({"owner": i, "text": "".join(row)}) for i, row in enumerate(letters))
     )
     return file
+
+
+def _base(folder: Path) -> Path:
+    save_start(folder / "base.safetensors", GRU((8,), 20, 16, 1).state_dict())
+    return folder / "base.safetensors"
 
 
 def _flights(folder: Path) -> Path:
@@ -211,6 +218,13 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             ]
             for name in ("gru", "mcsd", "transformer")
         },
+        ("model", "lora"): lambda: [
+            "data=markov",
+            "data.context=8",
+            "partition=natural",
+            "model.base={gru: {width: 16}}",
+            f"model.base_file={_base(tmp_path)}",
+        ],
         ("model", "custom"): lambda: [
             f"plugins=[{USER_MODELS}]",
             "model._target_=user_models.NormMLP",
@@ -306,6 +320,24 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             for name in ("r2", "prequential_mse", "faded_mse", "stream_mse")
         },
         ("metric", "local_accuracy"): lambda: ["data.local_test=0.3"],
+        ("metric", "local_perplexity"): lambda: [
+            "data=markov",
+            "partition=natural",
+            "model=gru",
+            "data.local_test=0.3",
+        ],
+        **{
+            ("metric", name): lambda: [
+                "data=text",
+                f"data.path={_text(tmp_path)}",
+                "data.context=8",
+                "data.min_chars=100",
+                "partition=natural",
+                "model=gru",
+                "data.local_test=0.3",
+            ]
+            for name in ("bits_per_byte", "local_bits_per_byte")
+        },
         **{
             ("metric", name): lambda: [
                 "data=linear_regression",

@@ -36,10 +36,11 @@ LESS = (
     ),  # the tutorial's sweep
     (r"run-swarm devices=30|run-swarm --config-dir my_conf .*devices=30", ""),  # its figures
     (r".*data=markov", "rounds=2 devices=8 train.local_steps=1 report=false tracker=none"),
+    (r".*data.path=(first|second).jsonl", "rounds=2 report=false tracker=none"),
     (r".*data=image_folder", "rounds=1 data.size=8 optimizer.lr=0.1 report=false tracker=none"),
     (r"run-swarm .*(-m|hydra.run.dir)", ""),  # those of plugins.md are small as they stand
     (r"run-swarm resume=first", ""),
-    (r".*(resume=| --help|doctor| report | publish )", ""),
+    (r".*(resume=| --help|doctor| report | publish | write )", ""),
     (r".*scenario=consensus", "rounds=9 report=false tracker=none"),
     (r".*scenario=links", "scenario.jobs=1 scenario.quick.seeds=1"),
     (
@@ -89,7 +90,7 @@ LESS = (
 FEWER = {"rounds=150": "rounds=3"}
 
 # Commands that run whole wherever they stand, and those that are many runs.
-OWN = re.compile(r"plugins=|launcher=|run\.dir=|resume=| --| doctor| report | publish ")
+OWN = re.compile(r"plugins=|launcher=|run\.dir=|resume=| --| doctor| report | publish | write ")
 MANY = re.compile(r" -m |MULTIRUN|hydra\.sweeper")
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.data.dataset import Dataset
+from swarm.data.tokens.base import Characters
 from swarm.experiments.loading import LoadedRun
 from swarm.experiments.writing import written
 from swarm.learning.models.gru import GRU
@@ -22,7 +23,7 @@ from swarm.learning.models.transformer import Transformer
 
 TEXT = Dataset(
     np.zeros((1, 4), np.float32), np.zeros((1, 4), np.int64), 4, None, *[np.zeros(1, np.int64)] * 3,
-    characters="abc",
+    tokens=Characters("abc"),
 )  # fmt: skip
 
 
@@ -118,6 +119,6 @@ def test_what_it_cannot_go_on_with_is_said(
 
 def test_only_models_of_text_write() -> None:
     with pytest.raises(ConfigError, match="must be text"):
-        written(model([0.0] * 4), replace(TEXT, characters=None), "a", 5, 1.0, 0)
+        written(model([0.0] * 4), replace(TEXT, tokens=None), "a", 5, 1.0, 0)
     with pytest.raises(ConfigError, match="predict=every"):
         written(nn.Linear(4, 4), TEXT, "a", 5, 1.0, 0)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.config.explain import describe
-from swarm.config.plug_in_lists import with_cohorts, with_loss, with_options
+from swarm.config.plug_in_lists import with_base, with_cohorts, with_loss, with_options
 from swarm.config.settings.sections import (
     MOST_DEVICES,
     MOST_ROUNDS,
@@ -127,7 +127,8 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        values = with_options(with_cohorts(with_loss(plain(cfg))), "metrics", STANDARD)
+        whole = with_cohorts(with_base(with_loss(plain(cfg))))
+        values = with_options(whole, "metrics", STANDARD)
         for key in ("pre_aggregators", "transforms", "augment"):
             values = with_options(values, key)
         if isinstance(cohorts := values.get("cohorts"), dict):

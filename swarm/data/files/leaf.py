@@ -23,6 +23,7 @@ from swarm.data.files.readers.columns import require_room, require_unpacked_room
 from swarm.data.files.text import ALPHABET
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale
+from swarm.data.tokens.base import Characters
 
 _NUMBER, _LIST = 32, 96  # bytes of a number and of a list while a file is being read
 
@@ -137,7 +138,7 @@ class Leaf(Source):
             origin=("path", self.path),
             owner_names=owners,
         )
-        return replace(self._prepared(samples), characters=ALPHABET)
+        return replace(self._prepared(samples), tokens=Characters(ALPHABET))
 
     def _joined(self, blocks: list[npt.NDArray[np.generic]]) -> npt.NDArray[np.generic]:
         first = blocks[0]

@@ -1,47 +1,55 @@
-"""Text with owners (people, roles) for next-character prediction: sequences of characters, and at
-each position the character that follows.
+"""Text with owners (people, roles) for next-token prediction: sequences of characters, bytes or
+byte-pair tokens, and at each position the token that follows.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
 from swarm.common.system.dataset_cache import locate
-from swarm.data.dataset import Dataset, Ints, Source, chunks
+from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
+from swarm.data.tokens.base import Bytes, Characters, Codes, Tokens
+from swarm.data.tokens.byte_pairs import read, trained
 
+Kind = Literal["characters", "bytes", "bpe"]
+VOCABULARY = 512  # byte-pair tokens, if nothing is said
 ALPHABET = "\n" + "".join(map(chr, range(32, 127)))  # a line's end, and printable ASCII
 
 
 class Text(Source):
-    """Sequences of characters: ``x`` is ``[S, context]`` characters, ``y`` the same sequences one
-    position later; each character is a class.
+    """Sequences of tokens: ``x`` is ``[S, context]`` tokens, ``y`` the same sequences one position
+    later; each token is a class. A token is a character unless ``tokens`` says otherwise.
 
     The file is a table (.csv, .parquet, .jsonl, .arrow) with a column of text and a column that
     names its owner. An owner's rows, in their order, make one text with line ends between them. The
     last share ``test`` of a text is for testing, the share ``validation`` before it for validation,
-    and the rest for training. Windows of context + 1 characters are cut within each part, so none
-    straddles two. Training windows begin every ``stride`` characters (null: context), the others
-    every ``context``.
+    and the rest for training. Windows of context + 1 tokens are cut within each part, so none
+    straddles two. Training windows begin every ``stride`` tokens (null: context), the others every
+    ``context``.
 
-    Classes are ``characters`` in their order, and one more for all other characters. Owners with
+    The tokens are ``characters`` in their order, and one more for all other characters; with
+    ``tokens="bytes"`` the bytes of UTF-8; with ``"bpe"`` a ``vocabulary`` of byte-pair tokens,
+    which the training text of all owners decides, or the ``tokenizer`` of another run. Owners with
     less than ``min_chars`` characters are left out; ``owners`` keeps that many, those with the most
     text; ``max_chars`` keeps the first characters of an owner; ``held`` keeps that many test (and
     validation) windows of each owner. With ``ordered`` devices meet their text from front to back.
 
-    Raises ``ConfigError`` for a missing column, text too short for a window in every part, and text
-    that is mostly in other characters. No message quotes the text.
+    Raises ``ConfigError`` for a missing column, text too short for a window in every part or for
+    the vocabulary, and text that is mostly in other characters. No message quotes the text.
     """
 
     def __init__(
@@ -55,6 +63,9 @@ class Text(Source):
         max_chars: int | None = None,
         owners: int | None = None,
         characters: str | None = None,
+        tokens: Kind = "characters",
+        vocabulary: int | None = None,
+        tokenizer: str | None = None,
         ordered: bool = False,
         held: int | None = None,
         test: float = 0.2,
@@ -75,12 +86,11 @@ class Text(Source):
                 "null",
                 "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
             )
-        alphabet = ALPHABET if characters is None else characters
-        if not alphabet or len(set(alphabet)) < len(alphabet):
-            raise ConfigError(
-                "characters", characters, "must name at least one character, each once, or be null"
-            )
-        self.path, self.text, self.owner, self.alphabet = path, text, owner, alphabet
+        _require_fitting(tokens, characters, vocabulary, tokenizer)
+        self.tokenizer = tokenizer
+        self.tokens, self.vocabulary = tokens, vocabulary or VOCABULARY
+        self.alphabet = ALPHABET if characters is None else characters
+        self.path, self.text, self.owner = path, text, owner
         self.context, self.stride, self.held = context, stride or context, held
         self.min_chars, self.max_chars, self.owners, self.ordered = (
             min_chars,
@@ -107,14 +117,50 @@ class Text(Source):
             held, others = self._held(*self._by_owner(test))
             names, owners = _joint_owners(names, others)
             texts, cuts = [*texts, *held], [*cuts, *[(0.0, 1.0)] * len(held)]
-        codes = [self._codes(text) for text in texts]
-        strange = np.mean(np.concatenate(codes) == len(self.alphabet))
-        if strange > 0.2:
+        ends = [self._ends(len(text), cut) for text, cut in zip(texts, cuts, strict=True)]
+        tokens = self._tokens(text[: end[0]] for text, end in zip(texts, ends, strict=True))
+        parts = [
+            [tokens.encode(text[low:high]) for low, high in pairwise((0, *end))]
+            for text, end in zip(texts, ends, strict=True)
+        ]
+        if (strange := _strange(parts, tokens)) > 0.2:
             valid = f"knows only {1 - strange:.0%} of the text; name the characters of its language"
             raise ConfigError(
                 "characters", "null" if self.alphabet is ALPHABET else self.alphabet, valid
             )
-        return self._cut(codes, cuts, owners, names)
+        self._require_windows(parts, ends)
+        return self._cut(parts, owners, names, tokens)
+
+    def _tokens(self, training: Iterable[str]) -> Tokens:
+        """The tokens that text becomes, of which the ``training`` texts may decide."""
+        if self.tokenizer is not None:
+            return read(Path(self.tokenizer), "tokenizer")
+        if self.tokens == "bpe":
+            return trained(training, self.vocabulary)
+        return Bytes() if self.tokens == "bytes" else Characters(self.alphabet)
+
+    def _ends(self, length: int, cut: tuple[float, float]) -> list[int]:
+        """Where the training, validation and test part of a text of ``length`` characters end, by
+        the shares ``cut`` for validation and test."""
+        held = [max(math.ceil(share * length), self.context + 1) if share else 0 for share in cut]
+        return [length - sum(held), length - held[1], length]
+
+    def _require_windows(self, parts: list[list[Codes]], ends: list[list[int]]) -> None:
+        """Refuse a part of a text that is shorter in tokens than a window, though it is long enough
+        in characters."""
+        short = min(
+            len(codes)
+            for each, end in zip(parts, ends, strict=True)
+            for codes, (low, high) in zip(each, pairwise((0, *end)), strict=True)
+            if high - low > self.context
+        )
+        if short <= self.context:
+            part = "training, validation or test text"
+            valid = (
+                f"must be at most {short - 1} with data.tokens={self.tokens}: an owner's {part} has"
+                f" only {short} tokens; a larger data.min_chars leaves such owners out"
+            )
+            raise ConfigError("context", self.context, valid)
 
     def _by_owner(self, table: dict[str, Column]) -> tuple[list[str], Names]:
         """The text of each owner, and the owners' names."""
@@ -168,32 +214,14 @@ class Text(Source):
             )
         return [texts[i][: self.max_chars] for i in enough], tuple(names[i] for i in enough)
 
-    def _codes(self, text: str) -> npt.NDArray[np.uint32]:
-        point_A = np.frombuffer(self.alphabet.encode("utf-32-le"), np.uint32)
-        point_T = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32)
-        order_A = np.argsort(point_A)
-        code_T = np.empty(len(point_T), np.uint32)
-        # In parts, as the temporary indices take eight bytes a character.
-        for part in chunks(point_T):
-            point = point_T[part]
-            found = order_A[
-                np.minimum(np.searchsorted(point_A, point, sorter=order_A), len(point_A) - 1)
-            ]
-            code_T[part] = np.where(point_A[found] == point, found, len(point_A))
-        return code_T
-
     def _cut(
-        self,
-        codes: list[npt.NDArray[np.uint32]],
-        cuts: list[tuple[float, float]],
-        owners: Sequence[int],
-        names: Names,
+        self, parts: list[list[Codes]], owners: Sequence[int], names: Names, tokens: Tokens
     ) -> Dataset:
-        """The windows of texts, of which the owner and the shares for validation and test are
-        given."""
+        """The windows of texts, each in its three parts, of which the owners are given."""
+        codes = [np.concatenate(each) for each in parts]
         begins, part, text = (
             np.concatenate(each)
-            for each in zip(*map(self._begins, range(len(codes)), codes, cuts), strict=True)
+            for each in zip(*map(self._begins, range(len(parts)), parts), strict=True)
         )
         room(
             "max_chars",
@@ -207,7 +235,7 @@ class Text(Source):
         samples = Samples(
             x=everything[place_SL],
             y=everything[place_SL + 1].astype(np.int64),
-            classes=len(self.alphabet) + 1,
+            classes=tokens.classes,
             owner=np.asarray(owners, np.int64)[text],
             time=begins if self.ordered else None,
             test=np.flatnonzero(part == 2),
@@ -215,21 +243,13 @@ class Text(Source):
             origin=("path", self.path),
             owner_names=names,
         )
-        return replace(prepare(samples, 0), characters=self.alphabet)
+        return replace(prepare(samples, 0), tokens=tokens)
 
-    def _begins(
-        self, text: int, codes: npt.NDArray[np.uint32], cut: tuple[float, float]
-    ) -> tuple[Ints, Ints, Ints]:
+    def _begins(self, text: int, parts: list[Codes]) -> tuple[Ints, Ints, Ints]:
         """For each window of a text: where it begins, which part it is in (0 training, 1
-        validation, 2 test), and the text. ``cut`` has the shares for validation and test.
-        """
-        held = [
-            max(math.ceil(share * len(codes)), self.context + 1) if share else 0 for share in cut
-        ]
-        # where the training, validation and test text ends
-        ends = len(codes) - np.cumsum([0, *held[::-1]])[::-1]
+        validation, 2 test), and the text."""
         found = []
-        for part, (low, high) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        for part, (low, high) in enumerate(pairwise(np.cumsum([0, *map(len, parts)]))):
             begins = np.arange(low, high - self.context, self.context if part else self.stride)
             found.append(begins[: self.held] if part else begins)
         begins_S = np.concatenate(found).astype(np.int64)
@@ -237,6 +257,33 @@ class Text(Source):
             begins_S,
             np.repeat(np.arange(3), [len(b) for b in found]),
             np.full(len(begins_S), text),
+        )
+
+
+def _strange(parts: list[list[Codes]], tokens: Tokens) -> float:
+    """The share of the text that is in tokens which stand for no text."""
+    every = np.concatenate([codes for each in parts for codes in each])
+    return float(np.mean(every >= tokens.known))
+
+
+def _require_fitting(
+    tokens: str, characters: str | None, vocabulary: int | None, tokenizer: str | None
+) -> None:
+    """Refuse an alphabet that is none, and a setting of other tokens than those that are chosen."""
+    for key, value, of in (
+        ("characters", characters, "characters"),
+        ("vocabulary", vocabulary, "bpe"),
+        ("tokenizer", tokenizer, "bpe"),
+    ):
+        if value is not None and tokens != of:
+            valid = f"must be null with data.tokens={tokens}; it is for data.tokens={of}"
+            raise ConfigError(key, value, valid)
+    if vocabulary is not None and tokenizer is not None:
+        valid = "must be null with data.tokenizer, whose vocabulary is as large as it is"
+        raise ConfigError("vocabulary", vocabulary, valid)
+    if characters is not None and (not characters or len(set(characters)) < len(characters)):
+        raise ConfigError(
+            "characters", characters, "must name at least one character, each once, or be null"
         )
 
 

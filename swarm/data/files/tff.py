@@ -15,7 +15,7 @@ from swarm.data.dataset import Dataset, Source
 from swarm.data.files.client_files import ClientFiles, by_client
 from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.kinds import listed
-from swarm.data.files.text import Text
+from swarm.data.files.text import Kind, Text
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale
 
@@ -108,8 +108,8 @@ class Tff(Source):
 
 
 class TffText(Source):
-    """The texts of each client of such a file or folder, for next-character prediction; a sample is
-    a sequence of ``context`` characters as in :class:`~swarm.data.files.text.Text`.
+    """The texts of each client of such a file or folder, for next-token prediction; a sample is a
+    sequence of ``context`` tokens as in :class:`~swarm.data.files.text.Text`.
 
     ``text`` names the field of the texts. The texts of a client, in their order, make one text with
     line ends between them. A test file's text is all for testing; without one, the last share
@@ -129,6 +129,9 @@ class TffText(Source):
         max_chars: int | None = None,
         owners: int | None = None,
         characters: str | None = None,
+        tokens: Kind = "characters",
+        vocabulary: int | None = None,
+        tokenizer: str | None = None,
         ordered: bool = False,
         held: int | None = None,
         test: float = 0.2,
@@ -145,6 +148,9 @@ class TffText(Source):
             max_chars=max_chars,
             owners=owners,
             characters=characters,
+            tokens=tokens,
+            vocabulary=vocabulary,
+            tokenizer=tokenizer,
             ordered=ordered,
             held=held,
             test=test,

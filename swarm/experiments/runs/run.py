@@ -21,7 +21,7 @@ from swarm.experiments.runs.memory import running_out, stated
 from swarm.experiments.runs.prepared import PreparedRun, tracker_of
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
-from swarm.results.folder import Folder, typed_words
+from swarm.results.folder import Folder, kept_tokens, typed_words
 from swarm.results.presentation import stored
 from swarm.results.provenance import OF_ENGINE
 from swarm.results.schemas import Graph, Summary
@@ -107,6 +107,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     # if all arms are done, nothing is computed
     if not all(arms.is_done(prepared, arm, home, progress) for arm in prepared.arms):
         refuse_a_mixture(path, new, prepared.dataset)
+    kept_tokens.require_same(path, prepared.dataset)
     home.verify()  # before anything in the folder changes
     words = typed_words.read(path, "resume")
     home.write_config(new)
@@ -214,10 +215,12 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Re
             "diverged"
         ):  # a diverged arm is not run again, so its records stay
             home.arm(arm.name, settings.checkpoint.keep).rewind()
+    kept_tokens.write(home.path, prepared.dataset)
     stored.write(home.path, prepared.presentation)
     first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
     hostile = np.flatnonzero(~first.communication.honest_N).tolist()
-    home.write_graph(first.communication.graph(1), prepared.split.names, hostile)
+    names = None if prepared.arms[0].pooled else prepared.split.names  # one node is nobody's
+    home.write_graph(first.communication.graph(1), names, hostile)
     columns.write(home.path, first.metrics.columns)
     found = columns.complete(first.metrics.columns)
     console = ConsoleSink(

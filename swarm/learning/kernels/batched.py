@@ -31,6 +31,7 @@ from swarm.learning.kernels.kernel import (
     gradients_of,
 )
 from swarm.learning.kernels.losses import Loss
+from swarm.learning.models.base import BatchedBase, Wrapped
 from swarm.learning.running_statistics import entries
 
 # samples of all devices that run together: with more they do not fit into the cache, with fewer the
@@ -56,6 +57,7 @@ class BatchedKernel(Kernel):
 
     def __init__(self, layout: Layout, run: BatchedForward, loss: Loss) -> None:
         self.layout, self.loss, self.run = layout, loss, run
+        self.made_numbers = run.numbers if isinstance(run, BatchedBase) else 0
 
     @classmethod
     def match(
@@ -68,13 +70,15 @@ class BatchedKernel(Kernel):
         Raises :class:`ConfigError` if the module's own ``over_rows`` returns other outputs than
         ``forward``, as in a subclass that overrides only one of them.
         """
-        if frozen_parameters(module):
+        wrapped = module.batched() if isinstance(module, Wrapped) else None
+        if wrapped is None and frozen_parameters(module):
             return None
         layout = layout or Layout.of(module)
-        if isinstance(module, BatchedForward):
+        own = wrapped or module
+        if isinstance(own, BatchedForward):
             if layout.statistics:
                 return None
-            found = cls(layout, module, loss)
+            found = cls(layout, own, loss)
             if not found._agrees(module, inputs, gradients=False):
                 valid = "has a method over_rows that disagrees with forward"
                 raise ConfigError("/model", called(module), valid)

@@ -46,6 +46,7 @@ class Kernel(ABC):
 
     layout: Layout
     compiles = True  # if False, compute.compile does not compile this kernel
+    made_numbers = 0  # numbers that are made for a device while it is computed with
     noisy = False  # whether the module draws from torch's generator while it learns
 
     @property

@@ -23,7 +23,7 @@ from swarm.learning.kernels.dense import Dense
 from swarm.learning.kernels.kernel import Functional, Kernel, PerDevice
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.noise import draws_noise, seeded
-from swarm.learning.models.sequence import SequenceModel
+from swarm.learning.models.sequence import sequence_model_in
 from swarm.learning.running_statistics import changed_buffers, entries
 
 EXTRA = "_extra_state"  # ends the keys of a state_dict that come from get_extra_state
@@ -203,7 +203,8 @@ def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
     In a block the devices' embedding tables lie one behind the other, so that a token that is too
     large would be looked up in the next device's table. Raises :class:`ConfigError`.
     """
-    if not isinstance(module, SequenceModel):
+    sequence = sequence_model_in(module)
+    if sequence is None:
         return
     for rows in chunks(x):
         token = np.asarray(x[rows], np.float64)
@@ -211,7 +212,7 @@ def check_tokens(module: nn.Module, x: npt.NDArray[np.generic]) -> None:
             raise ConfigError(
                 "/model", called(module), "needs tokens 0, 1, …; the data have other numbers"
             )
-    known, largest = module.embed.num_embeddings, int(np.asarray(x).max())
+    known, largest = sequence.embed.num_embeddings, int(np.asarray(x).max())
     if largest >= known:
         raise ConfigError(
             "vocabulary",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 
@@ -85,3 +88,42 @@ class HasParts(ABC):
     @abstractmethod
     def parts(self) -> dict[str, dict[int, int]]:
         """Return the number of parts by axis, {name of a parameter: {axis: parts}}."""
+
+
+class ReadsFiles(ABC):
+    """A model that reads frozen parameters from files which its settings name."""
+
+    @classmethod
+    @abstractmethod
+    def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model's settings with the hash of each file, which a run records: it then goes
+        on with these very files only.
+
+        Raises :class:`ConfigError` for a file that cannot be read, or has another hash than the
+        settings give.
+        """
+
+
+class Wrapped(ABC):
+    """A model that predicts by another one, ``base``, some layers of which it has changed."""
+
+    base: nn.Module
+
+    def batched(self) -> BatchedBase | None:
+        """What runs the model for B devices at once; None where nothing does."""
+        return None
+
+
+class BatchedBase(ABC):
+    """A forward pass of a :class:`Wrapped` model for B devices.
+
+    Attributes:
+        numbers: How many numbers it makes for each device, beside the device's row.
+    """
+
+    numbers: int
+
+    @abstractmethod
+    def over_rows(self, parameters: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the outputs ``[B, b, …]`` for the inputs ``[B, b, *features]``, of devices whose
+        learning ``parameters`` are ``[B, *shape]``; what is frozen it knows itself."""

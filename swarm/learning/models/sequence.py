@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
-from swarm.learning.models.base import MOST_WIDTH
+from swarm.learning.models.base import MOST_WIDTH, Wrapped
 
 Views = dict[str, Tensor]  # each parameter of B devices as ``[B, *shape]``
 State = tuple[Tensor, ...]
@@ -163,6 +163,13 @@ class SequenceModel(nn.Module):
 
     def _layers(self) -> list[SequenceLayer]:
         return [layer for layer in self.layers if isinstance(layer, SequenceLayer)]
+
+
+def sequence_model_in(module: nn.Module) -> SequenceModel | None:
+    """Return the sequence model that a module is, or predicts by; None if there is none."""
+    if isinstance(module, Wrapped):
+        return sequence_model_in(module.base)
+    return module if isinstance(module, SequenceModel) else None
 
 
 def state_bytes(state: list[State]) -> int:

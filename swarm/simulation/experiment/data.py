@@ -157,6 +157,22 @@ class Data:
                 spread_N += np.bincount(device_S, (y_S - mean_N[device_S]) ** 2, held.devices)
         return held.sizes_N * labels, spread_N
 
+    def text_bytes(self, counts_C: npt.NDArray[np.float64]) -> float:
+        """How many bytes of UTF-8 so many labels of each class stand for; 0 without text."""
+        tokens = self.dataset.tokens
+        return 0.0 if tokens is None else float(counts_C @ tokens.bytes_C)
+
+    @cached_property
+    def local_text_bytes_N(self) -> npt.NDArray[np.float64]:
+        """How many bytes of UTF-8 the labels of each device's own held-out text stand for, ``[N]``;
+        0 without text."""
+        held, tokens = self.split.local_test, self.dataset.tokens
+        if held is None or tokens is None:
+            return np.zeros(self.split.devices)
+        bytes_S = tokens.bytes_C[self.dataset.y[held.sample].astype(np.int64)]
+        each_S = bytes_S.reshape(len(held.sample), -1).sum(1)
+        return np.bincount(held.device_S, each_S, held.devices).astype(np.float64)
+
     @cached_property
     def progress(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of the integers in a checkpoint that hold its position in its

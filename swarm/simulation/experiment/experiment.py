@@ -105,6 +105,7 @@ class Experiment:
             isinstance(self.model.test_loss, CrossEntropy),
             self.poison is not None and self.poison.triggered is not None,
             self.data.policy.streams,
+            data.tokens is not None,
         )
 
     @cached_property

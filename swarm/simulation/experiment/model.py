@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import no_room, size_text
-from swarm.common.rows import Layout, ParameterSpec
+from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, size_of, trainable
 from swarm.common.system.machine import available_bytes
 from swarm.communication.protocol.distillation import Distillation
 from swarm.config.build import build
@@ -48,8 +48,9 @@ from swarm.simulation.experiment.data import Data
 if TYPE_CHECKING:
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
 
-# of one device's parameters, by what makes a module: the arms and trials of a run have the same
-_BYTES: dict[tuple[str, torch.dtype], int] = {}
+# of one device's parameters that learn, and of the frozen ones, which all devices share, by what
+# makes a module: the arms and trials of a run have the same
+_BYTES: dict[tuple[str, torch.dtype], tuple[int, int]] = {}
 
 
 class Model:
@@ -304,17 +305,17 @@ class Model:
         if key not in _BYTES:
             try:
                 with torch.device("meta"):
-                    parameters = list(self.module().parameters())
+                    module = self.module()
             except (RuntimeError, TypeError) as error:
                 why = f"cannot be made: {shown(str(error).splitlines()[0])}"
                 raise ConfigError("model", target, why) from error
-            _BYTES[key] = sum(p.numel() * p.element_size() for p in parameters)
-        one = _BYTES[key]
+            _BYTES[key] = size_of(trainable(module)), size_of(frozen_parameters(module))
+        one, frozen = _BYTES[key]
         free = available_bytes() if self.device.type == "cpu" else None
-        if free is None or one * n <= free:
+        if free is None or one * n + frozen <= free:
             return
-        if one > free:
-            need = f"at least {size_text(one)} for one device's parameters"
+        if one + frozen > free:
+            need = f"at least {size_text(one + frozen)} for one device's parameters"
             raise no_room("model", target, need, free, "a smaller model would fit")
-        need = f"at least {size_text(n * one)} for parameters alone"
-        raise no_room("devices", n, need, free, f"at most {free // one:,} devices fit")
+        need = f"at least {size_text(n * one + frozen)} for parameters alone"
+        raise no_room("devices", n, need, free, f"at most {(free - frozen) // one:,} devices fit")

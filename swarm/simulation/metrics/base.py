@@ -32,7 +32,6 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from swarm.simulation.metrics.column import (
@@ -64,6 +63,7 @@ class DeviceScores:
         y_T: The labels, one for each position of text; ``[T, C]`` in regression.
         counts_C: How many samples each class has; in regression how many there are.
         mix_MC: Each device's own shares of the classes, where it is asked for.
+        text_bytes: Of text: how many bytes of UTF-8 the labels stand for.
     """
 
     devices_M: Ints
@@ -72,6 +72,7 @@ class DeviceScores:
     y_T: npt.NDArray[np.generic]
     counts_C: Floats
     mix_MC: Floats | None = None
+    text_bytes: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -321,10 +322,3 @@ class TrafficMetric(Metric):
         """The number of a record, or None where there is none; from the counts of this round and
         those since the start. It keeps nothing between rounds: a resumed run goes on from the
         counts alone."""
-
-
-def answers(out_BCb: Tensor, dtype: torch.dtype) -> Tensor:
-    """The share that each class has of each answer, ``[B, C, b]``: all of it for the class with
-    the largest output, 1/m each for m equally large ones, none of outputs that are NaN."""
-    best = (out_BCb == out_BCb.amax(1, keepdim=True)).to(dtype)
-    return best / best.sum(1, keepdim=True).clamp_min(1)

@@ -8,7 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from swarm.simulation.metrics.base import OutputMetric, answers
+from swarm.simulation.metrics.base import OutputMetric
+from swarm.simulation.metrics.formulas import answers
 
 
 class Calibration(OutputMetric):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 
@@ -114,3 +116,10 @@ def found_at(rate: float, score_m: Floats, other_k: Floats) -> float:
         return 1.0
     threshold = np.sort(other_k)[::-1][allowed]
     return float((score_m > threshold).mean())
+
+
+def answers(out_BCb: Tensor, dtype: torch.dtype) -> Tensor:
+    """The share that each class has of each answer, ``[B, C, b]``: all of it for the class with
+    the largest output, 1/m each for m equally large ones, none of outputs that are NaN."""
+    best = (out_BCb == out_BCb.amax(1, keepdim=True)).to(dtype)
+    return best / best.sum(1, keepdim=True).clamp_min(1)

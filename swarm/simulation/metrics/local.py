@@ -24,6 +24,7 @@ class LocalScores:
         spread_M: In regression Σ(y − ȳ)² over the device's own samples and all targets, in that
             unit.
         span_C: What 1 in that unit is in each target's own unit; one number if that is 1.
+        text_bytes_M: Of text: how many bytes of UTF-8 each device's labels stand for.
     """
 
     devices_M: Ints
@@ -32,6 +33,7 @@ class LocalScores:
     hits_MC: Floats
     spread_M: Floats
     span_C: Floats
+    text_bytes_M: Floats | None = None
 
 
 class LocalMetric(DeviceMetric):

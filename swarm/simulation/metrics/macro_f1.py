@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from swarm.simulation.metrics.base import OutputMetric, answers
+from swarm.simulation.metrics.base import OutputMetric
+from swarm.simulation.metrics.formulas import answers
 
 
 class MacroF1(OutputMetric):

@@ -21,6 +21,7 @@ class Task:
         cross_entropy: Whether the test loss is the cross-entropy.
         backdoor: Whether hostile devices teach a trigger.
         streams: Whether devices meet their samples one after the other.
+        text: Whether classes stand for text.
     """
 
     classification: bool
@@ -34,3 +35,4 @@ class Task:
     cross_entropy: bool = True
     backdoor: bool = False
     streams: bool = False
+    text: bool = False

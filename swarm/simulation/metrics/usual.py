@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.simulation.metrics import backdoor, formulas, local, stream
+from swarm.simulation.metrics import backdoor, formulas, local, stream, text
 from swarm.simulation.metrics.base import (
     DeviceScores,
     Floats,
@@ -184,11 +184,14 @@ def usual(label: int | None) -> tuple[Metric, ...]:
         TestLoss(),
         LabelAccuracy(label),
         Perplexity(),
+        text.BitsPerByte(),
         EnsembleAccuracy(),
         OwnAccuracy(),
         local.LocalAccuracy(),
         local.LocalError(),
         local.LocalR2(),
+        text.LocalPerplexity(),
+        text.LocalBitsPerByte(),
         backdoor.BackdoorSuccess(),
         ConsensusDistance(),
         stream.PrequentialAccuracy(),

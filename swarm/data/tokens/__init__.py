@@ -1,0 +1,1 @@
+"""How text becomes tokens, the classes that sequence models predict, and text again."""
