@@ -42,15 +42,13 @@ class BatchLoader:
         self.practising = Practising.of(e.data, devices)
         self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.data.dataset
-        x = torch.as_tensor(data.x).to(e.device)
+        x, y = torch.as_tensor(data.x).to(e.device), torch.as_tensor(data.y).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
-        y = torch.as_tensor(data.y).to(e.device)
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
         seen_S = data.observed_labels
         self.observed_S = None if seen_S is None else torch.as_tensor(seen_S).to(e.device)
         self._label_S = data.known_labels()[0]
-        self._draws = Keys(e.settings.seed, "replay")
-        self._keeps = Keys(e.settings.seed, "replay.keep")
+        self._draws, self._keeps = (Keys(e.settings.seed, f"replay{k}") for k in ("", ".keep"))
 
     def samples(self, ids: Ints) -> tuple[Tensor, Tensor]:
         """Features and labels (or targets) of the samples with these ids. Ids from the size of the

@@ -314,3 +314,15 @@ def one_each(metric: Metric, found: Tensor, devices: int, numbers: int = 1) -> T
         needed = f"{each} for each of the {devices} devices is needed"
         raise returned("metrics", metric, "value()", f"returns {shape_of(found)}", needed)
     return found.reshape(devices, numbers)
+
+
+def compared_each(
+    metric: Metric, each: npt.NDArray[np.float64], devices: int, method: str = "values()"
+) -> npt.NDArray[np.float64]:
+    """Return what a metric returned, ``each``, if it has one value a device.
+
+    Raises :class:`~swarm.common.plugin.PluginError` if it has not."""
+    if not isinstance(each, np.ndarray) or each.shape != (devices,):
+        needed = f"one value for each of the {devices} devices is needed"
+        raise returned("metrics", metric, method, f"returns {shape_of(each)}", needed)
+    return each

@@ -13,14 +13,14 @@ import torch
 
 from swarm.common.errors import DivergedError
 from swarm.common.names import named
-from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
+from swarm.simulation.evaluation import compared_each
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics import membership
-from swarm.simulation.metrics.base import DeviceMetric, DeviceScores
+from swarm.simulation.metrics.base import DeviceScores
 from swarm.simulation.metrics.chosen import over_devices
 from swarm.simulation.metrics.local import LocalScores
 
@@ -32,18 +32,6 @@ Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, colum
 # comes back
 BEYOND = 1e9
 LOOKED_AT = 256  # training samples on which that loss is taken
-
-
-def _one_each(
-    metric: DeviceMetric, each: Floats, found: Evaluation, method: str = "values()"
-) -> Floats:
-    """Return what a metric returned, ``each``, if it has one value a device.
-
-    Raises :class:`PluginError` if it has not."""
-    if not isinstance(each, np.ndarray) or each.shape != found.loss_M.shape:
-        needed = f"one value for each of the {len(found.loss_M)} devices is needed"
-        raise returned("metrics", metric, method, f"returns {shape_of(each)}", needed)
-    return each
 
 
 class SwarmEvaluator:
@@ -214,8 +202,9 @@ class SwarmEvaluator:
         ends = np.cumsum([m.numbers(self.experiment.data.outputs) for m in chosen.outputs])
         parts = np.split(found.values_MV, ends[:-1], 1)
         pairs = zip(chosen.outputs, parts, strict=False)  # without a metric there is one part
-        values = {m.name: _one_each(m, m.compared(v), found, "compared()") for m, v in pairs}
-        return values | {m.name: _one_each(m, m.values(scores), found) for m in chosen.scores}
+        many = len(found.loss_M)
+        values = {m.name: compared_each(m, m.compared(v), many, "compared()") for m, v in pairs}
+        return values | {m.name: compared_each(m, m.values(scores), many) for m in chosen.scores}
 
     def _local(self, devices_M: Ints) -> dict[str, Floats]:
         """The values that these devices have of the metrics of own held-out samples."""
@@ -231,7 +220,7 @@ class SwarmEvaluator:
         scores = LocalScores(
             own, samples_N[own], found.loss_M, found.hits_MC, spread_N[own], span_C, size_M
         )
-        return {m.name: _one_each(m, m.values(scores), found) for m in chosen}
+        return {m.name: compared_each(m, m.values(scores), len(found.loss_M)) for m in chosen}
 
     def _triggered(self, devices_M: Ints) -> dict[str, Floats]:
         """The values that these devices have of the metrics of test samples with a trigger."""
@@ -241,7 +230,9 @@ class SwarmEvaluator:
         found = self.engine.evaluate(e.poison.triggered, self.evaluated_blocks)
         found = found.members(np.isin(found.devices_M, devices_M))
         hits_M, answers = found.hits_MC.sum(1), len(e.poison.triggered) * e.data.dataset.y[0].size
-        return {m.name: _one_each(m, m.values(hits_M, answers), found) for m in chosen}
+        return {
+            m.name: compared_each(m, m.values(hits_M, answers), len(found.loss_M)) for m in chosen
+        }
 
     def _lived(self, seen_N: Floats) -> Floats | None:
         """How much of what each device met in its last round belongs to each concept, ``[N,
