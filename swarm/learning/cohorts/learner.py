@@ -38,11 +38,15 @@ def pieces(cohort_B: Ints, device: torch.device) -> Iterator[Piece]:
 def taken(x_BP: Tensor, place_m: Tensor, place_c: Tensor) -> Tensor:
     """Return the numbers in the places ``place_c`` of the rows ``place_m``, ``[m, c]``; one choice
     after the other, which is five times as fast as both at once."""
-    return x_BP.index_select(0, place_m).index_select(1, place_c)
+    rows_mP = x_BP.index_select(0, place_m)
+    return rows_mP if len(place_c) == x_BP.shape[1] else rows_mP.index_select(1, place_c)
 
 
 def put_(x_BP: Tensor, place_m: Tensor, place_c: Tensor, values_mc: Tensor) -> None:
     """Write ``values_mc`` to where :func:`taken` reads; the rows must lie one behind the other."""
+    if len(place_c) == x_BP.shape[1]:
+        x_BP.index_copy_(0, place_m, values_mc)
+        return
     at_mc = (place_m * x_BP.shape[1])[:, None] + place_c
     x_BP.view(-1).scatter_(0, at_mc.view(-1), values_mc.reshape(-1))
 

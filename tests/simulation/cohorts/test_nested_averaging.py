@@ -119,6 +119,9 @@ def test_small_models_start_as_corners_of_the_large_one() -> None:
     rows = e.model.first_rows(np.arange(11)).numpy()
     large = named(e, rows[1], 1)
     assert len(large["1.weight"]) == 64
+    drawn = dict(e.model.lead.module().named_parameters())
+    for name, values in large.items():
+        torch.testing.assert_close(values, drawn[name].detach(), rtol=0, atol=0)
     for device in range(11):
         for name, values in named(e, rows[device], device).items():
             torch.testing.assert_close(values, corner(large[name], values.shape), rtol=0, atol=0)
