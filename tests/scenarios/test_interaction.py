@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.data.dataset import Dataset
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.test_claims import Value, judged, noise, results
 
 
 def talked(talk: Kind, devices: int = 6, turns: int = 40) -> Dataset:
@@ -72,6 +72,13 @@ def test_what_cannot_be_made_is_refused(devices: int, turns: int, key: str) -> N
         Talk(devices, turns, "pairs").load()
 
 
+def small(**changes: Any) -> Claim:
+    """The claim with another full budget."""
+    settings = option("scenario", "interaction")
+    settings["full"] = {**settings["full"], **changes}
+    return build(settings, Claim, "scenario", preset="full")
+
+
 def growing(
     equal: float, longer: float, gain: float, wide: float = 0.0, fast: bool = False
 ) -> Value:
@@ -98,7 +105,7 @@ def growing(
     ],
 )
 def test_the_rules(made: Value, expected: tuple[bool | None, ...], law: str) -> None:
-    of = claim("interaction")
+    of = small(sizes=[4, 8, 16, 32, 64], turns=[16])
     verdicts = judged(of, results(of, made))
     assert tuple(verdict.holds for verdict in verdicts) == expected
     assert f"({law})" in verdicts[0].because
@@ -108,7 +115,5 @@ def test_the_rules(made: Value, expected: tuple[bool | None, ...], law: str) -> 
     ("key", "given"), [("sizes", [4, 8, 16, 32]), ("sizes", [8, 4, 16, 32, 64]), ("turns", [])]
 )
 def test_what_cannot_be_judged_is_refused(key: str, given: list[int]) -> None:
-    settings = option("scenario", "interaction")
-    settings["full"] = {**settings["full"], key: given}
     with pytest.raises(ConfigError, match=key):
-        build(settings, Claim, "scenario", preset="full").conditions()
+        small(**{key: given}).conditions()
