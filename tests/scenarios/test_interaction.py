@@ -88,7 +88,7 @@ def growing(
         n, alone = values["devices"], values["talk"] in ("alone", "silent")
         power = 1.0 if alone else longer if values["time"] == "growing" else equal
         power += wide * (seed - 2) * (not alone)
-        made = 20 * 1.05**n if fast and not alone else 20 * n**power
+        made = 20 * 1.1**n if fast and not alone else 20 * n**power
         score = 0.6 + (gain + wide * (seed - 2)) * (not alone) + noise(seed)
         return {"train_samples": made + ITEMS * n, "accuracy_mean": score}
 
