@@ -40,9 +40,9 @@ BATCH, STEPS = 4, 5
 
 @dataclass(eq=False)
 class Talk(Source):
-    """Each device has four real digits, and makes a sample in each of its ``turns``: a blend of one
-    of its digits (weight 0.7, and the label) with the mean of what the others of its meeting show,
-    in whole grey levels. Samples whose image and label are there already are left out.
+    """Each device has four real digits, and makes a sample in each of its ``utterances``: a blend of
+    one of its digits (weight 0.7, and the label) with the mean of what the others of its meeting
+    show, in whole grey levels. Samples whose image and label are there already are left out.
 
     All ten classes are among the swarm's digits. Owners are devices: each has its digits and what
     it was the first to make. Validation and test samples are the real held-out digits.
@@ -51,7 +51,7 @@ class Talk(Source):
 
     Args:
         devices: How many devices there are.
-        turns: How often each device makes a sample.
+        utterances: How often each device makes a sample.
         talk: Who meets in a turn. ``alone``: a device blends two of its own digits; ``pairs``: the
             devices are cut into pairs at random; ``groups``: into groups whose size, drawn for the
             turn, is from 2 to all, each as likely; ``silent``: nothing is made.
@@ -59,12 +59,12 @@ class Talk(Source):
     """
 
     devices: int
-    turns: int
+    utterances: int
     talk: Kind
     seed: int = 0
 
     def __post_init__(self) -> None:
-        number("turns", self.turns, 1)
+        number("utterances", self.utterances, 1)
 
     def load(self) -> Dataset:
         real = Digits(scale="none", seed=self.seed).load()
@@ -78,7 +78,7 @@ class Talk(Source):
         drawn = np.concatenate([drawn[one_of_each], np.delete(drawn, one_of_each)])
         item_NK = draw.permutation(drawn[: self.devices * ITEMS]).reshape(-1, ITEMS)
         images, labels = [x[item_NK.T].reshape(-1, x.shape[1])], [y[item_NK.T].reshape(-1)]
-        for _ in range(0 if self.talk == "silent" else self.turns):
+        for _ in range(0 if self.talk == "silent" else self.utterances):
             shown_N = draw.integers(ITEMS, size=self.devices)
             mine_NF = x[item_NK[np.arange(self.devices), shown_N]]
             others_NF = self._others(x[item_NK], mine_NF, shown_N, draw)
@@ -127,12 +127,12 @@ def first_of_each(x: Floats, y: Ints) -> Ints:
 
 
 class InteractionBudget(Budget):
-    """``sizes`` are numbers of devices, ``turns`` how often each device talks whatever their
-    number, and ``turns_each`` how often for each device of the swarm where time grows with it."""
+    """``sizes`` are numbers of devices, ``utterances`` how often each device talks whatever their
+    number, ``utterances_each`` how often for each device of the swarm where time grows with it."""
 
     sizes: list[Count]
-    turns: list[Count]
-    turns_each: Count
+    utterances: list[Count]
+    utterances_each: Count
     rounds: Count
 
 
@@ -185,15 +185,17 @@ class Interaction(Claim):
         if len(b.sizes) < 5 or b.sizes != sorted(set(b.sizes)) or b.sizes[0] < 2:
             valid = "must be five or more different sizes from 2, in ascending order"
             raise ConfigError(f"{self.preset}.sizes", b.sizes, valid)
-        if not b.turns or b.turns != sorted(set(b.turns)):
+        if not b.utterances or b.utterances != sorted(set(b.utterances)):
             valid = "must be different numbers, in ascending order"
-            raise ConfigError(f"{self.preset}.turns", b.turns, valid)
+            raise ConfigError(f"{self.preset}.utterances", b.utterances, valid)
         found = []
         for time in self._times():
-            kinds = ["silent", "alone", *MEETINGS] if time == b.turns[0] else ["alone", *MEETINGS]
+            kinds = (
+                ["silent", "alone", *MEETINGS] if time == b.utterances[0] else ["alone", *MEETINGS]
+            )
             for kind in kinds:
                 for n in b.sizes:
-                    controls = time == b.turns[0] and n == b.sizes[-1]
+                    controls = time == b.utterances[0] and n == b.sizes[-1]
                     changes = {
                         "devices": n,
                         "rounds": b.rounds,
@@ -202,7 +204,7 @@ class Interaction(Claim):
                         "train.local_steps": STEPS,
                         "data": "custom",
                         "data._target_": "scenarios.interaction.Talk",
-                        "data.turns": b.turns_each * n if time == GROWING else time,
+                        "data.utterances": b.utterances_each * n if time == GROWING else time,
                         "data.talk": kind,
                         "scenario.arms": ["swarm", *(["isolated", "centralised"] * controls)],
                     }
@@ -213,14 +215,14 @@ class Interaction(Claim):
         found = self._counted(results)
         equal, growing, teaches = self.hypotheses
         gains = {(time, kind): self._gain(found, time, kind)
-                 for time in self.budget.turns for kind in MEETINGS}  # fmt: skip
+                 for time in self.budget.utterances for kind in MEETINGS}  # fmt: skip
         taught = "; ".join(
             f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points"
             for (time, kind), gain in gains.items()
         )
         figures = {f"{kind}, {time} turns": gain for (time, kind), gain in gains.items()}
         return [
-            self._growth(found, equal, self.budget.turns),
+            self._growth(found, equal, self.budget.utterances),
             self._growth(found, growing, [GROWING]),
             teaches.verdict(
                 holds_if_all(gain.above(0) for gain in gains.values()), taught, **figures
@@ -237,11 +239,11 @@ class Interaction(Claim):
             for kind in MEETINGS
         ]  # fmt: skip
         least = found.mean(
-            MADE, time=b.turns[0], talk="alone", devices=b.sizes[0], arm="swarm"
+            MADE, time=b.utterances[0], talk="alone", devices=b.sizes[0], arm="swarm"
         ).mean
         made.append(Line.law("in proportion to n", sizes, least * sizes / sizes[0]))
         learnt = [
-            found.along(ACCURACY, "devices", kind, time=b.turns[0], talk=kind, arm="swarm")
+            found.along(ACCURACY, "devices", kind, time=b.utterances[0], talk=kind, arm="swarm")
             for kind in ("silent", "alone", *MEETINGS)
         ]
         longer = [
@@ -252,7 +254,7 @@ class Interaction(Claim):
         y = "final accuracy, mean over devices"
         return [
             Chart("Distinct samples made", "devices", "samples", made, log_x=True, log_y=True),
-            Chart(f"What they teach, {_said(b.turns[0])}", "devices", y, learnt, log_x=True),
+            Chart(f"What they teach, {_said(b.utterances[0])}", "devices", y, learnt, log_x=True),
             Chart("What longer talks teach", "devices", y, longer, log_x=True),
         ]
 
@@ -279,7 +281,7 @@ class Interaction(Claim):
         return pd.DataFrame(rows)
 
     def _times(self) -> list[int | str]:
-        return [*self.budget.turns, GROWING]
+        return [*self.budget.utterances, GROWING]
 
     def _counted(self, results: Results) -> Results:
         """The results with the number of distinct samples that were made."""

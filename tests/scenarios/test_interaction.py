@@ -66,7 +66,7 @@ def test_equal_images_with_other_labels_are_other_samples() -> None:
     assert first_of_each(x, np.array([0, 1, 0, 0])).tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("devices", "turns", "key"), [(400, 1, "devices"), (4, 0, "turns")])
+@pytest.mark.parametrize(("devices", "turns", "key"), [(400, 1, "devices"), (4, 0, "utterances")])
 def test_what_cannot_be_made_is_refused(devices: int, turns: int, key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         Talk(devices, turns, "pairs").load()
@@ -105,14 +105,14 @@ def growing(
     ],
 )
 def test_the_rules(made: Value, expected: tuple[bool | None, ...], law: str) -> None:
-    of = small(sizes=[4, 8, 16, 32, 64], turns=[16])
+    of = small(sizes=[4, 8, 16, 32, 64], utterances=[16])
     verdicts = judged(of, results(of, made))
     assert tuple(verdict.holds for verdict in verdicts) == expected
     assert f"({law})" in verdicts[0].because
 
 
 @pytest.mark.parametrize(
-    ("key", "given"), [("sizes", [4, 8, 16, 32]), ("sizes", [8, 4, 16, 32, 64]), ("turns", [])]
+    ("key", "given"), [("sizes", [4, 8, 16, 32]), ("sizes", [8, 4, 16, 32, 64]), ("utterances", [])]
 )
 def test_what_cannot_be_judged_is_refused(key: str, given: list[int]) -> None:
     with pytest.raises(ConfigError, match=key):
