@@ -40,8 +40,8 @@ BATCH, STEPS = 4, 5
 
 @dataclass(eq=False)
 class Talk(Source):
-    """Each device has four real digits, and makes a sample in each of its ``utterances``: a blend of
-    one of its digits (weight 0.7, and the label) with the mean of what the others of its meeting
+    """Each device has four real digits, and makes a sample in each of its ``utterances``: a blend
+    of one of its digits (weight 0.7, and the label) with the mean of what the others of its meeting
     show, in whole grey levels. Samples whose image and label are there already are left out.
 
     All ten classes are among the swarm's digits. Owners are devices: each has its digits and what
