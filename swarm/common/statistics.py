@@ -180,3 +180,35 @@ def aic_difference(fits: Sequence[Growth], points: int) -> float:
     """
     log, power = sum(fit.log_error for fit in fits), sum(fit.power_error for fit in fits)
     return points * len(fits) * math.log(log / power) if log > 0 and power > 0 else math.nan
+
+
+LAWS = ("linear", "power", "exponential")
+"""The laws that :func:`growth_aicc` compares."""
+
+
+def growth_aicc(n: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    """Return the corrected Akaike criterion of y = a·n, y = a·n^b and y = a·e^(bn), in this order,
+    for sizes ``n`` and values ``y``, both ``[K]``; the least is best.
+
+    Each law is fitted by least squares of log ``y``. With m parameters, the error variance among
+    them, it is K·ln(RSS / K) + 2m + 2m(m + 1) / (K − m − 1) (Hurvich & Tsai, Biometrika 1989).
+
+    Raises ``ValueError`` for fewer than five points, and for values that are not finite and above
+    0.
+    """
+    n_K, y_K = np.asarray(n, np.float64), np.asarray(y, np.float64)
+    if len(n_K) < 5 or len(n_K) != len(y_K) or not (y_K > 0).all() or not np.isfinite(y_K).all():
+        raise ValueError("needs five points or more, finite and above 0")
+    logs_K, goal_K, points = np.log(n_K), np.log(y_K), len(n_K)
+    off = {
+        "linear": goal_K - logs_K - (goal_K - logs_K).mean(),
+        "power": goal_K - np.polyval(np.polyfit(logs_K, goal_K, 1), logs_K),
+        "exponential": goal_K - np.polyval(np.polyfit(n_K, goal_K, 1), n_K),
+    }
+    found = {}
+    for law, parameters in zip(LAWS, (2, 3, 3), strict=True):
+        # where a law fits exactly, what is left is rounding, in which laws must not be compared
+        error = max(float(np.square(off[law]).mean()), 1e-20)
+        correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
+        found[law] = points * math.log(error) + 2 * parameters + correction
+    return found

@@ -8,7 +8,7 @@ so all of them are on record before the first full run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -102,6 +102,15 @@ class Verdict:
         if preset == "quick":
             return "indicates yes" if self.holds else "indicates no"
         return "confirmed" if self.holds else "refuted"
+
+
+def holds_if_all(parts: Iterable[bool | None]) -> bool | None:
+    """Whether a hypothesis of several parts holds: True if all do, False if one does not, otherwise
+    None, as where there is no part."""
+    found = list(parts)
+    if False in found:
+        return False
+    return True if found and all(found) else None
 
 
 class Claim(AnyScenario, ABC):

@@ -11,7 +11,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from swarm.common.statistics import Interval, aic_difference, growth, interval, power_law
+from swarm.common.statistics import (
+    LAWS,
+    Interval,
+    aic_difference,
+    growth,
+    growth_aicc,
+    interval,
+    power_law,
+)
+from swarm.experiments.claims.base import holds_if_all
 from swarm.experiments.claims.results import Results
 
 N_K = np.array([8.0, 16, 32, 64, 128, 256])
@@ -144,6 +153,36 @@ def test_growth_tells_a_logarithm_from_a_power() -> None:
     exact = growth(N_K, 1 + 2 * np.log(N_K))
     assert exact.log_slope == pytest.approx(2)
     assert growth(N_K, 3 * N_K**0.7).exponent == pytest.approx(0.7)
+
+
+def test_the_corrected_aic_finds_the_law_that_was_made() -> None:
+    random = np.random.default_rng(0)
+    made = {"linear": 3 * N_K, "power": 3 * N_K**1.5, "exponential": 3 * np.exp(0.02 * N_K)}
+    for law, y_K in made.items():
+        for noise_K in np.exp(random.normal(0, 0.02, (20, len(N_K)))):
+            found = growth_aicc(N_K, y_K * noise_K)
+            assert list(found) == list(LAWS)
+            if law == "linear":  # one parameter less costs little where the power fits noise better
+                assert found["linear"] < found["exponential"] - 10
+            else:
+                assert min(found, key=found.__getitem__) == law
+        exact = growth_aicc(N_K, y_K)
+        assert min(exact, key=exact.__getitem__) == law
+    noisy_K = made["power"] * np.exp(random.normal(0, 0.1, len(N_K)))
+    line = stats.linregress(np.log(N_K), np.log(noisy_K))
+    off_K = np.log(noisy_K) - line.intercept - line.slope * np.log(N_K)
+    k, m = len(N_K), 3
+    expected = k * math.log(np.square(off_K).mean()) + 2 * m + 2 * m * (m + 1) / (k - m - 1)
+    assert growth_aicc(N_K, noisy_K)["power"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="five points"):
+        growth_aicc(N_K[:4], N_K[:4])
+
+
+def test_a_hypothesis_holds_if_all_its_parts_do() -> None:
+    assert holds_if_all([True, True]) is True
+    assert holds_if_all([True, None, False]) is False
+    assert holds_if_all([True, None]) is None
+    assert holds_if_all([]) is None
 
 
 @pytest.mark.parametrize("y", [[1.0, 0, 2], [1.0, math.nan, 2], [1.0, -1, 2]])
