@@ -34,6 +34,9 @@ _LATER: dict[str, Any] = {
     "buffers": "average",
     "share": "all",
     "train.devices": None,
+    "train.deadline": None,
+    "train.deadline_cuts": "steps",
+    "train.least_steps": 0,
     "scenario.rounds": None,
 }
 

@@ -97,6 +97,8 @@ class Clock(ABC):
 
     share: float = 1.0
     """The fraction of devices that wake in a round on average."""
+    by_speed = False
+    """Whether a device wakes as often as its local steps take on its hardware."""
 
     @abstractmethod
     def wakes(self, round: int) -> Bools:

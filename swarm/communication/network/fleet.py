@@ -75,6 +75,10 @@ class Fleet(ABC):
     def hardware(self) -> Hardware | None:
         """The hardware of each device; None if computing takes neither time nor energy."""
 
+    def kind(self, device: int) -> str | None:
+        """The kind of terminal that ``device`` is; None where kinds have no names."""
+        return None
+
     def slower(self, round: int, devices: int) -> Floats:
         """Return the factor by which each device is slower in ``round``, ``[N]``."""
         if not self.stragglers or self.slowdown == 1:
@@ -204,6 +208,9 @@ class MixedFleet(Fleet):
             for name in FIGURES
         }
         self._hardware = Hardware(**{name: values[self.class_N] for name, values in table.items()})
+
+    def kind(self, device: int) -> str:
+        return self.names[int(self.class_N[device])]
 
     @property
     def hardware(self) -> Hardware:
