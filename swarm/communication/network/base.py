@@ -247,13 +247,14 @@ class Network:
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
-    def outcomes(self, round: int, graph: Graph) -> MessageOutcomes:
-        """Return what becomes of the messages that are sent in ``round`` on the edges of ``graph``.
+    def outcomes(self, round: int, graph: Graph, asleep: bool = False) -> MessageOutcomes:
+        """Return what becomes of the messages that are sent in ``round`` on the edges of ``graph``;
+        with ``asleep`` devices that are online send even while they are asleep.
 
         The outcome is decided when a message is sent: it is lost if the receiver will be offline
         when it arrives.
         """
-        active = self.active(round)
+        active = self.online(round) if asleep else self.active(round)
         edge_S = (
             np.arange(len(graph.src_E)) if active is None else np.flatnonzero(active[graph.src_E])
         )

@@ -35,6 +35,7 @@ from swarm.communication.network.base import (
     Outage,
 )
 from swarm.communication.network.fleet import Fleet, hardware_of
+from swarm.communication.pairs import RandomPairs, exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.secure.base import Bonawitz, NoSecureSum, SecureSum
@@ -109,6 +110,8 @@ class Communication:
         )
         self.secure: SecureRounds | None = None
         self.network = self._network(data, model)
+        if self.protocol.requirements.pairs:
+            self.topology = RandomPairs(self.topology, self.network)
         self.messages = MessageSchedule(
             self.topology,
             s.mixing,
@@ -188,11 +191,14 @@ class Communication:
         s = self.settings
         graph = graph_of(self.topology, self.topology.phase(1), s.devices)
         hardware = hardware_of(self.fleet, s.devices)
-        compute_N = None
+        compute_N, pairs = None, self.protocol.requirements.pairs
         if hardware is not None:
             relative_N = data.relative_batch_N
             work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
             compute_N = work_N * model.step_flops / hardware.flops
+            if pairs:  # an exchange ends with the steps, so that nobody waits for a message
+                bits = max(phase.bits for phase in self.phases if phase.sends)
+                compute_N = compute_N + exchange_seconds(graph, hardware.lines, bits)
         context = {
             "devices": s.devices,
             "seed": s.seed,
@@ -206,7 +212,7 @@ class Communication:
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
         delay: Delay = self._build(s.delay, Delay, "delay", **context)
-        lines = None if hardware is None else hardware.lines
+        lines = None if hardware is None or pairs else hardware.lines
         sending = [] if lines is None else [phase for phase in self.phases if phase.sends]
         return Network(
             s.devices,

@@ -53,6 +53,7 @@ CASES = {
         "delay.mean=1.0", "clock=poisson", "network.round_seconds=1.0",
     ),
     "by link": ("protocol=relay_sgd", "topology=small_world"),
+    "in pairs": ("protocol=ad_psgd", "clock=poisson", "clock.rate=0.2"),
     "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.fanout=1"),
     "by message, from the best of late ones": (
         "protocol=best_neighbour", "data.local_validation=0.2", "topology=complete", "network.drop=0.2", "delay=exponential",
