@@ -9,7 +9,8 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.rng import Keys
-from swarm.communication.network.base import Floats, Ints, LinkRates
+from swarm.communication.network.base import Floats, Ints
+from swarm.communication.network.sharing import LinkRates
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
 

@@ -34,6 +34,7 @@ _LATER: dict[str, Any] = {
     "buffers": "average",
     "share": "all",
     "train.devices": None,
+    "fleet.sharing": "uplink",
     "train.deadline": None,
     "train.deadline_cuts": "steps",
     "train.least_steps": 0,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from swarm.common.rng import Keys
 from swarm.communication.network.returned import seconds_of, truths_of
+from swarm.communication.network.sharing import LinkRates
 from swarm.communication.topology.events import lengths
 from swarm.communication.topology.graph import Graph
 
@@ -135,25 +136,6 @@ class NoDelay(Delay):
 
 
 @dataclass(frozen=True)
-class LinkRates:
-    """The devices' link rates, in bits a second.
-
-    A message takes bits / min(uplink_i / m_i, downlink_j) seconds from i to j, where m_i is the
-    number of messages that i sends in the same round: a sender divides its uplink among them.
-    """
-
-    uplink_N: Floats
-    downlink_N: Floats
-
-    def seconds(self, src_S: Ints, dst_S: Ints, bits: float) -> Floats:
-        """Return the seconds of each message of ``bits`` bits, ``[S]``; all are sent in one
-        round.
-        """
-        sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
-        return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
-
-
-@dataclass(frozen=True)
 class Network:
     """The network of a swarm, made of its parts.
 
@@ -199,13 +181,13 @@ class Network:
     @property
     def longest_on_the_line(self) -> float:
         """The most seconds that a message can take to transmit: those of a sender that sends to all
-        others over the slowest link.
+        others over the slowest link, or of a receiver that hears all if messages share its line.
         """
         if self.lines is None or not self._on_the_line:
             return 0.0
-        return float(
-            self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
-        )
+        heard = self.devices if self.lines.fair else 1
+        slowest = min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min() / heard)
+        return float(self.bits / slowest)
 
     @property
     def _on_the_line(self) -> bool:
