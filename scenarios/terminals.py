@@ -199,7 +199,7 @@ class Terminals(Claim):
             rows = rows[rows[key] == value]
         for seed in sorted(set(rows["seed"].tolist())):
             group = rows[rows["seed"] == seed]
-            kind_N = _kinds(where["swarm"], self.budget.each, seed)
+            kind_N = kinds_of(where["swarm"], self.budget.each, seed)
             chosen = np.isin(kind_N[group["device"].to_numpy()], kinds)
             found[seed] = float(group[of].to_numpy()[chosen].mean())
         return pd.Series(found, dtype=np.float64)
@@ -254,7 +254,7 @@ def _classes(swarm: str) -> dict[str, dict[str, Any]]:
 
 
 @cache
-def _kinds(swarm: str, each: int, seed: int) -> np.ndarray[Any, np.dtype[np.str_]]:
+def kinds_of(swarm: str, each: int, seed: int) -> np.ndarray[Any, np.dtype[np.str_]]:
     """The kind of each device of a swarm, ``[N]``."""
     fleet = MixedFleet(each * len(SWARMS[swarm]), seed, _classes(swarm))
     return np.array(fleet.names)[fleet.class_N]
