@@ -163,6 +163,12 @@ def _graph(folder: Path) -> Path:
     return file
 
 
+def _tiles(folder: Path) -> Path:
+    file = folder / "tiles.csv"
+    file.write_text("quadkey,avg_d_kbps,avg_u_kbps,tests\n0231,90000,9000,5\n0232,8000,900,3\n")
+    return file
+
+
 def _contacts(folder: Path) -> Path:
     file = folder / "contacts.csv"
     file.write_text("time,a,b\n0,ann,bob\n10,bob,cy\n70,ann,cy\n")
@@ -215,6 +221,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             f"plugins=[{USER_MODELS}]",
             "model._target_=user_models.NormMLP",
         ],
+        ("fleet", "speedtest"): lambda: [f"fleet.path={_tiles(tmp_path)}"],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
         ("clock", "speed"): lambda: [
