@@ -47,7 +47,7 @@ _METRIC = (
 )
 
 
-class TerminalsBudget(Budget):
+class KindsBudget(Budget):
     """``each`` is the number of devices of each kind, ``per_device`` that of the training samples
     of a device, ``seconds`` the virtual time of a run."""
 
@@ -56,7 +56,7 @@ class TerminalsBudget(Budget):
     seconds: float
 
 
-class Terminals(Claim):
+class KindsOfTerminals(Claim):
     """As many devices of each of six kinds: routers, boards, television sets and phones are weak,
     PCs and drones strong. Speeds, lines and energies are those of `fleet=terminals`, the speeds
     divided by 200. What differs between devices is their speed, lines, steps and data; all have
@@ -77,7 +77,7 @@ class Terminals(Claim):
             " (AD-PSGD).",
         )
     )
-    Budget = TerminalsBudget
+    Budget = KindsBudget
 
     def conditions(self) -> list[Condition]:
         """Each swarm with each method; the controls run with the mixed swarm that waits."""

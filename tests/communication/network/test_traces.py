@@ -1,16 +1,18 @@
-"""Fleets from published measurements: small tables that follow the published columns."""
+"""Fleets and churn from published measurements: small files that follow the published columns."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.traces import SpeedtestFleet
-from tests.support import prepared
+from swarm.communication.network.traces import Behaviour, SpeedtestFleet
+from tests.support import prepared, require_same_bits
 
 TILES = pd.DataFrame(
     {
@@ -67,3 +69,62 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         prepared("fleet=speedtest")
     with pytest.raises(ConfigError, match=r"fleet.path=nowhere.csv: is not a file"):
         prepared("fleet=speedtest", "fleet.path=nowhere.csv")
+
+
+CLIENTS = {
+    "681": {"duration": 9, "inactive": [4, 9], "finish_time": 10, "active": [2, 7], "model": "A"},
+    "17": {"duration": 6, "inactive": [6], "finish_time": 8, "active": [0], "model": "B"},
+}
+
+
+def _file(folder: Path, clients: Any) -> Path:
+    file = folder / "behaviour.json"
+    file.write_text(json.dumps(clients))
+    return file
+
+
+def test_devices_come_and_go_as_the_clients_did(tmp_path: Path) -> None:
+    """Second by second, and again from the start after finish_time; half a second of the file in a
+    tick of half a second.
+    """
+    churn = Behaviour(2, 0, 0.5, str(_file(tmp_path, CLIENTS)))
+    found = np.stack([churn.online(round) for round in range(1, 41)])[::2]
+    first = [t in (2, 3, 4, 7, 8, 9) for t in range(10)] * 2
+    second = ([t <= 6 for t in range(8)] * 3)[:20]
+    assert sorted(found.T.tolist()) == sorted([first, second])
+    many = Behaviour(8, 0, 1.0, str(_file(tmp_path, CLIENTS)))
+    assert sorted(many.online(2).tolist()) == [False] * 4 + [True] * 4
+    fast = Behaviour(2, 0, 1.0, str(_file(tmp_path, CLIENTS)), speed=7.0)
+    assert fast.online(2).tolist() == [True, False] or fast.online(2).tolist() == [False, True]
+
+
+def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
+    options = (f"churn.path={_file(tmp_path, CLIENTS)}", "devices=11", "engine.block=2")
+    require_same_bits(tmp_path, "churn=behaviour", *options, rounds=6, cut=3)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"active": [0, 9], "inactive": [5], "finish_time": 10}, "came 2 times and went 1 times"),
+        ({"active": [7], "inactive": [5], "finish_time": 10}, "does not come and go in turn"),
+        (
+            {"active": ["x"], "inactive": [5], "finish_time": 10},
+            r"whose active is \['x'\]; seconds",
+        ),
+        ({"active": [0], "inactive": [5]}, "whose finish_time is None; seconds of at least 0"),
+        ({"active": [0], "inactive": [5], "finish_time": 0}, "whose finish_time is 0"),
+        ([1, 2], "that is no object with active"),
+    ],
+)
+def test_impossible_clients_are_named(tmp_path: Path, entry: Any, said: str) -> None:
+    file = _file(tmp_path, {**CLIENTS, "5": entry})
+    with pytest.raises(ConfigError, match=f"has a client '5' .*{said}"):
+        prepared("churn=behaviour", f"churn.path={file}")
+
+
+def test_a_pickle_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "trace"
+    file.write_bytes(b"\x80\x04}\x94.")
+    with pytest.raises(ConfigError, match=r"churn.path.*is no JSON .*a pickle is not read"):
+        prepared("churn=behaviour", f"churn.path={file}")
