@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 # The most steps a round of the centralised model; with more samples, its batches grow instead.
 MOST_STEPS = 1000
+# how the centralised model learns: neither by epochs nor by a deadline
+_PLAIN_STEPS = {
+    "local_epochs": None,
+    "deadline": None,
+    "deadline_cuts": "steps",
+    "least_steps": 0,
+}
 
 
 class Compare(Scenario):
@@ -97,7 +104,7 @@ def centralised(settings: Settings, steps: int) -> Arm:
     variants = []
     for count in counts:
         train = settings.train.model_copy(
-            update={"local_steps": count, "local_epochs": None, "batch": samples // count}
+            update={"local_steps": count, "batch": samples // count, **_PLAIN_STEPS}
         )
         engine = {**settings.engine, "block": "auto"}
         update, replay = dict(settings.update), dict(settings.replay)

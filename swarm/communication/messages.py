@@ -241,7 +241,10 @@ class MessageSchedule:
         graph = self.graph(round)
         if self.network.ideal:
             return graph, MessageOutcomes.ideal(graph)
-        return self._keep(("sent", round), lambda: (graph, self.network.outcomes(round, graph)))
+        asleep = self.protocol.requirements.pairs
+        return self._keep(
+            ("sent", round), lambda: (graph, self.network.outcomes(round, graph, asleep))
+        )
 
     def silent(self, round: int) -> Bools:
         """Return which devices send nothing in ``round``, ``[N]``: they are not active or have no

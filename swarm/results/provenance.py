@@ -38,6 +38,10 @@ _LATER: dict[str, Any] = {
     "buffers": "average",
     "share": "all",
     "train.devices": None,
+    "fleet.sharing": "uplink",
+    "train.deadline": None,
+    "train.deadline_cuts": "steps",
+    "train.least_steps": 0,
     "scenario.rounds": None,
 }
 

@@ -69,14 +69,17 @@ class BatchLoader:
 
     def steps(self, plan: BatchPlan, active_n: npt.NDArray[np.bool_] | None) -> Ints:
         """The number of mini-batches of ``plan`` that each device works through, ``[n]``: none if
-        it is inactive or learns from an empty memory, and no more than its stream still has, or its
-        privacy budget allows."""
+        it is inactive or learns from an empty memory, and no more than its stream still has, its
+        privacy budget allows, or the deadline of a round."""
         e, now = self.experiment, self.progress
         steps_n = (
             now.since_replay_n if plan.source == "kept" else e.data.local_steps_N[self.devices]
         )
         if plan.steps is not None:
             steps_n = np.full(len(steps_n), plan.steps)
+        if e.deadline is not None:
+            within_n = e.deadline.steps(self._before[0], self.devices, self.work(plan))
+            steps_n = np.minimum(steps_n, within_n)
         if plan.source == "new":
             samples_n = self._before[0] * e.data.local_steps_N[self.devices] * e.data.stream.batch
             steps_n = np.minimum(

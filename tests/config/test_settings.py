@@ -69,7 +69,7 @@ WHOLE = "must be a whole number from"
         (
             "train",
             3,
-            "must be a section with the keys batch, local_steps, local_epochs, clip_norm, loss, class_weights, devices",
+            "must be a section with the keys batch, local_steps, local_epochs, clip_norm, loss, class_weights, devices, deadline, deadline_cuts, least_steps",
         ),
         ("train.batch", 0, f"{WHOLE} 1 to 1,000,000"),
         ("train.local_steps", 0, f"{WHOLE} 1 to 1,000,000 or null"),

@@ -170,6 +170,19 @@ def _graph(folder: Path) -> Path:
     return file
 
 
+def _tiles(folder: Path) -> Path:
+    file = folder / "tiles.csv"
+    file.write_text("quadkey,avg_d_kbps,avg_u_kbps,tests\n0231,90000,9000,5\n0232,8000,900,3\n")
+    return file
+
+
+def _clients(folder: Path) -> Path:
+    file = folder / "behaviour.json"
+    client = {"duration": 5, "active": [0, 4], "inactive": [2, 6], "finish_time": 7, "model": "A"}
+    file.write_text(json.dumps({"17": client, "4": {**client, "active": [1, 4]}}))
+    return file
+
+
 def _contacts(folder: Path) -> Path:
     file = folder / "contacts.csv"
     file.write_text("time,a,b\n0,ann,bob\n10,bob,cy\n70,ann,cy\n")
@@ -229,6 +242,8 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             f"plugins=[{USER_MODELS}]",
             "model._target_=user_models.NormMLP",
         ],
+        ("fleet", "speedtest"): lambda: [f"fleet.path={_tiles(tmp_path)}"],
+        ("churn", "behaviour"): lambda: [f"churn.path={_clients(tmp_path)}"],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
         ("clock", "speed"): lambda: [

@@ -12,15 +12,19 @@ import pandas as pd
 import pytest
 
 from scenarios.hostile import Hostile
+from scenarios.terminals import MESSAGE_BITS, STEP_FLOPS, kinds_of
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.config.settings import Settings
-from swarm.experiments.claims.base import Claim, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Verdict, varied
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
+from swarm.simulation.cost import cost
+from swarm.simulation.experiment import Experiment
 from tests.conftest import composed
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -408,6 +412,58 @@ def test_shares_of_hostile_devices_without_the_one_that_is_judged(shares: str) -
     words = ("scenario=hostile", "preset=full", f"scenario.full.hostile={shares}")
     with pytest.raises(ConfigError, match=r"^scenario\.full\.hostile=.*0\.2 among them"):
         ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+
+
+# --- terminals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("weak", "strong", "holds"),
+    [
+        (0.05, 0.02, True),
+        (0.05, -0.005, True),  # half a point is no loss
+        (0.05, -0.03, False),
+        (-0.05, 0.0, False),
+        (0.0, 0.0, None),
+    ],
+)
+def test_terminals(weak: float, strong: float, holds: bool | None) -> None:
+    """Devices alone come to 0.8; each kind is at its own places under each seed."""
+    of = claim("terminals")
+    rows, size = [], of.budget.each
+    for condition in of.conditions():
+        swarm, method = condition.values["swarm"], condition.values["method"]
+        for seed in range(of.budget.seeds):
+            for device, kind in enumerate(kinds_of(swarm, size, seed)):
+                more = strong if kind in ("pc", "drone") else weak
+                level = 0.8 + (more if swarm == "mixed" else 0.0)
+                level += noise(seed + len(swarm))
+                found = {"swarm": swarm, "method": method, "arm": "swarm", "seed": seed}
+                rows.append({**found, "device": device, "accuracy": level, "joules": 1.0})
+    made = Results(pd.DataFrame({"x": [1]}), pd.DataFrame(), devices=pd.DataFrame(rows))
+    assert [verdict.holds for verdict in of.conclude(made)] == [holds] * 3
+
+
+def test_runs_of_terminals_end_within_the_same_virtual_time() -> None:
+    """What the scenario takes for the FLOP of a step and the bits of a message are those of its
+    runs, and rounds last as long as it says.
+    """
+    of = claim("terminals")
+    for condition in of.conditions()[:2]:
+        e = first_experiment(of, condition)
+        assert (e.model.step_flops, e.communication.phases[1].bits) == (STEP_FLOPS, MESSAGE_BITS)
+        n, rounds = e.settings.devices, e.settings.rounds
+        spent = cost(e, 1, e.data.usual_steps_N * 1.0, np.zeros(n, int), np.zeros(n, int))
+        assert spent is not None
+        seconds = of.budget.seconds
+        assert seconds - spent.seconds < rounds * spent.seconds <= seconds * (1 + 1e-9)
+
+
+def first_experiment(of: Claim, condition: Condition) -> Experiment:
+    """The first arm of a claim's condition."""
+    settings = varied(Settings.parse(composed()), {**of.settings, **condition.changes})
+    ready = PreparedRun.prepare(settings)
+    return ready.experiment(ready.arms[0], ready.arms[0].variants[0])
 
 
 # --- personal -------------------------------------------------------------------------------------

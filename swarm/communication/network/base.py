@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from swarm.common.rng import Keys
 from swarm.communication.network.returned import seconds_of, truths_of
+from swarm.communication.network.sharing import LinkRates
 from swarm.communication.topology.events import lengths
 from swarm.communication.topology.graph import Graph
 
@@ -97,6 +98,8 @@ class Clock(ABC):
 
     share: float = 1.0
     """The fraction of devices that wake in a round on average."""
+    by_speed = False
+    """Whether a device wakes as often as its local steps take on its hardware."""
 
     @abstractmethod
     def wakes(self, round: int) -> Bools:
@@ -130,25 +133,6 @@ class NoDelay(Delay):
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
         return np.zeros_like(draw_S)
-
-
-@dataclass(frozen=True)
-class LinkRates:
-    """The devices' link rates, in bits a second.
-
-    A message takes bits / min(uplink_i / m_i, downlink_j) seconds from i to j, where m_i is the
-    number of messages that i sends in the same round: a sender divides its uplink among them.
-    """
-
-    uplink_N: Floats
-    downlink_N: Floats
-
-    def seconds(self, src_S: Ints, dst_S: Ints, bits: float | Ints) -> Floats:
-        """Return the seconds of each message of ``bits`` bits (one number, or ``[S]``), ``[S]``;
-        all are sent in one round.
-        """
-        sent_N = np.bincount(src_S, minlength=len(self.uplink_N))
-        return bits / np.minimum(self.uplink_N[src_S] / sent_N[src_S], self.downlink_N[dst_S])
 
 
 @dataclass(frozen=True)
@@ -200,13 +184,13 @@ class Network:
     @property
     def longest_on_the_line(self) -> float:
         """The most seconds that a message can take to transmit: those of a sender that sends to all
-        others over the slowest link.
+        others over the slowest link, or of a receiver that hears all if messages share its line.
         """
         if self.lines is None or not self._on_the_line:
             return 0.0
-        return float(
-            self.bits / min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min())
-        )
+        heard = self.devices if self.lines.fair else 1
+        slowest = min(self.lines.uplink_N.min() / self.devices, self.lines.downlink_N.min() / heard)
+        return float(self.bits / slowest)
 
     @property
     def _on_the_line(self) -> bool:
@@ -252,13 +236,14 @@ class Network:
         )
         return wakes if online is None else self._keep("awake", round, lambda: online & wakes)
 
-    def outcomes(self, round: int, graph: Graph) -> MessageOutcomes:
-        """Return what becomes of the messages that are sent in ``round`` on the edges of ``graph``.
+    def outcomes(self, round: int, graph: Graph, asleep: bool = False) -> MessageOutcomes:
+        """Return what becomes of the messages that are sent in ``round`` on the edges of ``graph``;
+        with ``asleep`` devices that are online send even while they are asleep.
 
         The outcome is decided when a message is sent: it is lost if the receiver will be offline
         when it arrives.
         """
-        active = self.active(round)
+        active = self.online(round) if asleep else self.active(round)
         edge_S = (
             np.arange(len(graph.src_E)) if active is None else np.flatnonzero(active[graph.src_E])
         )

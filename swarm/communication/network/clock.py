@@ -86,6 +86,8 @@ class Speed(_EachPeriod):
     would be shorter than a tick.
     """
 
+    by_speed = True
+
     def __init__(
         self, devices: int, seed: int, tick: float, compute_N: Floats | None, load: float = 1.0
     ) -> None:

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned, shape_of
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.communication.network.base import Floats, Ints, LinkRates
+from swarm.communication.network.base import Floats, Ints
 from swarm.config.explain import describe, shown
 
 
@@ -44,12 +44,8 @@ class Hardware:
     radio_send: Floats
     radio_receive: Floats
 
-    @property
-    def lines(self) -> LinkRates:
-        """The devices' link rates."""
-        return LinkRates(self.uplink, self.downlink)
 
-
+Sharing = Literal["uplink", "max_min"]
 FIGURES = tuple(field.name for field in fields(Hardware))
 ABOVE = ("flops", "memory", "uplink", "downlink")  # must be above 0, as they are divided by
 
@@ -58,12 +54,19 @@ class Fleet(ABC):
     """The hardware of a swarm.
 
     In each round a random fraction ``stragglers`` of the devices is ``slowdown`` times slower.
+    ``sharing`` says which messages of a round share bandwidth: those of one sender, which divides
+    its ``uplink`` evenly, or all that meet on any device's line, at ``max_min`` fair rates.
     Raises ``ConfigError`` unless ``stragglers`` lies in [0, 1] and ``slowdown`` is at least 1.
     """
 
-    def __init__(self, seed: int, stragglers: float, slowdown: float) -> None:
+    fair = False
+
+    def __init__(
+        self, seed: int, stragglers: float, slowdown: float, sharing: Sharing = "uplink"
+    ) -> None:
         number("stragglers", stragglers, 0, 1)
         number("slowdown", slowdown, 1)
+        self.fair = sharing == "max_min"
         self.keys, self.stragglers, self.slowdown = (
             Keys(seed, "network.stragglers"),
             stragglers,
@@ -74,6 +77,10 @@ class Fleet(ABC):
     @abstractmethod
     def hardware(self) -> Hardware | None:
         """The hardware of each device; None if computing takes neither time nor energy."""
+
+    def kind(self, device: int) -> str | None:
+        """The kind of terminal that ``device`` is; None where kinds have no names."""
+        return None
 
     def slower(self, round: int, devices: int) -> Floats:
         """Return the factor by which each device is slower in ``round``, ``[N]``."""
@@ -146,8 +153,9 @@ class UniformFleet(Fleet):
         radio_receive: float,
         stragglers: float = 0.0,
         slowdown: float = 1.0,
+        sharing: Sharing = "uplink",
     ) -> None:
-        super().__init__(seed, stragglers, slowdown)
+        super().__init__(seed, stragglers, slowdown, sharing)
         values = dict(
             zip(
                 FIGURES,
@@ -182,8 +190,9 @@ class MixedFleet(Fleet):
         classes: dict[str, Any],
         stragglers: float = 0.0,
         slowdown: float = 1.0,
+        sharing: Sharing = "uplink",
     ) -> None:
-        super().__init__(seed, stragglers, slowdown)
+        super().__init__(seed, stragglers, slowdown, sharing)
         for name, figures in classes.items():
             _check_class(name, figures)
         share_C = np.array([figures["share"] for figures in classes.values()])
@@ -204,6 +213,9 @@ class MixedFleet(Fleet):
             for name in FIGURES
         }
         self._hardware = Hardware(**{name: values[self.class_N] for name, values in table.items()})
+
+    def kind(self, device: int) -> str:
+        return self.names[int(self.class_N[device])]
 
     @property
     def hardware(self) -> Hardware:

@@ -150,6 +150,8 @@ class Requirements:
         plain_sgd: The protocol computes gradients from the local steps, which must be those of
             plain SGD.
         common_init: All devices must start with the same parameters.
+        pairs: Each active device averages with one random neighbour, which answers even while it is
+            asleep (:class:`~swarm.communication.pairs.RandomPairs`), instead of with all of them.
         own_validation: Devices measure models on validation samples of their own, by
             :meth:`LocalInfo.loss`, so that each of them must have some (``data.local_validation``).
         equal_models: All devices must have a model of the same shape. A protocol does without that
@@ -167,6 +169,7 @@ class Requirements:
     linear_mixing: bool = False
     plain_sgd: bool = False
     common_init: bool = False
+    pairs: bool = False
     own_validation: bool = False
     equal_models: bool = True
 

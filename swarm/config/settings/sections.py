@@ -52,6 +52,9 @@ class TrainSettings(Section):
     loss: Literal["auto", "cross_entropy", "mse", "mae"] | PlugIn
     class_weights: Literal["balanced"] | list[Positive] | None = None
     devices: Annotated[str, Field(min_length=1)] | None = None
+    deadline: Positive | None = None
+    deadline_cuts: Literal["steps", "batch"] = "steps"
+    least_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
 class CohortSettings(Section):

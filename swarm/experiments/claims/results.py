@@ -29,6 +29,7 @@ class Results:
             ``parameters``, ``spectral_gap``, ``train_samples``, ``features`` (numbers a sample),
             and the numbers that its scenario declared, such as ``gap_closed``.
         curves: One row per run, arm and round: the keys of ``metrics.jsonl``.
+        devices: One row per run, arm and device: what was measured on it in the last round.
         prediction: The prediction that was written down before the runs of ``holdout``, as it is on
             disk; empty where nothing was predicted.
     """
@@ -36,6 +37,7 @@ class Results:
     finals: pd.DataFrame
     curves: pd.DataFrame
     prediction: Mapping[str, Any] = field(default_factory=dict)
+    devices: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def by_seed(self, metric: str, **where: Any) -> pd.Series[float]:
         """The final ``metric`` of the rows with the values ``where``, by seed; an arm that diverged
@@ -122,6 +124,7 @@ def of_runs(
     """The results of finished runs, each with the values of its condition and its seed."""
     finals: list[dict[str, Any]] = []
     curves: list[pd.DataFrame] = []
+    devices: list[pd.DataFrame] = []
     for values, seed, run in runs:
         summary = run.summary or {}
         topology, data = summary.get("topology") or {}, summary.get("data") or {}
@@ -135,6 +138,9 @@ def of_runs(
             finals.append(
                 {**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm}
             )
+            devices.append(run.final_devices(arm).assign(**common))
         curves.append(run.metrics.assign(**common))
-    joined = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
-    return Results(pd.DataFrame(finals), joined, prediction or {})
+    joined, rows = (
+        pd.concat(each, ignore_index=True) if each else pd.DataFrame() for each in (curves, devices)
+    )
+    return Results(pd.DataFrame(finals), joined, prediction or {}, rows)

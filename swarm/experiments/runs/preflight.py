@@ -7,6 +7,8 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
+
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
 from swarm.config.settings import Settings
@@ -187,6 +189,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
     warn_of_test_samples(e)
     _warn_of_unmeasured_models(e)
     _warn_of_a_strong_pull(e)
+    _warn_of_the_deadline(e)
     # pooled streams would repeat the warnings of the swarm's
     if e.communication.learns and e.data.split.place is None:
         _warn_of_no_lesson(e)
@@ -232,6 +235,33 @@ def _warn_of_a_strong_pull(e: Experiment) -> None:
         f" as steps diverge otherwise; a strength of less than {2 / rate:.3g} would do",
         stacklevel=3,
     )
+
+
+def _warn_of_the_deadline(e: Experiment) -> None:
+    """Warn of a deadline that leaves some devices no time to learn, and of one that cuts
+    nothing."""
+    if e.deadline is None:
+        return
+    seconds, idle_N = e.deadline.seconds, e.data.usual_steps_N == 0
+    stragglers = e.communication.fleet.stragglers
+    if idle_N.any():
+        kinds = {e.communication.fleet.kind(int(device)) for device in np.flatnonzero(idle_N)}
+        named_kinds = ", ".join(sorted(kind for kind in kinds if kind is not None))
+        who = f" ({named_kinds})" if named_kinds else ""
+        warnings.warn(
+            f"train.deadline={seconds:g}: {idle_N.sum()} of {len(idle_N)} devices{who} have no time"
+            " for a single local step and never learn, they only mix; train.deadline="
+            f"{e.deadline.needed()[idle_N].max():.3g} or train.least_steps=1 would do",
+            stacklevel=3,
+        )
+    batch_N = e.data.stream.batch_N
+    whole = batch_N is None or (batch_N == e.settings.train.batch).all()
+    if whole and not stragglers and (e.data.usual_steps_N == e.data.local_steps_N).all():
+        warnings.warn(
+            f"train.deadline={seconds:g}: nothing is cut, as every device has time for all its"
+            " local steps; a shorter one, or more train.local_steps, would show it",
+            stacklevel=3,
+        )
 
 
 def _largest_rate(e: Experiment) -> float:
@@ -283,7 +313,7 @@ def _warn_of_short_streams(e: Experiment) -> None:
             " one mini-batch and never learn; smaller mini-batches would do, or more data",
             stacklevel=3,
         )
-    last_N = -(-whole_N // e.data.local_steps_N)
+    last_N = -(-whole_N // e.data.usual_steps_N.clip(1))
     if last_N.max() < e.settings.rounds:
         warnings.warn(
             f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"

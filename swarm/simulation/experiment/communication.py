@@ -35,6 +35,8 @@ from swarm.communication.network.base import (
     Outage,
 )
 from swarm.communication.network.fleet import Fleet, hardware_of
+from swarm.communication.network.sharing import LinkRates
+from swarm.communication.pairs import RandomPairs, exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.secure.base import Bonawitz, NoSecureSum, SecureSum
@@ -67,6 +69,7 @@ class Communication:
         topology: The graph of each round.
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
+        lines: Their link rates; None without hardware.
         network: Whether and when each message arrives.
         aggregator: How a device combines its own row with those that it hears, in phases that mix;
             the pre-aggregators are a part of it.
@@ -118,7 +121,10 @@ class Communication:
             self.goals = SetGoals(len(kinds), self, data.goal, data.outputs)
             self.phases = (self.goals, *self.phases)
         self.secure: SecureRounds | None = None
+        self.lines: LinkRates | None = None
         self.network = self._network(data, model)
+        if self.protocol.requirements.pairs:
+            self.topology = RandomPairs(self.topology, self.network)
         self.messages = MessageSchedule(
             self.topology,
             s.mixing,
@@ -198,13 +204,18 @@ class Communication:
         s = self.settings
         graph = graph_of(self.topology, self.topology.phase(1), s.devices)
         hardware = hardware_of(self.fleet, s.devices)
-        compute_N = None
+        compute_N, pairs = None, self.protocol.requirements.pairs
         if hardware is not None:
+            lines = LinkRates(hardware.uplink, hardware.downlink, self.fleet.fair)
+            self.lines = lines
             relative_N = data.relative_batch_N
             work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
             work_N = work_N * model.relative_work_of(np.arange(s.devices))
             work_N = work_N + sum(phase.beside for phase in self.phases)
             compute_N = work_N * model.step_flops / hardware.flops
+            if pairs:  # an exchange ends with the steps, so that nobody waits for a message
+                bits = max(phase.bits for phase in self.phases if phase.sends)
+                compute_N = compute_N + exchange_seconds(graph, lines, bits)
         context = {
             "devices": s.devices,
             "seed": s.seed,
@@ -218,8 +229,8 @@ class Communication:
         outage: Outage = self._build(s.outage, Outage, "outage", **context)
         clock: Clock = self._build(s.clock, Clock, "clock", **context)
         delay: Delay = self._build(s.delay, Delay, "delay", **context)
-        lines = None if hardware is None else hardware.lines
-        sending = [] if lines is None else [phase for phase in self.phases if phase.sends]
+        timed = None if pairs else self.lines
+        sending = [] if timed is None else [phase for phase in self.phases if phase.sends]
         return Network(
             s.devices,
             s.seed,
@@ -231,7 +242,7 @@ class Communication:
             None if isinstance(churn, NoChurn) else churn,
             None if isinstance(outage, NoOutage) else outage,
             None if isinstance(clock, NoClock) else clock,
-            lines,
+            timed,
             float(max((phase.bits for phase in sending), default=0)),
             None if self.cohorts is None else partial(self.cohorts.bits_on, self.number_bits),
         )

@@ -35,6 +35,8 @@ class Data:
         augment: What happens to training images, each time that they are learnt from.
         goal: By which devices choose what they practise; None: they do not choose.
         privacy: What bounds how much of these data others learn.
+        within_deadline_N: How many local steps fit into a round without stragglers, ``[N]``; None:
+            there is no deadline.
     """
 
     def __init__(self, spec: RunSpec, policy: UpdatePolicy | None = None) -> None:
@@ -54,12 +56,19 @@ class Data:
             usual_N = np.full(self.split.devices, s.train.batch, np.int64)
             batch_N = self.table.or_else("batch", usual_N)
         self.privacy: Privacy = build(s.privacy, Privacy, "privacy", s.plugins)
-        keys = Keys(s.seed, "stream")
+        self.stream = self._stream(batch_N)
+        self.within_deadline_N: npt.NDArray[np.int64] | None = None
+
+    def _stream(self, batch_N: npt.NDArray[np.int64] | None) -> Stream:
+        keys, batch = Keys(self.settings.seed, "stream"), self.settings.train.batch
         if self.privacy.unit == "sample":
-            rate = self.privacy.rate
-            self.stream: Stream = PoissonStream(spec.split, s.train.batch, keys, batch_N, rate)
-        else:
-            self.stream = Stream(spec.split, s.train.batch, keys, batch_N)
+            return PoissonStream(self.split, batch, keys, batch_N, self.privacy.rate)
+        return Stream(self.split, batch, keys, batch_N)
+
+    def take_batches(self, batch_N: npt.NDArray[np.int64]) -> None:
+        """Give each device mini-batches of its own size, before anything is learnt."""
+        self.stream = self._stream(batch_N)
+        self.__dict__.pop("relative_batch_N", None)
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -120,11 +129,18 @@ class Data:
 
     @property
     def steps_a_round(self) -> int:
-        """The local steps of all devices in a round, as steps on ``train.batch`` samples."""
-        relative_N = self.relative_batch_N
+        """The local steps of all devices in a round, as steps on ``train.batch`` samples; with a
+        deadline, those of a round without stragglers."""
+        relative_N, steps_N = self.relative_batch_N, self.usual_steps_N
         if relative_N is None:
-            return int(self.local_steps_N.sum())
-        return max(1, round(float((self.local_steps_N * relative_N).sum())))
+            return max(1, int(steps_N.sum()))
+        return max(1, round(float((steps_N * relative_N).sum())))
+
+    @property
+    def usual_steps_N(self) -> npt.NDArray[np.int64]:
+        """The local steps of each device in a round without stragglers, ``[N]``."""
+        within_N = self.within_deadline_N
+        return self.local_steps_N if within_N is None else np.minimum(self.local_steps_N, within_N)
 
     @cached_property
     def relative_batch_N(self) -> npt.NDArray[np.float64] | None:

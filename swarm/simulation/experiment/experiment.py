@@ -20,6 +20,7 @@ from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.correlated import Correlated, PairAccountant
 from swarm.learning.update.policy import UpdatePolicy
+from swarm.simulation.cost import Deadline, deadline_of
 from swarm.simulation.evaluation import BlockEvaluator
 from swarm.simulation.experiment.cohorts.evaluation import MixedEvaluator
 from swarm.simulation.experiment.cohorts.model import model_of
@@ -43,6 +44,7 @@ class Experiment:
         data: What devices learn from.
         model: What each device trains.
         communication: How devices exchange messages.
+        deadline: How many local steps devices have time for; None: there is no limit.
         poison: How hostile devices change their samples; None if they do not.
         blocks: Which devices train together.
         learner: Trains the devices of a block.
@@ -61,6 +63,7 @@ class Experiment:
         self.data = Data(spec, policy)
         self.model = model_of(self.settings, self.data, self.dtype, self.device)
         self.communication = Communication(self.settings, self.data, self.model)
+        self.deadline: Deadline | None = deadline_of(self)
         self.poison = self._poison()
         self.blocks = self._blocks()
         self.learner = self.model.learner(self.blocks.size)

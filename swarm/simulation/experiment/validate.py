@@ -272,6 +272,8 @@ def _require_fit(experiment: Experiment) -> None:
         return
     small = int((hardware.memory - needed_N).argmin())
     who = titled(small, named(experiment.names, small))
+    if (kind := experiment.communication.fleet.kind(small)) is not None:
+        who += f" (a {kind})"
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
         f" {needed_N[small]:.3g}; take a smaller model"

@@ -43,7 +43,8 @@ class ToNeighbours(Phase):
     def seconds_on_line(self, round: int) -> Floats:
         """See :meth:`Phase.seconds_on_line`; a device sends over all its links at once."""
         longest_N, hardware = super().seconds_on_line(round), self.communication.fleet.hardware
-        if hardware is None:
+        lines = self.communication.lines
+        if hardware is None or lines is None:
             return longest_N
         graph, outcomes = self.communication.messages.sent(round)
         leaves = outcomes.ticks_E != UNSENT
@@ -52,7 +53,7 @@ class ToNeighbours(Phase):
         bits: int | Ints = self.bits
         if cohorts is not None:
             bits = cohorts.bits_on(self.communication.number_bits, src, dst)
-        np.maximum.at(longest_N, src, hardware.lines.seconds(src, dst, bits))
+        np.maximum.at(longest_N, src, lines.seconds(src, dst, bits))
         copies_N = self.communication.messages.copies_N
         if copies_N is not None:
             longest_N = longest_N * copies_N

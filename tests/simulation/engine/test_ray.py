@@ -58,6 +58,7 @@ CASES = {
         "compressor.unbiased=false", "aggregator=coordinate_median", "aggregator.f=1", "aggregator.unsafe=warn",
     ),
     "by link": ("protocol=relay_sgd", "topology=small_world"),
+    "in pairs": ("protocol=ad_psgd", "clock=poisson", "clock.rate=0.2"),
     "by message": ("protocol=gossip_learning", "protocol.variant=um", "topology=epidemic", "topology.fanout=1"),
     "by message, from the best of late ones": (
         "protocol=best_neighbour", "data.local_validation=0.2", "topology=complete", "network.drop=0.2", "delay=exponential",
