@@ -93,8 +93,8 @@ class MessageSchedule:
             raise ConfigError("mixing", self.rule, valid + self._advice(round))
 
     def _advice(self, round: int) -> str:
-        protocol = self.protocol
-        return advice(self.graph(round), protocol.requirements.conserves, protocol.check)
+        needed = self.protocol.requirements.conserves
+        return advice(self.graph(round), needed, self.protocol.check)
 
     @property
     def topology_name(self) -> str:
@@ -325,8 +325,7 @@ class MessageSchedule:
 
     def traffic_through_server(self, round: int, bits: int, seed: int) -> Traffic:
         """Count the messages of a ``server`` phase, of ``bits`` each: the server sends one to each
-        device that is to take part, and each device that it reaches sends one back.
-        """
+        device that is to take part, and each device that it reaches sends one back."""
         asked = self.asked_by_server(round, seed)
         down_N, up_N = self.network.server_hears(round) or (asked, asked)
         each = (asked & down_N).astype(np.int64)
@@ -335,9 +334,7 @@ class MessageSchedule:
         return Traffic(sent_N, each, lost_N, np.zeros_like(lost_N), 0, bits, int(asked.sum()))
 
     def traffic_on_links(self, round: int, bits: int) -> Traffic:
-        """Count the messages of ``bits`` each on the graph: one on every edge whose sender is
-        active.
-        """
+        """Count the messages of ``bits`` each, one on every edge whose sender is active."""
         graph, outcomes = self.sent(round)
         return traffic_of(graph, outcomes.ticks_E, bits, self.copies_N)
 

@@ -324,11 +324,8 @@ class BatchLoader:
             offered = np.where(there, sample, -1).reshape(len(sample), -1)
             part = Memory(old.kept_nM[n], old.offered_nC[n], old.largest_nC[n])
             part = e.data.replay.take(part, offered, self._label_S, self._keeps, self.devices[n])
-            new.kept_nM[n], new.offered_nC[n], new.largest_nC[n] = (
-                part.kept_nM,
-                part.offered_nC,
-                part.largest_nC,
-            )
+            new.kept_nM[n], new.offered_nC[n] = part.kept_nM, part.offered_nC
+            new.largest_nC[n] = part.largest_nC
         return new
 
     # --- checkpoints ------------------------------------------------------------------------------

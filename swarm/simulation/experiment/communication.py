@@ -13,7 +13,6 @@ import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import telling
-from swarm.common.plugin import called
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator, refusal
@@ -39,7 +38,7 @@ from swarm.communication.network.sharing import LinkRates
 from swarm.communication.pairs import RandomPairs, exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
-from swarm.communication.secure.base import Bonawitz, NoSecureSum, SecureSum
+from swarm.communication.secure.base import SecureSum
 from swarm.communication.secure.rounds import SecureRounds
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
@@ -51,8 +50,9 @@ from swarm.learning.privacy.correlated import Pairs
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.goals.set_goals import SetGoals
-from swarm.simulation.hostile.collude import Collude
+from swarm.simulation.hostile.collude import with_collusion
 from swarm.simulation.phases import KINDS, Phase
+from swarm.simulation.secure.check import secure_rounds
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -134,11 +134,8 @@ class Communication:
             s.devices,
             tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
-        if not isinstance(secure_sum, NoSecureSum | Bonawitz):
-            valid = "must be none, bonawitz, or a class that is derived from Bonawitz"
-            raise ConfigError("secure_sum", called(secure_sum), valid)
-        if isinstance(secure_sum, Bonawitz) and any(phase.sends for phase in self.phases):
-            self.secure = SecureRounds(secure_sum, self.messages, s.seed)
+        if any(phase.sends for phase in self.phases):
+            self.secure = secure_rounds(secure_sum, self.messages, s.seed)
         self._take_hostile()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -163,12 +160,7 @@ class Communication:
         if self.message_attack is not None and self.message_attack.copies > 1:
             self.messages.copies_N = np.where(self.honest_N, 1, self.message_attack.copies)
         if self.message_attack is not None and self.message_attack.colludes:
-            found: list[Phase] = []
-            for phase in self.phases:
-                if phase.packets or phase.through_server:
-                    found.append(Collude(phase, self.message_attack))
-                found.append(phase)
-            self.phases = tuple(found)
+            self.phases = with_collusion(self.phases, self.message_attack)
         for place, phase in enumerate(self.phases):
             phase.place = place
 

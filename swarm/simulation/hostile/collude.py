@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,3 +80,13 @@ class Collude(Phase):
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """Nothing, as it is done within a round."""
         return {}
+
+
+def with_collusion(phases: Sequence[Phase], attack: MessageAttack) -> tuple[Phase, ...]:
+    """The phases of a round, with the exchange of colluders before each that sends."""
+    found: list[Phase] = []
+    for phase in phases:
+        if phase.packets or phase.through_server:
+            found.append(Collude(phase, attack))
+        found.append(phase)
+    return tuple(found)

@@ -17,7 +17,9 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
-from swarm.communication.secure.base import FEWEST
+from swarm.communication.messages import MessageSchedule
+from swarm.communication.secure.base import FEWEST, Bonawitz, NoSecureSum, SecureSum
+from swarm.communication.secure.rounds import SecureRounds
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 
@@ -26,6 +28,19 @@ if TYPE_CHECKING:
 
 MANY = 400  # devices, whose shares take six seconds a round
 Refusals = Iterator[tuple[str, object, str]]
+
+
+def secure_rounds(
+    secure_sum: SecureSum, messages: MessageSchedule, seed: int
+) -> SecureRounds | None:
+    """The secure sums of every round; None without any. A class that is derived from neither of
+    the two is refused."""
+    if not isinstance(secure_sum, NoSecureSum | Bonawitz):
+        valid = "must be none, bonawitz, or a class that is derived from Bonawitz"
+        raise ConfigError("secure_sum", called(secure_sum), valid)
+    if isinstance(secure_sum, NoSecureSum):
+        return None
+    return SecureRounds(secure_sum, messages, seed)
 
 
 def check_secure(settings: Settings, communication: Communication) -> None:
