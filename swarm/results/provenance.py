@@ -33,6 +33,7 @@ _LATER: dict[str, Any] = {
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",
+    "compute.kernels": "torch",
     "share": "all",
     "train.devices": None,
     "scenario.rounds": None,
