@@ -45,6 +45,14 @@ class NumbaLearner(Learner):
         """Return the same learner; it has no memory of its own."""
         return NumbaLearner(self._dense, self.loss, self.optimizer, self.outputs)
 
+    def prepare(self, dtype: torch.dtype) -> None:
+        """Compile the loops for ``dtype``, or load them from disk, by taking no step. A process
+        does so before it starts others, which then find the loops on disk."""
+        features, width = self.kernel.layout.slots[0].shape[-1], self.kernel.layout.width
+        x, target = (torch.empty(0, 1, n, 1, dtype=dtype) for n in (features, self.outputs))
+        batch = Batch(x.transpose(2, 3), target, None, None, torch.empty(0, dtype=torch.int64))
+        self._descend(torch.empty(0, width, dtype=dtype), batch, 1.0)
+
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
         target = batch.target.contiguous()
         block, steps, _, samples = target.shape
@@ -102,7 +110,9 @@ def numba_learner(
         valid = "needs the library numba: `pip install '.[fast]'`"
         raise ConfigError("compute.kernels", "numba", valid)
     assert isinstance(kernel, Dense)
-    return NumbaLearner(kernel, loss, optimizer, outputs)
+    learner = NumbaLearner(kernel, loss, optimizer, outputs)
+    learner.prepare(getattr(torch, settings.compute.dtype))
+    return learner
 
 
 def _refusals(

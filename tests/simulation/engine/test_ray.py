@@ -106,6 +106,7 @@ CASES = {
     "models of several shapes at a server": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",
     ),
+    "local steps in compiled loops": ("compute.kernels=numba", "topology=small_world", "churn=markov"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",
