@@ -186,9 +186,10 @@ RATIOS = {
 }
 
 
-def compare(size: Size, pairs: int, overrides: list[str], numba: bool) -> None:
+def compare(size: Size, pairs: int, overrides: list[str], numba: bool, only: list[str]) -> None:
     """Run all contestants in turns, and print steps/s and our pairwise ratios."""
     turns = dict(contestants(size, overrides, numba and size.is_perceptron))
+    turns = {n: turn for n, turn in turns.items() if n.startswith(("ours", *only))}
     for turn in turns.values():
         turn()
         turn()
@@ -265,6 +266,9 @@ def main() -> None:
     parser.add_argument(
         "--numba", action="store_true", help="perceptrons also with compute.kernels=numba"
     )
+    parser.add_argument(
+        "--only", choices=[*RATIOS, ""], nargs="+", default=[""], help="contestants beside ours"
+    )
     parser.add_argument("--compile", action="store_true", help="ours with compute.compile=true")
     parser.add_argument(
         "--scaling",
@@ -287,7 +291,7 @@ def main() -> None:
         if options.size in (name, "all"):
             if options.batch and size.is_perceptron:
                 size = replace(size, batch=options.batch)
-            compare(size, options.pairs, extra, options.numba)
+            compare(size, options.pairs, extra, options.numba, options.only)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from swarm.learning.learner import Batch, Learner
 from swarm.learning.numba_steps import learner as chosen
 from swarm.learning.numba_steps.learner import NumbaLearner
 from swarm.results.provenance import identity
+from swarm.simulation.footprint import NUMBA as NUMBA_BYTES
+from swarm.simulation.footprint import footprint
 from tests.support import (
     config,
     experiment,
@@ -236,3 +238,8 @@ def test_runs_of_both_kernels_are_not_taken_for_each_other() -> None:
     del old["compute"]["kernels"]
     assert identity(old) == torchs
     assert Settings.parse(old).compute.kernels == "torch"
+
+
+def test_the_memory_of_numba_is_stated_for_every_process() -> None:
+    torchs, numbas = (footprint(experiment(*more)) for more in ((), (NUMBA,)))
+    assert numbas.total - torchs.total == numbas.each - torchs.each == NUMBA_BYTES
