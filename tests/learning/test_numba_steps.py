@@ -133,6 +133,24 @@ def test_parameters_may_lie_in_another_order() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
+def test_arrays_of_another_size_are_an_error_and_no_memory_is_touched() -> None:
+    _, numbas = both(chain(8), CrossEntropy())
+    given, x_BP = (
+        batch(8, torch.float32, CrossEntropy()),
+        start(numbas.kernel.layout, torch.float32),
+    )
+    wrong = [
+        (x_BP[:, :-1], given),
+        (x_BP[:2], given),
+        (x_BP, replace(given, x=given.x[..., :-1])),
+        (x_BP, replace(given, x=given.x[:, :, :-1])),
+        (x_BP, replace(given, target=given.target[:, :, :-1])),
+    ]
+    for rows_BP, each in wrong:
+        with pytest.raises(ValueError, match="do not fit the network"):
+            numbas.train(rows_BP, {}, each, 0.3)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_what_is_not_finite_stays_so(value: float) -> None:
     """A model that diverges is known by its loss."""

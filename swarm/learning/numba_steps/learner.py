@@ -66,10 +66,23 @@ class NumbaLearner(Learner):
         # steps that are not taken predict nothing
         out_BKCb = torch.empty_like(target) if batch.active is None else torch.zeros_like(target)
         inputs_BKbD = batch.x.flatten(3).contiguous()
+        self._require_sizes(rows_BP, inputs_BKbD, target)
         arrays = (rows_BP, inputs_BKbD, target, scale_Bb, active.contiguous(), out_BKCb)
         fast = x_BP.dtype == torch.float32
         self._loops(*(each.numpy() for each in arrays), self._layers, fast)
         return rows_BP, out_BKCb
+
+    def _require_sizes(self, x_BP: Tensor, inputs_BKbD: Tensor, target_BKCb: Tensor) -> None:
+        """Raise ValueError for arrays that do not fit the network, as the loops look at no bounds."""
+        (block, steps, classes, samples), last, first = target_BKCb.shape, *self._layers[[-1, 0]]
+        fit = (
+            x_BP.shape == (block, self.kernel.layout.width)
+            and inputs_BKbD.shape == (block, steps, samples, first[5])
+            and classes == last[4]
+        )
+        if not fit:
+            sizes = [tuple(each.shape) for each in (x_BP, inputs_BKbD, target_BKCb)]
+            raise ValueError(f"rows, inputs and targets do not fit the network: {sizes}")
 
     def _optimise(
         self,
