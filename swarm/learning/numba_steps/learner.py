@@ -73,7 +73,7 @@ class NumbaLearner(Learner):
         return rows_BP, out_BKCb
 
     def _require_sizes(self, x_BP: Tensor, inputs_BKbD: Tensor, target_BKCb: Tensor) -> None:
-        """Raise ValueError for arrays that do not fit the network, as the loops look at no bounds."""
+        """Raise ValueError for arrays that do not fit, as the loops look at no bounds."""
         (block, steps, classes, samples), last, first = target_BKCb.shape, *self._layers[[-1, 0]]
         fit = (
             x_BP.shape == (block, self.kernel.layout.width)
