@@ -1,0 +1,1 @@
+"""Local steps of fully connected chains in loops that numba compiles."""
