@@ -294,6 +294,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         },
         ("personal", "fedrep"): lambda: ["share=body", "personal.head_steps=1"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
+        ("metric", "asking"): lambda: [
+            "+cohorts={small: {devices: 0.5, model: {hidden: [4]}}}",
+            "scenario.arms=[swarm]",
+        ],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],
         **{
