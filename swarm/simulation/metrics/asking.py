@@ -150,8 +150,8 @@ def check(e: Experiment) -> None:
         return
     cohorts, valid = e.model.cohorts, "must be left out of metrics"
     if cohorts is None or large_cohort(cohorts.prediction_flops_N).all():
-        why = "where all devices have a model of one size; cohorts={…} gives some another one, in"
-        raise ConfigError("metrics", "asking", f"{valid} {why} the arms swarm and isolated")
+        why = "where all devices have a model of one size, as in any arm without cohorts={…}"
+        raise ConfigError("metrics", "asking", f"{valid} {why}")
     if e.communication.graph(1).directed:
         raise ConfigError("metrics", "asking", f"{valid} with a directed topology")
 
