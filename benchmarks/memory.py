@@ -57,6 +57,10 @@ RUNS: dict[str, tuple[str, ...]] = {
     "top-k with feedback": ("devices=10000", "data=digits_like", "data.per_device=4", "compressor=top_k"),
     "predictions": ("devices=4000", "data=digits_like", "data.per_device=6", "protocol=fedmd", "data.public=1000", "protocol.steps=5", "topology=ring"),
     "predictions of images": ("devices=60", "data.flat=false", "model=cnn", "protocol=fedmd", "data.public=0.5", "protocol.batch=64", "topology=ring"),
+    "asking": (
+        "devices=6000", "data=digits_like", "data.per_device=4", "model.hidden=[32]", "topology=ring",
+        "metrics=[standard,asking]", "+cohorts={small: {devices: 0.75, model: {hidden: [8]}}}",
+    ),
     "relay": ("devices=5000", "data=digits_like", "data.per_device=4", "protocol=relay_sgd", "topology=ring"),
     "power gossip": ("devices=5000", "data=digits_like", "data.per_device=4", "protocol=power_gossip", "topology=ring"),
     "adam": ("devices=10000", "data=digits_like", "data.per_device=4", "optimizer=adam", "optimizer.lr=0.01"),

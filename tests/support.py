@@ -85,7 +85,7 @@ def config(*overrides: str) -> dict[str, Any]:
     left out.
     """
     values = dict(json.loads(_base()))
-    pairs = [text.split("=", 1) for text in overrides]
+    pairs = [text.removeprefix("+").split("=", 1) for text in overrides]
     small = [text.split("=", 1) for text in SMALL]
     conf, known = paths.conf(), groups()
     chosen = [(key, value) for key, value in (*small, *pairs) if key in known]

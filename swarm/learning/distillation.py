@@ -56,17 +56,19 @@ class Distiller:
     """
 
     def __init__(self, kernel: Kernel, loss: Loss, outputs: int, probabilities: bool) -> None:
-        self.outputs, self.probabilities, self._loss = outputs, probabilities, loss
+        self.kernel, self.loss = kernel, loss
+        self.outputs, self.probabilities = outputs, probabilities
         self._learner = Learner(kernel, loss, SGD(1.0, Constant()), outputs, None, False)
 
     def of(self, device_B: npt.NDArray[np.int64]) -> Distiller:
-        """The distiller of a block with these devices: this one, as all models have one shape."""
+        """The distiller of a block with these devices, which are some of those that this one is
+        for; where all models have one shape, it is the same one."""
         return self
 
     def messages(self, x_BP: Tensor, x_S: Tensor) -> Tensor:
         """The predictions ``[B, M]`` of devices with parameters ``x_BP`` for the samples ``x_S``,
         ``[S, *features]``."""
-        kernel = self._learner.kernel
+        kernel = self.kernel
         parts = BlockParameters(kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
         found = [
@@ -74,18 +76,18 @@ class Distiller:
             for x in torch.split(x_S, SAMPLES_AT_ONCE)
         ]
         out_BCA = torch.cat(found, 2)
-        if self.probabilities and isinstance(self._loss, SoftTargets):
-            out_BCA = torch.softmax(out_BCA / self._loss.temperature, 1)
+        if self.probabilities and isinstance(self.loss, SoftTargets):
+            out_BCA = torch.softmax(out_BCA / self.loss.temperature, 1)
         return out_BCA.flatten(1)
 
     def targets(self, received_BM: Tensor) -> Tensor:
         """The targets ``[B, C, A]`` of a step, of A = S · L answers, from mean predictions. Means
         of probabilities that noise or compression has changed are made probabilities again."""
         mean_BCA = received_BM.reshape(len(received_BM), self.outputs, -1)
-        if not isinstance(self._loss, SoftTargets):
+        if not isinstance(self.loss, SoftTargets):
             return mean_BCA
         if not self.probabilities:
-            return torch.softmax(mean_BCA / self._loss.temperature, 1)
+            return torch.softmax(mean_BCA / self.loss.temperature, 1)
         mean_BCA = mean_BCA.clamp_min(0)
         total_B1A = mean_BCA.sum(1, keepdim=True)
         return torch.where(total_B1A > 0, mean_BCA / total_B1A, 1 / self.outputs)

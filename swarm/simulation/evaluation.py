@@ -31,9 +31,10 @@ OwnBatch = tuple[Tensor, Tensor, Tensor]
 PerSample = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to a value of each answer, such as :meth:`Loss.value`"""
 Ints = npt.NDArray[np.int64]
-Asked: TypeAlias = Ints | Literal["members"] | None
+Asked: TypeAlias = Ints | Literal["members", "answers"] | None
 """What devices are looked at on: the samples with these ids; ``members``: samples that each device
-has learnt from, and others; None: held-out samples of each device's own."""
+has learnt from, and others; ``answers``: the test samples, for its answers alone; None: held-out
+samples of each device's own."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,20 @@ class BlockEvaluator:
             mean_Bb = value_BbL.to(found[0].dtype).mean(2)
             found.append(mean_Bb.masked_fill(~there_BbL[..., 0], torch.nan))
         return torch.cat(found, 1)
+
+    def answers(self, x_BP: Tensor, x_T: Tensor) -> Tensor:
+        """How sure each device with parameters ``x_BP`` is of its answer to each of the samples
+        ``x_T``, which is the largest probability of a class, and which class that is:
+        ``[B, 2, T]``, in float64."""
+        parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
+        parts.load(x_BP)
+        found = []
+        for x in torch.split(x_T, SAMPLES_AT_ONCE):
+            out_BCb = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
+            sure_Bb = torch.softmax(out_BCb, 1).amax(1)
+            wide = _wide(x_BP.device)
+            found.append(torch.stack([sure_Bb.to(wide), out_BCb.argmax(1).to(wide)], 1))
+        return torch.cat(found, 2)
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device

@@ -18,8 +18,8 @@ from swarm.data.dataset import concept_exposure
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.evaluation import compared_each
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics import asking, membership
 from swarm.simulation.metrics import formulas as metrics
-from swarm.simulation.metrics import membership
 from swarm.simulation.metrics.base import DeviceScores
 from swarm.simulation.metrics.chosen import over_devices
 from swarm.simulation.metrics.local import LocalScores
@@ -60,6 +60,7 @@ class SwarmEvaluator:
         look = partial(self.engine.evaluate, "members", self.evaluated_blocks)
         together, own = membership.measured(e.metrics.membership, look, found.devices_M)
         scores, values = scores | own, values | together
+        values |= asking.measured(e, self.engine, round)
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}

@@ -232,7 +232,8 @@ class Shard:
             yield from self._evaluate_local(blocks)
             return
         if isinstance(samples, str):
-            yield from self._evaluate_members(blocks)
+            of_kind = {"members": self._evaluate_members, "answers": self._evaluate_answers}
+            yield from of_kind[samples](blocks)
             return
         x_T, y_T = self.batch_loader.samples(samples)
         hostile_N = self.experiment.communication.hostile_N
@@ -273,6 +274,17 @@ class Shard:
             nothing_B = torch.full((len(x_BP),), torch.nan)
             nothing_BC = torch.full((len(x_BP), e.data.outputs), torch.nan)
             yield block, BlockEvaluation(nothing_B, nothing_BC, None, values_BKV.flatten(1))
+
+    def _evaluate_answers(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
+        """How sure each device is of its answers to the test samples, and then these, as values,
+        ``[B, 2 · T]``; there is nothing else."""
+        x_T, _ = self.batch_loader.samples(self.experiment.data.dataset.test)
+        for block, rows in self.experiment.blocks.slices(self.blocks):
+            if block in blocks:
+                found = self.evaluator.of(self.devices[rows]).answers(self.whole(rows), x_T)
+                nothing_B = torch.full((len(found),), torch.nan)
+                nothing_BC = torch.full((len(found), self.experiment.data.outputs), torch.nan)
+                yield block, BlockEvaluation(nothing_B, nothing_BC, None, found.flatten(1))
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model

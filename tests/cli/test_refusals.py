@@ -31,7 +31,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devices.x=5", "devices.x=5: devices" + LEVEL),
         ("topology.k.z=5", "topology.k.z=5: topology.k" + LEVEL),
         ("~nope", "~nope: no such key" + KEYS),
-        ("metric=auc", "metric=auc: metrics is a list: write metrics=[standard,auc]; valid names: accuracy, auc, "),
+        ("metric=auc", "metric=auc: metrics is a list: write metrics=[standard,auc]; valid names: accuracy, asking, auc, "),
         ("metric.bins=3", "metric.bins=3: metrics is a list: write metrics=[standard,{NAME:{bins: 3}}]; valid"),
         ("metrics.calibration.bins=3",
          "metrics.calibration.bins=3: metrics is a list: write metrics=[standard,{calibration:{bins: 3}}]; valid"),

@@ -328,6 +328,10 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
         },
         ("metric", "specialisation"): lambda: ["goal=random"],
         ("tracker", "wandb"): lambda: ["tracker.mode=disabled"],
+        ("metric", "asking"): lambda: [
+            "+cohorts={small: {devices: 0.5, model: {hidden: [4]}}}",
+            "scenario.arms=[swarm]",
+        ],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],
         **{

@@ -118,7 +118,7 @@ def test_a_checkpoint_gives_every_device_its_own_module() -> None:
     found = union_of(shapes)
     row = torch.zeros(found.layout.width)
     row[found.place_Cc[1]] = Layout.of(small).pack(dict(small.named_parameters()))
-    state, prefix = own_state(cohort_facts(shapes)[1], found.layout, row)
+    state, prefix = own_state(cohort_facts(shapes, found)[1], found.layout, row)
     assert prefix == "small/"
     small.load_state_dict(state)
     for name, values in small.named_parameters():

@@ -78,7 +78,7 @@ def test_every_call_brings_devices_nearer_to_the_mean_prediction(
             if self.probabilities:
                 log_BCA = sent.view(target_BCA.shape).log()
             else:
-                log_BCA = log_shares(sent, self.outputs, self._loss.temperature)
+                log_BCA = log_shares(sent, self.outputs, self.loss.temperature)
             away.append(functional.kl_div(log_BCA, target_BCA, reduction="sum").item())
         found.append(away)
         return after_BP

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from swarm.communication.protocol.base import PhaseName, Protocol
+from swarm.communication.protocol.base import PhaseName, Protocol, Requirements
 from swarm.communication.protocol.distillation import Distillation
 
 
@@ -26,9 +26,11 @@ class FedMD(Protocol):
     The mean is taken over the links of the topology; with ``server`` a server takes it over all
     devices, as in the paper. There devices first learn from the shared set with its labels; here
     nobody reads these labels. Only a device that is active in a round, and that has heard another,
-    takes the steps. Raises :class:`~swarm.common.errors.ConfigError` for numbers out of range.
+    takes the steps. Devices may have models of any architectures (``cohorts``). Raises
+    :class:`~swarm.common.errors.ConfigError` for numbers out of range.
     """
 
+    requirements = Requirements(equal_models=False)
     sends_parameters = False
 
     def __init__(

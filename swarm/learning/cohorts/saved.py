@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from swarm.common.rows import Layout
-from swarm.learning.cohorts.union import Shape, places_of
+from swarm.learning.cohorts.union import Shape, Union, places_of, under
 
 COHORT = "cohort"
 """The array of a checkpoint with the number of each device's cohort, ``[N]``."""
@@ -31,12 +31,14 @@ def saved_layout(facts: Mapping[str, Any]) -> Layout:
     return Layout.saved(facts["layout"], *more)
 
 
-def cohort_facts(shapes: Sequence[Shape]) -> list[dict[str, Any]]:
-    """What a checkpoint holds of the models of cohorts, in their order."""
+def cohort_facts(shapes: Sequence[Shape], union: Union) -> list[dict[str, Any]]:
+    """What a checkpoint holds of the models of cohorts, in their order, and of how their parameters
+    are called in the union row."""
     return [
         {
             "name": shape.name,
             **layout_facts(shape.layout),
+            "under": shape.prefix if union.apart else "",
             "parts": {
                 name: [list(pair) for pair in axes.items()] for name, axes in shape.parts.items()
             },
@@ -51,6 +53,7 @@ def own_state(
     """The parameters of a device with the model that ``facts`` describe, cut out of its union row
     ``[P]``, as :meth:`Layout.state_dict` gives them, and what its constants begin with."""
     own = saved_layout(facts)
-    parts = {name: dict(map(tuple, axes)) for name, axes in facts["parts"].items()}
-    place = places_of(union, own, parts)
+    prefix = facts["under"]
+    parts = {prefix + name: dict(map(tuple, axes)) for name, axes in facts["parts"].items()}
+    place = places_of(union, under(prefix, own), parts)
     return own.state_dict(row_P[place]), f"{facts['name']}/"

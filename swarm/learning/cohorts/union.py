@@ -46,6 +46,20 @@ class Shape:
     last: str = ""
     parts: AxisParts = field(default_factory=dict)
 
+    @property
+    def prefix(self) -> str:
+        """What the names of its parameters begin with where they are kept apart."""
+        return f"{self.name}/"
+
+    def apart(self) -> Shape:
+        """The same model with parameters whose names no other cohort has."""
+        return replace(
+            self,
+            layout=under(self.prefix, self.layout),
+            last=self.prefix + self.last,
+            parts={self.prefix + name: axes for name, axes in self.parts.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Union:
@@ -56,12 +70,14 @@ class Union:
         place_Cc: For each cohort, where the numbers of its own row lie in the union row.
         group_P: The group of each number of the union row.
         held_GC: Which cohorts have the numbers of each group.
+        apart: Why no parameter of one cohort is one of another, if names alone do not say so.
     """
 
     layout: Layout
     place_Cc: tuple[Tensor, ...]
     group_P: Tensor
     held_GC: Bools
+    apart: ConfigError | None = None
 
     @property
     def sent(self) -> int:
@@ -109,6 +125,21 @@ def union_of(shapes: Sequence[Shape]) -> Union:
         torch.as_tensor(group_P.reshape(-1).astype(np.int64)),
         held_GC,
     )
+
+
+def union_or_apart(shapes: Sequence[Shape]) -> Union:
+    """Return the union of the models of cohorts; where :func:`union_of` refuses it, that of the
+    same models with all parameters apart, so that they can share predictions but no numbers."""
+    try:
+        return union_of(shapes)
+    except ConfigError as error:
+        return replace(union_of([shape.apart() for shape in shapes]), apart=error)
+
+
+def under(prefix: str, layout: Layout) -> Layout:
+    """Return the same row with ``prefix`` before the names of its parameters."""
+    slots = tuple(replace(slot, name=prefix + slot.name) for slot in layout.slots)
+    return replace(layout, slots=slots, hidden=(), ties=())
 
 
 def places_of(union: Layout, own: Layout, parts: AxisParts) -> Ints:

@@ -145,7 +145,9 @@ class LocalEngine(Engine):
         )
         values = e.metrics.numbers(e.data.outputs)
         if isinstance(samples, str):
-            values = 2 * membership.width(e.data.dataset, e.data.split)
+            data = e.data.dataset
+            members = samples == "members"
+            values = 2 * (membership.width(data, e.data.split) if members else len(data.test))
         values_MV = np.empty((len(devices_M), values))
         with torch.inference_mode():
             for shard in self.shards:

@@ -203,7 +203,7 @@ class Communication:
             relative_N = data.relative_batch_N
             work_N = data.local_steps_N * (1.0 if relative_N is None else relative_N)
             work_N = work_N * model.relative_work_of(np.arange(s.devices))
-            work_N = work_N + sum(phase.beside for phase in self.phases)
+            work_N = work_N + sum(phase.beside_N for phase in self.phases)
             compute_N = work_N * model.step_flops / hardware.flops
             if pairs:  # an exchange ends with the steps, so that nobody waits for a message
                 bits = max(phase.bits for phase in self.phases if phase.sends)

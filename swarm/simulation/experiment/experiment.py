@@ -30,6 +30,7 @@ from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_ru
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
 from swarm.simulation.hostile.poison import Poison, facts_of
+from swarm.simulation.metrics import asking
 from swarm.simulation.metrics.base import OutputMetric, Task
 from swarm.simulation.metrics.chosen import chosen
 
@@ -71,6 +72,7 @@ class Experiment:
         self.distiller = None if given is None else self.model.distiller(self.blocks.size, given)
         validate(self)
         self.metrics = chosen(self.settings.metrics, self.task, self.settings.plugins)
+        asking.check(self)
         self.stopping: StoppingRule | None = stopping_rule(self)
 
     @property

@@ -23,6 +23,7 @@ from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint.parts import Footprint, Part
+from swarm.simulation.metrics import asking
 
 REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
 ACCOUNTING = 48 << 20  # bytes of the package that counts ε
@@ -108,6 +109,7 @@ class _Counted:
         phases = self.e.communication.phases
         numbers = max((phase.held_numbers() for phase in phases), default=0)
         return [
+            Part("answers to one another", asking.held_bytes(self.e), "fewer test samples"),
             Part("the messages of a round", int(numbers * self.item), "a smaller model"),
             Part(
                 "the results of devices",

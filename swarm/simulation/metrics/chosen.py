@@ -14,6 +14,7 @@ from swarm.common.plugin import returned, shape_of
 from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import STANDARD
+from swarm.simulation.metrics.asking import Asking
 from swarm.simulation.metrics.backdoor import TriggerMetric
 from swarm.simulation.metrics.base import (
     Column,
@@ -41,6 +42,7 @@ KINDS = (
     LocalMetric,
     TriggerMetric,
     Membership,
+    Asking,
     RowMetric,
     StreamMetric,
     TrafficMetric,

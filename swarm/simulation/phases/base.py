@@ -162,10 +162,10 @@ class Phase(ABC):
         return np.zeros(self.communication.settings.devices, np.int64)
 
     @property
-    def beside(self) -> float:
-        """The most that a device computes in this phase, in local steps, beside a phase of
-        learning."""
-        return 0.0
+    def beside_N(self) -> Floats:
+        """The most that each device computes in this phase, in local steps, ``[N]``, beside a phase
+        of learning."""
+        return np.zeros(self.communication.settings.devices)
 
     def work(self, round: int) -> Floats:
         """What each device computes in this phase of ``round``, in local steps, ``[N]``, beside a

@@ -43,6 +43,20 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
             " device,"
         )
         yield "/protocol", called(c.protocol), valid
+    if c.protocol.sends_parameters:
+        yield from _of_messages(e)
+    if e.data.privacy.unit is not None:
+        yield "/privacy", choice("privacy", s.privacy), "must be none"
+    if not e.model.personal.by_number:
+        valid = "must be none, or one that treats every number by itself,"
+        yield "/personal", choice("personal", s.personal), valid
+    if s.compute.compile:
+        yield "/compute.compile", True, "must be false"
+
+
+def _of_messages(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What takes messages for rows of one shape, which those made of parameters are not."""
+    s, c = e.settings, e.communication
     if not c.aggregator.linear:
         yield "/aggregator", choice("aggregator", s.aggregator), "must be mean"
     if c.compressor is not None:
@@ -55,17 +69,12 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if c.message_attack is not None or c.link_attack is not None:
         valid = "must be none, or one that changes only what devices learn from,"
         yield "/attack", choice("attack", s.attack), valid
-    if e.data.privacy.unit is not None:
-        yield "/privacy", choice("privacy", s.privacy), "must be none"
-    if not e.model.personal.by_number:
-        valid = "must be none, or one that treats every number by itself,"
-        yield "/personal", choice("personal", s.personal), valid
-    if s.compute.compile:
-        yield "/compute.compile", True, "must be false"
 
 
 def _require_overlap(cohorts: Cohorts, protocol: str) -> None:
     """Refuse two cohorts that have no parameter in common, where parameters are exchanged."""
+    if cohorts.union.apart is not None:
+        raise cohorts.union.apart
     shared_CC = cohorts.union.shared_CC
     for one, other in combinations(range(len(cohorts.names)), 2):
         if shared_CC[one, other]:

@@ -69,6 +69,16 @@ class _OfDevices(BlockEvaluator):
             found[piece.place_m, : values.shape[1]] = values
         return found
 
+    def answers(self, x_BP: Tensor, x_T: Tensor) -> Tensor:
+        """See :meth:`BlockEvaluator.answers`."""
+        parts = [
+            (piece, evaluator.answers(rows, x_T)) for evaluator, rows, piece in self._pieces(x_BP)
+        ]
+        found = parts[0][1].new_empty(len(x_BP), *parts[0][1].shape[1:])
+        for piece, values in parts:
+            found[piece.place_m] = values
+        return found
+
     def _pieces(self, x_BP: Tensor) -> Iterator[tuple[BlockEvaluator, Tensor, Piece]]:
         cohorts = self.mixed.cohorts
         for piece in cohorts.pieces(self.devices_B, x_BP.device):

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.rows import trainable
+from swarm.communication.protocol.distillation import Distillation
 from swarm.config.plug_in_lists import OWN
 from swarm.config.settings import Settings
 from swarm.learning.buffers import Constants
+from swarm.learning.cohorts.distiller import MixedDistiller
 from swarm.learning.cohorts.learner import MixedLearner
 from swarm.learning.cohorts.parts import parts_of
 from swarm.learning.cohorts.saved import COHORT, cohort_facts, layout_facts
-from swarm.learning.cohorts.union import Shape, union_of
+from swarm.learning.cohorts.union import Shape, union_or_apart
+from swarm.learning.distillation import Distiller
 from swarm.learning.initial_parameters import read_start
 from swarm.learning.learner import Learner
 from swarm.simulation.experiment.cohorts.cohorts import Cohorts
@@ -56,7 +59,7 @@ class MixedModel(Model):
         self.cohorts = cohorts = Cohorts(
             tuple(names[c] for c in there),
             tuple(models[c] for c in there),
-            union_of([_shape(names[c], models[c]) for c in there]),
+            union_or_apart([_shape(names[c], models[c]) for c in there]),
             np.searchsorted(there, number_N),
         )
         lead = cohorts.models[cohorts.lead]
@@ -111,8 +114,17 @@ class MixedModel(Model):
             except ConfigError as error:
                 valid = f"{error.valid} (in the cohort {name})"
                 raise ConfigError(error.key, error.value, valid) from error
-        places = [place.to(self.device) for place in cohorts.union.place_Cc]
-        return MixedLearner(learners, places, cohorts.cohort_N, cohorts.lead)
+        return MixedLearner(learners, self._places, cohorts.cohort_N, cohorts.lead)
+
+    def distiller(self, block: int, settings: Distillation) -> Distiller:
+        """See :meth:`Model.distiller`."""
+        each = [model.distiller(block, settings) for model in self.cohorts.models]
+        return MixedDistiller(each, self._places, self.cohorts.cohort_N)
+
+    @property
+    def _places(self) -> list[Tensor]:
+        """Where the numbers of each cohort lie in a union row, on the device that computes."""
+        return [place.to(self.device) for place in self.cohorts.union.place_Cc]
 
     def first_rows(self, devices: Ints) -> Tensor:
         """The union rows ``[n, P]`` that these devices start from, 0 where a device has no number;
@@ -133,7 +145,7 @@ class MixedModel(Model):
         """See :attr:`Model.facts`; of the union row, and of the rows of all cohorts."""
         pairs = zip(self.cohorts.names, self.cohorts.models, strict=True)
         shapes = [_shape(name, model) for name, model in pairs]
-        return {**layout_facts(self.layout), "cohorts": cohort_facts(shapes)}
+        return {**layout_facts(self.layout), "cohorts": cohort_facts(shapes, self.cohorts.union)}
 
     @property
     def arrays(self) -> dict[str, Tensor]:

@@ -118,21 +118,29 @@ class Distils(Phase):
         return self.settings.count(len(self.public_S)) * data.outputs * answers
 
     @property
-    def predicting(self) -> float:
-        """The computation of predicting all samples of a message, in local steps."""
+    def predicting_N(self) -> Floats:
+        """What each device computes to predict the samples of a message, in local steps,
+        ``[N]``."""
         c, samples = self.communication, self.settings.count(len(self.public_S))
-        return samples * c.model.prediction_share / c.settings.train.batch
+        share_N = c.model.prediction_share_of(self._everybody) * np.ones(len(self._everybody))
+        return samples * share_N / c.settings.train.batch
 
     @property
-    def distilling(self) -> float:
-        """The computation of the steps towards the mean predictions, in local steps."""
-        steps, batch = self.settings.steps, self.settings.batch
-        return steps * batch / self.communication.settings.train.batch
+    def distilling_N(self) -> Floats:
+        """What each device computes in the steps towards the mean predictions, in local steps,
+        ``[N]``."""
+        c, (steps, batch) = self.communication, (self.settings.steps, self.settings.batch)
+        relative_N = c.model.relative_work_of(self._everybody) * np.ones(len(self._everybody))
+        return steps * batch * relative_N / c.settings.train.batch
 
     @property
-    def beside(self) -> float:
-        """See :meth:`Phase.beside`."""
-        return self.predicting + self.distilling
+    def _everybody(self) -> Ints:
+        return np.arange(self.communication.settings.devices)
+
+    @property
+    def beside_N(self) -> Floats:
+        """See :meth:`Phase.beside_N`."""
+        return self.predicting_N + self.distilling_N
 
     def work(self, round: int) -> Floats:
         """See :meth:`Phase.work`: active devices predict, and those that hear another learn."""
@@ -142,7 +150,7 @@ class Distils(Phase):
         learns_N = there_N & self.hearing(round)
         if c.hostile_N is not None and not c.attack.learns:
             learns_N &= c.honest_N
-        return there_N * self.predicting + learns_N * self.distilling
+        return there_N * self.predicting_N + learns_N * self.distilling_N
 
     def bytes_at_work(self, e: Experiment, activations: int) -> int:
         """See :meth:`Phase.bytes_at_work`: the predictions of a block as they become targets, the
