@@ -37,7 +37,6 @@ EXCEPTIONS = {
     ("swarm/experiments/resolved.py", "loss"): SETTING,
     ("swarm/config/plug_in_lists.py", "loss"): SETTING,
     ("swarm/experiments/checks/check_plugin.py", "loss"): SETTING,
-    ("swarm/learning/numba_steps/learner.py", "loss"): SETTING,
     ("swarm/results/continual.py", "stream_accuracy"): DEFINED,
     ("swarm/experiments/checks/contracts.py", "accuracy_mean"): MADE_UP,
 }

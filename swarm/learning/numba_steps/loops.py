@@ -113,9 +113,7 @@ def exponentials(out: Any, part: Any, power: Any, fast: bool) -> None:
 
 
 @compiled
-def grad_outputs(
-    out: Any, target: Any, scale: Any, z: Any, power: Any, part: Any, fast: bool
-) -> None:
+def residual(out: Any, target: Any, scale: Any, z: Any, power: Any, part: Any, fast: bool) -> None:
     """z = scale · (m · softmax(out) − target), where m = Σ target, for each sample. ``out`` and
     ``target`` have the classes first, ``z`` the samples; ``power`` and ``part`` are memory."""
     classes, samples = out.shape
@@ -199,7 +197,7 @@ def learn(
     for c in range(classes):
         for r in range(samples):
             out[c, r] = last[r, c]
-    grad_outputs(out, target, scale, z, power, part, fast)
+    residual(out, target, scale, z, power, part, fast)
     above = z
     for n in range(layers - 1, -1, -1):
         w = row[at[n, 0] : at[n, 1]].reshape(at[n, 4], at[n, 5])
