@@ -23,8 +23,8 @@ from swarm.learning.learner import Batch, Learner
 from swarm.learning.numba_steps import learner as chosen
 from swarm.learning.numba_steps.learner import NumbaLearner
 from swarm.results.provenance import identity
+from swarm.simulation.footprint import NUMBA as NUMBA_BYTES
 from swarm.simulation.footprint import footprint
-from swarm.simulation.footprint.counted import NUMBA as NUMBA_BYTES
 from tests.support import (
     config,
     experiment,
