@@ -76,7 +76,6 @@ RUNS: dict[str, tuple[str, ...]] = {
     "dissensus": (*REGULAR, "attack=dissensus"),
     "sample_level": (*REGULAR, "privacy=sample_level"),
     "device_level": (*REGULAR, "privacy=device_level"),
-    "numba": (*REGULAR, "compute.kernels=numba"),
 }  # fmt: skip
 # asked for by name only: 11 GiB, and about 8 minutes
 LARGE = {"1,000,000 softmax": ("devices=1000000", *LIKE)}

@@ -2,7 +2,6 @@
 
     python benchmarks/throughput.py                   # the sizes of the table in docs/performance.md
     python benchmarks/throughput.py --size small --compile --pairs 7
-    python benchmarks/throughput.py --numba --batch 8 # compute.kernels=numba as a contestant (.[fast])
     python benchmarks/throughput.py --scaling         # cost per device from 100 to 10,000 devices
     python benchmarks/throughput.py --scaling --lean  # and to 1,000,000 of softmax (11 GiB)
 
@@ -29,7 +28,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -147,14 +146,12 @@ def ours(size: Size, made: Simulation) -> Turn:
 # --- measuring ------------------------------------------------------------------------------------
 
 
-def contestants(size: Size, overrides: list[str], numba: bool) -> Iterator[tuple[str, Turn]]:
+def contestants(size: Size, overrides: list[str]) -> Iterator[tuple[str, Turn]]:
     made = simulation(size, *overrides)
     data, sample = made.experiment.data.dataset, drawn(size, made)
     samples_S, labels_S = torch.from_numpy(data.x), torch.from_numpy(data.y)
     work = Work(size.make, samples_S[sample], labels_S[sample])
     yield "ours", ours(size, made)
-    if numba:
-        yield "numba's loops", ours(size, simulation(size, *overrides, "compute.kernels=numba"))
     memories = {"": torch.contiguous_format}
     if size.is_perceptron:
         chosen = torch.from_numpy(sample)
@@ -178,7 +175,6 @@ def contestants(size: Size, overrides: list[str], numba: bool) -> Iterator[tuple
 
 
 RATIOS = {
-    "numba": "numba's loops / ours, speed",
     "bare": "ours / bare round, speed",
     "loop": "ours / fastest plain loop, speed",
     "jax": "ours / fastest JAX program, speed",
@@ -186,10 +182,9 @@ RATIOS = {
 }
 
 
-def compare(size: Size, pairs: int, overrides: list[str], numba: bool, only: list[str]) -> None:
+def compare(size: Size, pairs: int, overrides: list[str]) -> None:
     """Run all contestants in turns, and print steps/s and our pairwise ratios."""
-    turns = dict(contestants(size, overrides, numba and size.is_perceptron))
-    turns = {n: turn for n, turn in turns.items() if n.startswith(("ours", *only))}
+    turns = dict(contestants(size, overrides))
     for turn in turns.values():
         turn()
         turn()
@@ -208,7 +203,7 @@ def compare(size: Size, pairs: int, overrides: list[str], numba: bool, only: lis
             continue
         best = min(group, key=lambda n: statistics.median(seconds[n]))
         ratios = [b / a for a, b in zip(seconds["ours"], seconds[best], strict=True)]
-        _ratio(label, [1 / r for r in ratios] if prefix in ("one", "numba") else ratios)
+        _ratio(label, [1 / r for r in ratios] if prefix == "one" else ratios)
 
 
 def _ratio(label: str, values: list[float]) -> None:
@@ -262,13 +257,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=[*SIZES, "all"], default="all")
     parser.add_argument("--pairs", type=int, default=7, help="interleaved turns of each contestant")
-    parser.add_argument("--batch", type=int, help="samples of a mini-batch of perceptrons")
-    parser.add_argument(
-        "--numba", action="store_true", help="perceptrons also with compute.kernels=numba"
-    )
-    parser.add_argument(
-        "--only", choices=[*RATIOS, ""], nargs="+", default=[""], help="contestants beside ours"
-    )
     parser.add_argument("--compile", action="store_true", help="ours with compute.compile=true")
     parser.add_argument(
         "--scaling",
@@ -289,9 +277,7 @@ def main() -> None:
         return
     for name, size in SIZES.items():
         if options.size in (name, "all"):
-            if options.batch and size.is_perceptron:
-                size = replace(size, batch=options.batch)
-            compare(size, options.pairs, extra, options.numba, options.only)
+            compare(size, options.pairs, extra)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ _LATER: dict[str, Any] = {
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",
-    "compute.kernels": "torch",
     "share": "all",
     "train.devices": None,
     "fleet.sharing": "uplink",

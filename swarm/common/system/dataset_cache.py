@@ -11,20 +11,16 @@ from swarm.common.system.paths import usable
 PREFIX = "fetched:"
 
 
-def cache_folder() -> Path:
-    """Return the folder for what programs of this user can make again: ``$XDG_CACHE_HOME``, else
-    ``.cache``."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
-
-
 def home() -> Path:
     """Return the folder of all fetched data sets: ``$SWARM_DATA``, else ``swarm-sim`` in the user's
     cache folder.
     """
     if own := os.environ.get("SWARM_DATA"):
         return Path(own).expanduser()
-    return cache_folder() / "swarm-sim"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (
+        Path(cache) if cache and Path(cache).is_absolute() else Path.home() / ".cache"
+    ) / "swarm-sim"
 
 
 def _own(path: str, key: str) -> Path:

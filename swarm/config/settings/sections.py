@@ -103,7 +103,6 @@ class Compute(Section):
     device: Literal["cpu", "cuda", "mps"]
     dtype: Literal["float32", "float64"]
     compile: bool
-    kernels: Literal["torch", "numba"] = "torch"  # of a folder from before there was a choice
 
 
 class Span(Section):

@@ -28,8 +28,6 @@ class Loss(OldMembers, ABC):
     """Whether the targets are class labels, not numbers."""
     compiles = True
     """Whether compute.compile may compile a step with this loss."""
-    softmax = False
-    """Whether its derivative by the outputs is m·softmax(out) − target, where m = Σ_c target_c."""
 
     @abstractmethod
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
@@ -70,7 +68,6 @@ class CrossEntropy(Loss):
     """Cross-entropy, −log softmax(out)[y]; its derivative is softmax(out) − onehot(y)."""
 
     classification = True
-    softmax = True
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
         return one_hot(y, outputs, dtype)
@@ -112,7 +109,6 @@ class Weighted(Loss):
 
     def __init__(self, loss: Loss, weight_C: Tensor) -> None:
         self.loss, self.weight_C, self.compiles = loss, weight_C, loss.compiles
-        self.softmax = loss.softmax
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
         return self.loss.encode(y, outputs, dtype) * self.weight_C.to(y.device, dtype)[:, None]

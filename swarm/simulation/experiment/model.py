@@ -38,7 +38,6 @@ from swarm.learning.kernels.module import check_module, check_tokens, initialise
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
-from swarm.learning.numba_steps.learner import numba_learner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
@@ -186,14 +185,9 @@ class Model:
             raise ConfigError("train.batch", 1, valid) from None
 
     def learner(self, block: int) -> Learner:
-        """A learner that trains blocks of up to ``block`` devices at once.
-
-        Raises :class:`ConfigError` for ``compute.kernels=numba`` with what it cannot learn."""
+        """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
         kernel = kernel_for(self.template, self.loss, self.sample(), block, self.layout)
-        if self.settings.compute.kernels == "numba":
-            facts = (self.data.outputs, self.settings, self.data.privacy)
-            return numba_learner(kernel, self.loss, self.optimizer, *facts)
         if self.data.privacy.unit == "sample":
             seed, privacy = self.settings.seed, self.data.privacy
             return PrivateLearner(

@@ -22,7 +22,6 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.learning.goal.base import Goal
-from swarm.learning.numba_steps.learner import WITH
 from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.cohorts.check import check_cohorts, needed_numbers
 from swarm.simulation.experiment.communication import Communication
@@ -65,8 +64,6 @@ def validate(experiment: Experiment) -> None:
     experiment.data.check()
     check_privacy(experiment)
     _check_personal(experiment)
-    if settings.compute.kernels == "numba":
-        _check_numba(experiment)
     _require_fit(experiment)
 
 
@@ -261,19 +258,6 @@ def _personal_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "privacy", choice("privacy", s.privacy), valid
     if s.compute.compile:
         yield "compute.compile", "true", "must be false with {}, which takes steps one by one"
-
-
-def _check_numba(experiment: Experiment) -> None:
-    """Refuse local steps that are more than plain SGD on a device's own samples."""
-    settings, protocol = experiment.settings, experiment.communication.protocol
-    if type(protocol).gradient_correction is not Protocol.gradient_correction:
-        valid = f"must be one that adds nothing to the gradients of local steps {WITH}"
-        raise ConfigError("protocol", called(protocol), valid)
-    if protocol.distillation is not None:
-        valid = f"must be one that exchanges no predictions, which devices would learn from, {WITH}"
-        raise ConfigError("protocol", called(protocol), valid)
-    if not isinstance(experiment.model.personal, NoPersonal):
-        raise ConfigError("personal", choice("personal", settings.personal), f"must be none {WITH}")
 
 
 def _require_fit(experiment: Experiment) -> None:

@@ -27,7 +27,6 @@ from swarm.simulation.metrics import asking
 
 REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
 ACCOUNTING = 48 << 20  # bytes of the package that counts ε
-NUMBA = 104 << 20  # bytes of numba and its loops, read from disk; 190 MiB where they are compiled
 AUTOGRAD = 64 << 20  # bytes that torch loads for models whose gradients are not written by hand
 COUNTERS = 500  # bytes a device: counters, draws, and the results of a round
 EDGE = 90  # bytes a directed link: the graph, its weights, and the routes made of them
@@ -174,7 +173,7 @@ class _Counted:
             Part("frozen parameters as they are saved", 2 * e.model.constants.size, grows=False),
             Part(
                 "a block of devices at work",
-                max(self._learning(), self._looking(), self._exchanging()) + self._loops,
+                max(self._learning(), self._looking(), self._exchanging()),
                 smaller,
                 grows=False,
                 each=True,
@@ -186,11 +185,6 @@ class _Counted:
     def _frozen(self) -> int:
         """Bytes of the parameters that all devices share."""
         return size_of(frozen_parameters(self.e.model.template))
-
-    @property
-    def _loops(self) -> int:
-        """Bytes of the compiler of local steps, once it is loaded."""
-        return NUMBA * (self.e.settings.compute.kernels == "numba")
 
     def _drawing(self) -> int:
         e = self.e

@@ -111,7 +111,6 @@ CASES = {
         "goal=gap", "data.local_validation=0.2", "partition=iid", "network.drop=0.3", "delay=exponential", "delay.mean=1.0",
         "churn=markov", "metrics=[standard,specialisation,best_in_group]",
     ),
-    "local steps in compiled loops": ("compute.kernels=numba", "topology=small_world", "churn=markov"),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",

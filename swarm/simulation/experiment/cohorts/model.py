@@ -107,13 +107,8 @@ class MixedModel(Model):
 
     def learner(self, block: int) -> Learner:
         """A learner that trains blocks of up to ``block`` devices at once."""
-        cohorts, learners = self.cohorts, list[Learner]()
-        for name, model in zip(cohorts.names, cohorts.models, strict=True):
-            try:
-                learners.append(model.learner(block))
-            except ConfigError as error:
-                valid = f"{error.valid} (in the cohort {name})"
-                raise ConfigError(error.key, error.value, valid) from error
+        learners = [model.learner(block) for model in self.cohorts.models]
+        cohorts = self.cohorts
         return MixedLearner(learners, self._places, cohorts.cohort_N, cohorts.lead)
 
     def distiller(self, block: int, settings: Distillation) -> Distiller:

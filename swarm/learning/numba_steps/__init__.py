@@ -1,1 +1,0 @@
-"""Local steps of fully connected chains in loops that numba compiles."""
