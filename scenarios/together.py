@@ -82,15 +82,16 @@ class Together(Claim):
         }
         swarms: dict[str, dict[str, Any]] = {TOGETHER: mixed}
         swarms |= {name: {"model.hidden": [width]} for name, width in WIDTHS.items()}
+        arms = {TOGETHER: ["swarm"], SMALL: ["swarm"], LARGE: ["swarm", "isolated", "centralised"]}
         return [
-            Condition({"models": name}, {**size, **changes, "scenario.arms": ["swarm"]})
+            Condition({"models": name}, {**size, **changes, "scenario.arms": arms[name]})
             for name, changes in swarms.items()
         ]
 
     def conclude(self, results: Results) -> list[Verdict]:
         asked = self._asking(results, "asked_accuracy")
         own = self._asking(results, f"accuracy_{suffix(0)}")
-        large, small = (results.by_seed(ACCURACY, models=name) for name in (LARGE, SMALL))
+        large, small = (self._of_swarm(results, name) for name in (LARGE, SMALL))
         swarms, devices = self.hypotheses
         return [
             self._judged(results, swarms, large, small, "a swarm of large models"),
@@ -161,14 +162,18 @@ class Together(Claim):
         least = self._flops(results, 0.0).text(0, 100, "%")
         for name, accuracy, flops in (
             ("large, of the mixed swarm", asked, "100%"),
-            (SMALL, results.mean(ACCURACY, models=SMALL), least),
-            (LARGE, results.mean(ACCURACY, models=LARGE), "100%"),
+            (SMALL, interval(self._of_swarm(results, SMALL).to_numpy()), least),
+            (LARGE, interval(self._of_swarm(results, LARGE).to_numpy()), "100%"),
         ):
             rows.append(
                 {"answers": name, "accuracy": accuracy.text(), "asked": "–", "FLOP": flops,
                  "bytes": "0"}
             )  # fmt: skip
         return pd.DataFrame(rows)
+
+    def _of_swarm(self, results: Results, name: str) -> pd.Series[float]:
+        """The accuracy of a swarm of one model, by seed."""
+        return results.by_seed(ACCURACY, models=name, arm="swarm")
 
     def _asking(self, results: Results, key: str) -> pd.Series[float]:
         """A number of the metric, by seed."""
@@ -189,6 +194,6 @@ class Together(Claim):
         return Line(name, np.array(x), y_K, low_K, high_K, kind)
 
     def _alone(self, results: Results, name: str, flops: float) -> Line:
-        values = (flops, *results.mean(ACCURACY, models=name))
+        values = (flops, *results.mean(ACCURACY, models=name, arm="swarm"))
         x_1, y_1, low_1, high_1 = (np.array([value]) for value in values)
         return Line(name, x_1, y_1, low_1, high_1, "points")
