@@ -150,8 +150,13 @@ def test_devices_practise_their_weakest_class_and_are_scored_once_on_each_sample
     assert last.values["seen"] == np.minimum(held_NC, practised_nC).sum()
 
 
-def test_own_scores_are_those_of_a_loop() -> None:
-    with simulation(prepared(*SMALL, "goal=weakest")) as running:
+WIDER = ("model.hidden=[8]", "cohorts={wide: {devices: 0.5, model: {hidden: [16]}}}")
+DEEPER = ("model.hidden=[16,8]", "cohorts={narrow: {devices: 0.5, model: {hidden: [8,16]}}}")
+
+
+@pytest.mark.parametrize("words", [(), WIDER, DEEPER], ids=["one model", "wider", "crossed"])
+def test_own_scores_are_those_of_a_loop(words: tuple[str, ...]) -> None:
+    with simulation(prepared(*SMALL, "goal=weakest", *words)) as running:
         for _ in running.engine.advance(2):
             pass
         shard, e = running.engine.shards[0], running.experiment  # type: ignore[attr-defined]
@@ -159,9 +164,14 @@ def test_own_scores_are_those_of_a_loop() -> None:
         with torch.inference_mode():
             found_nC = e.communication.goals._scores(shard)
         rows = running.engine.snapshot()["x"]
-    held, module = e.data.split.local_validation, e.model.module()
+    held, cohorts = e.data.split.local_validation, e.model.cohorts
     assert held is not None
     for device, row in enumerate(rows):
+        model = e.model
+        if cohorts is not None:
+            number = int(cohorts.cohort_N[device])
+            model, row = cohorts.models[number], cohorts.own(number, row)
+        module = model.module()
         torch.nn.utils.vector_to_parameters(row.clone(), module.parameters())
         ids = held.of(device)
         right = module(torch.as_tensor(e.data.dataset.x[ids])).argmax(1).numpy()

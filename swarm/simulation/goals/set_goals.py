@@ -134,7 +134,8 @@ class SetGoals(ToNeighbours):
             return found_nC
         for _, rows in e.blocks.slices(shard.blocks):
             own = OwnSamples.of(held, shard.devices[rows])
-            part = shard.evaluator.examine_local(shard.whole(rows), own, loader.x_S, loader.y_S)
+            evaluator = shard.evaluator.of(shard.devices[rows])
+            part = evaluator.examine_local(shard.whole(rows), own, loader.x_S, loader.y_S)
             count_BC = torch.as_tensor(e.data.validation_NC[shard.devices[rows]]).to(part.hits_BC)
             found_nC[rows] = (part.hits_BC / count_BC).to(found_nC)  # 0 / 0 is NaN
         return found_nC
