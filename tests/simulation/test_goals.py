@@ -197,6 +197,26 @@ def test_each_told_score_costs_its_bytes_and_each_measured_model_its_flop() -> N
     assert alone["flops_total"] == told["flops_total"]
 
 
+def test_told_scores_cost_the_same_bytes_and_seconds_in_a_swarm_of_two_models() -> None:
+    words = (*SMALL, *WIDER, "goal.strength=0", "fleet=uniform")
+    apart, told = (
+        records(prepared(*words, f"goal={goal}", "scenario.arms=[swarm]"))[-1]
+        for goal in ("random", "gap")
+    )
+    assert told.values["bytes_total"] - apart.values["bytes_total"] == 12 * 3 * 10 * 4
+    alike, both = (
+        experiment(*SMALL, *more, "goal=gap", "fleet=uniform").communication for more in ((), WIDER)
+    )
+    for found in (alike, both):
+        assert found.goals is not None
+        assert found.goals.traffic(1).sent_bits_N.tolist() == [2 * 10 * 32] * 6
+    assert alike.goals is not None
+    assert both.goals is not None
+    seconds_N = alike.goals.seconds_on_line(1)
+    assert seconds_N.min() > 0
+    np.testing.assert_array_equal(both.goals.seconds_on_line(1), seconds_N)
+
+
 def test_only_neighbours_whose_messages_arrive_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[list[tuple[int, int]]] = []
     worth = Gap.worth

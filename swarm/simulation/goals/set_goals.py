@@ -37,6 +37,7 @@ class SetGoals(ToNeighbours):
     """
 
     name = "set_goals"
+    of_parameters = False
     _history = "history.goal"
 
     def __init__(self, number: int, communication: Communication, goal: Goal, classes: int) -> None:
