@@ -129,6 +129,17 @@ def test_the_same_bits_in_any_cut_and_after_a_resume(tmp_path: Path, goal: str) 
     assert 0 < found["best_in_group"] <= 1
 
 
+@pytest.mark.parametrize("words", [(), ("churn=markov",)], ids=["always there", "churn"])
+def test_scores_of_classes_that_a_device_lacks_are_under_way_in_a_checkpoint(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    delays = ("delay=constant", "network.max_delay=2", "partition=dirichlet")
+    ten = ("devices=10", "engine.block=2", "scenario.arms=[swarm]")
+    named = (*SMALL, *ten, "goal=gap", *delays, *words)
+    require_same_bits(tmp_path, *named, rounds=5, cut=3)
+    assert (experiment(*named).data.validation_NC == 0).any()
+
+
 def test_devices_practise_their_weakest_class_and_are_scored_once_on_each_sample() -> None:
     words = (*SMALL, "goal=weakest", "goal.strength=1", "rounds=1", "train.local_steps=3")
     with simulation(prepared(*words)) as running:
@@ -251,12 +262,13 @@ def test_of_several_messages_of_a_neighbour_the_latest_counts(
 
     def noted(self: SetGoals, shard: Shard, round: int) -> Payload:
         found = collect(self, shard, round)
-        told.append(found.packets)
+        told.append(found.own)
         return found
 
     monkeypatch.setattr(Gap, "worth", watched)
     monkeypatch.setattr(SetGoals, "collect", noted)
     words = (*SMALL, "goal=gap", "delay=exponential", "delay.mean=1.0", "rounds=6")
+    words = (*words, "partition=dirichlet")  # so that some scores are none
     several = 0
     with simulation(prepared(*words)) as running:
         messages = running.experiment.communication.messages
@@ -274,6 +286,7 @@ def test_of_several_messages_of_a_neighbour_the_latest_counts(
         expected = [told[round - 1 - age[pair]][pair[1]].numpy() for pair in sorted(age)]
         np.testing.assert_array_equal(seen.scores_AC, np.reshape(expected, (-1, 10)))
     assert several
+    assert any(np.isnan(seen.scores_AC).any() for seen in heard)
 
 
 # --- metrics --------------------------------------------------------------------------------------
