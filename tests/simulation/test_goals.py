@@ -129,6 +129,17 @@ def test_the_same_bits_in_any_cut_and_after_a_resume(tmp_path: Path, goal: str) 
     assert 0 < found["best_in_group"] <= 1
 
 
+@pytest.mark.parametrize("words", [(), ("churn=markov",)], ids=["always there", "churn"])
+def test_scores_of_classes_that_a_device_lacks_are_under_way_in_a_checkpoint(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    delays = ("delay=constant", "network.max_delay=2", "partition=dirichlet")
+    ten = ("devices=10", "engine.block=2", "scenario.arms=[swarm]")
+    named = (*SMALL, *ten, "goal=gap", *delays, *words)
+    require_same_bits(tmp_path, *named, rounds=5, cut=3)
+    assert (experiment(*named).data.validation_NC == 0).any()
+
+
 def test_devices_practise_their_weakest_class_and_are_scored_once_on_each_sample() -> None:
     words = (*SMALL, "goal=weakest", "goal.strength=1", "rounds=1", "train.local_steps=3")
     with simulation(prepared(*words)) as running:
@@ -150,8 +161,13 @@ def test_devices_practise_their_weakest_class_and_are_scored_once_on_each_sample
     assert last.values["seen"] == np.minimum(held_NC, practised_nC).sum()
 
 
-def test_own_scores_are_those_of_a_loop() -> None:
-    with simulation(prepared(*SMALL, "goal=weakest")) as running:
+WIDER = ("model.hidden=[8]", "cohorts={wide: {devices: 0.5, model: {hidden: [16]}}}")
+DEEPER = ("model.hidden=[16,8]", "cohorts={narrow: {devices: 0.5, model: {hidden: [8,16]}}}")
+
+
+@pytest.mark.parametrize("words", [(), WIDER, DEEPER], ids=["one model", "wider", "crossed"])
+def test_own_scores_are_those_of_a_loop(words: tuple[str, ...]) -> None:
+    with simulation(prepared(*SMALL, "goal=weakest", *words)) as running:
         for _ in running.engine.advance(2):
             pass
         shard, e = running.engine.shards[0], running.experiment  # type: ignore[attr-defined]
@@ -159,9 +175,14 @@ def test_own_scores_are_those_of_a_loop() -> None:
         with torch.inference_mode():
             found_nC = e.communication.goals._scores(shard)
         rows = running.engine.snapshot()["x"]
-    held, module = e.data.split.local_validation, e.model.module()
+    held, cohorts = e.data.split.local_validation, e.model.cohorts
     assert held is not None
     for device, row in enumerate(rows):
+        model = e.model
+        if cohorts is not None:
+            number = int(cohorts.cohort_N[device])
+            model, row = cohorts.models[number], cohorts.own(number, row)
+        module = model.module()
         torch.nn.utils.vector_to_parameters(row.clone(), module.parameters())
         ids = held.of(device)
         right = module(torch.as_tensor(e.data.dataset.x[ids])).argmax(1).numpy()
@@ -185,6 +206,26 @@ def test_each_told_score_costs_its_bytes_and_each_measured_model_its_flop() -> N
     forward = e.model.prediction_share * e.model.step_flops / 8
     assert told["flops_total"] - plain["flops_total"] == pytest.approx(rounds * rows * forward)
     assert alone["flops_total"] == told["flops_total"]
+
+
+def test_told_scores_cost_the_same_bytes_and_seconds_in_a_swarm_of_two_models() -> None:
+    words = (*SMALL, *WIDER, "goal.strength=0", "fleet=uniform")
+    apart, told = (
+        records(prepared(*words, f"goal={goal}", "scenario.arms=[swarm]"))[-1]
+        for goal in ("random", "gap")
+    )
+    assert told.values["bytes_total"] - apart.values["bytes_total"] == 12 * 3 * 10 * 4
+    alike, both = (
+        experiment(*SMALL, *more, "goal=gap", "fleet=uniform").communication for more in ((), WIDER)
+    )
+    for found in (alike, both):
+        assert found.goals is not None
+        assert found.goals.traffic(1).sent_bits_N.tolist() == [2 * 10 * 32] * 6
+    assert alike.goals is not None
+    assert both.goals is not None
+    seconds_N = alike.goals.seconds_on_line(1)
+    assert seconds_N.min() > 0
+    np.testing.assert_array_equal(both.goals.seconds_on_line(1), seconds_N)
 
 
 def test_only_neighbours_whose_messages_arrive_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,12 +262,13 @@ def test_of_several_messages_of_a_neighbour_the_latest_counts(
 
     def noted(self: SetGoals, shard: Shard, round: int) -> Payload:
         found = collect(self, shard, round)
-        told.append(found.packets)
+        told.append(found.own)
         return found
 
     monkeypatch.setattr(Gap, "worth", watched)
     monkeypatch.setattr(SetGoals, "collect", noted)
     words = (*SMALL, "goal=gap", "delay=exponential", "delay.mean=1.0", "rounds=6")
+    words = (*words, "partition=dirichlet")  # so that some scores are none
     several = 0
     with simulation(prepared(*words)) as running:
         messages = running.experiment.communication.messages
@@ -244,6 +286,7 @@ def test_of_several_messages_of_a_neighbour_the_latest_counts(
         expected = [told[round - 1 - age[pair]][pair[1]].numpy() for pair in sorted(age)]
         np.testing.assert_array_equal(seen.scores_AC, np.reshape(expected, (-1, 10)))
     assert several
+    assert any(np.isnan(seen.scores_AC).any() for seen in heard)
 
 
 # --- metrics --------------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from swarm.simulation.shard import Shard
 
 
+NO_SCORE = -1.0  # in a message: a checkpoint, which keeps those under way, holds finite numbers
+
+
 class SetGoals(ToNeighbours):
     """Every device measures its shared model on its own validation samples, class by class; with a
     goal that listens it tells its neighbours these C scores, in one message to each. By what has
@@ -37,6 +40,7 @@ class SetGoals(ToNeighbours):
     """
 
     name = "set_goals"
+    of_parameters = False
     _history = "history.goal"
 
     def __init__(self, number: int, communication: Communication, goal: Goal, classes: int) -> None:
@@ -92,10 +96,11 @@ class SetGoals(ToNeighbours):
         return 6.0 * (self.communication.settings.devices + told) * self.classes
 
     def collect(self, shard: Shard, round: int) -> Payload:
-        """The scores ``[n, C]`` that devices tell."""
-        scores, messages = self._scores(shard), self.communication.messages
-        past = shard.in_flight.get(self._history)
-        return Payload(scores, scores, past, messages.rows_per_device, round)
+        """The scores ``[n, C]`` that devices tell, with :data:`NO_SCORE` for a class of which they
+        have no sample."""
+        own_nC, messages = self._scores(shard), self.communication.messages
+        told_nC, past = own_nC.nan_to_num(NO_SCORE), shard.in_flight.get(self._history)
+        return Payload(told_nC, own_nC, past, messages.rows_per_device, round)
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Set the goals of the devices of a shard."""
@@ -111,7 +116,9 @@ class SetGoals(ToNeighbours):
             pair = np.stack([route.dst_R, route.src_R])
             latest[1:] = (pair[:, 1:] != pair[:, :-1]).any(0)
             order = route.matrix.indices.astype(np.int64)[latest]
-            scores_AC, dst_A = rows[torch.as_tensor(order, device=rows.device)], route.dst_R[latest]
+            told_AC = rows[torch.as_tensor(order, device=rows.device)]
+            scores_AC = told_AC.where(told_AC != NO_SCORE, torch.nan)
+            dst_A = route.dst_R[latest]
         practising = shard.batch_loader.practising
         assert practising is not None
         keys = Keys(self.communication.settings.seed, "goal")
@@ -134,7 +141,8 @@ class SetGoals(ToNeighbours):
             return found_nC
         for _, rows in e.blocks.slices(shard.blocks):
             own = OwnSamples.of(held, shard.devices[rows])
-            part = shard.evaluator.examine_local(shard.whole(rows), own, loader.x_S, loader.y_S)
+            evaluator = shard.evaluator.of(shard.devices[rows])
+            part = evaluator.examine_local(shard.whole(rows), own, loader.x_S, loader.y_S)
             count_BC = torch.as_tensor(e.data.validation_NC[shard.devices[rows]]).to(part.hits_BC)
             found_nC[rows] = (part.hits_BC / count_BC).to(found_nC)  # 0 / 0 is NaN
         return found_nC

@@ -20,6 +20,7 @@ from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
+    from swarm.simulation.experiment.cohorts.cohorts import Cohorts
     from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.shard import Shard
 
@@ -67,6 +68,8 @@ class Phase(ABC):
         mixes: Whether an aggregator combines what devices hear.
         per_edge: Whether a device sends each neighbour a row of its own.
         through_server: Whether messages go to a server and back.
+        of_parameters: Whether its rows are made of parameters, as far as the protocol's are, so
+            that a message between two cohorts has only the numbers that both ends have.
         delivery: How messages travel, in words, where that is not one message to all neighbours.
         place: The number of this phase among all that are played, those of colluders included.
     """
@@ -77,6 +80,7 @@ class Phase(ABC):
     mixes: ClassVar[bool] = False
     per_edge: ClassVar[bool] = False
     through_server: ClassVar[bool] = False
+    of_parameters: ClassVar[bool] = True
     delivery: ClassVar[str | None] = None
 
     def __init__(self, number: int, communication: Communication) -> None:
@@ -135,6 +139,12 @@ class Phase(ABC):
     def protocol(self) -> Protocol:
         """The protocol whose phase this is."""
         return self.communication.protocol
+
+    @property
+    def cohorts(self) -> Cohorts | None:
+        """Which device has which model; None where all have the same, and where the rows of this
+        phase are not made of parameters."""
+        return self.communication.cohorts if self.of_parameters else None
 
     @property
     def width(self) -> int:

@@ -54,7 +54,7 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
-        if c.cohorts is not None:  # the numbers of smaller models, cut out
+        if self.cohorts is not None:  # the numbers of smaller models, cut out
             found += c.settings.devices * self.width
         if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
             found += c.settings.devices * self.width
@@ -110,8 +110,8 @@ class Mix(Packets):
         some = torch.as_tensor(route.dst_R, device=payload.own.device)
         own_RM = payload.own if everybody else payload.own[some]
         c, rows_mM = self.communication, payload.joined(route, arrived.from_shards)
-        if c.cohorts is not None:  # the rule is the mean, and nothing changes messages
-            received_RM = c.cohorts.mixed(route, rows_mM, shard.devices[route.dst_R])
+        if self.cohorts is not None:  # the rule is the mean, and nothing changes messages
+            received_RM = self.cohorts.mixed(route, rows_mM, shard.devices[route.dst_R])
             return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
         found = Neighbourhoods(
             route,

@@ -32,8 +32,8 @@ class ToNeighbours(Phase):
         """One message for each directed edge whose sender is active."""
         c = self.communication
         found = c.messages.traffic_on_links(round, self.bits)
-        if c.cohorts is not None:
-            sizes = c.cohorts.sizes_on_links(*c.messages.sent(round), c.number_bits)
+        if self.cohorts is not None:
+            sizes = self.cohorts.sizes_on_links(*c.messages.sent(round), c.number_bits)
             return replace(found, sizes=sizes)
         secure = self.communication.secure
         if secure is None:
@@ -49,10 +49,9 @@ class ToNeighbours(Phase):
         graph, outcomes = self.communication.messages.sent(round)
         leaves = outcomes.ticks_E != UNSENT
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
-        cohorts = self.communication.cohorts
         bits: int | Ints = self.bits
-        if cohorts is not None:
-            bits = cohorts.bits_on(self.communication.number_bits, src, dst)
+        if self.cohorts is not None:
+            bits = self.cohorts.bits_on(self.communication.number_bits, src, dst)
         np.maximum.at(longest_N, src, lines.seconds(src, dst, bits))
         copies_N = self.communication.messages.copies_N
         if copies_N is not None:

@@ -68,7 +68,7 @@ class Server(Phase):
         """One message down and one up for each participant, unless they are lost."""
         messages, seed = self.communication.messages, self.communication.settings.seed
         found = messages.traffic_through_server(round, self.bits, seed)
-        secure, cohorts = self.communication.secure, self.communication.cohorts
+        secure, cohorts = self.communication.secure, self.cohorts
         if cohorts is not None:
             bits_N = cohorts.width_N * self.communication.number_bits
             asked_N = messages.asked_by_server(round, seed)
@@ -84,7 +84,7 @@ class Server(Phase):
         hardware = self.communication.fleet.hardware
         if hardware is None:
             return super().seconds_on_line(round)
-        copies_N, cohorts = self.communication.messages.copies_N, self.communication.cohorts
+        copies_N, cohorts = self.communication.messages.copies_N, self.cohorts
         bits: int | Ints = self.bits
         if cohorts is not None:
             bits = cohorts.width_N * self.communication.number_bits

@@ -35,6 +35,8 @@ class Distils(Phase):
     predictions alone is its own model.
     """
 
+    of_parameters = False
+
     def __init__(self, number: int, communication: Communication) -> None:
         super().__init__(number, communication)
         protocol, public = called(self.protocol), communication.data.dataset.public
