@@ -143,6 +143,35 @@ def test_a_run_goes_on_with_its_own_file_only(tmp_path: Path) -> None:
     assert resumed["arms"]["swarm"]["rounds"] == 3 > result["arms"]["swarm"]["rounds"]
 
 
+OWN_BASE = "cohorts={s: {devices: 4, model: {lora: {rank: 2, base: %s, base_file: %s}}}}"
+
+
+def test_a_cohort_goes_on_with_its_own_file_only(tmp_path: Path) -> None:
+    """Also beside a model of another kind."""
+    file = Path(saved(tmp_path))
+    own = ("model=gru", "model.width=8", "protocol=none", "topology=none")
+    plain = (word for word in TEXT if not word.startswith(("model", "topology")))
+    run(tmp_path / "run", *plain, *own, OWN_BASE % (NAMES["transformer"], file))
+    loaded = swarm.load(tmp_path / "run")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert loaded.config["cohorts"]["s"]["model"]["base_sha256"] == digest
+    values = load_file(file)
+    values["embed.weight"][0, 0] += 1
+    save_file(values, file)
+    said = r"cohorts\.s\.model\.base_file=.*: is another file than is asked for"
+    with pytest.raises(ConfigError, match=said):
+        swarm.resume(tmp_path / "run", {"rounds": 3})
+
+
+def test_a_cohort_names_its_base_as_the_run_does(tmp_path: Path) -> None:
+    file, given = saved(tmp_path, "gru"), words(tmp_path)
+    cohort = "cohorts={s: {devices: 4, model: {base: %s, base_file: %s}}}"
+    e = experiment(*given, "protocol=none", "topology=none", cohort % (NAMES["gru"], file))
+    assert isinstance(e.model.each[1].template.base, GRU)
+    with pytest.raises(ConfigError, match=r"cohorts\.s\.model\.base=grv: .*did you mean gru"):
+        experiment(*given, cohort % ("grv", file))
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_a_block_of_devices_learns_as_plain_torch_does(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
