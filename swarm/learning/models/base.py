@@ -113,6 +113,11 @@ class Wrapped(ABC):
         """What runs the model for B devices at once; None where nothing does."""
         return None
 
+    def beside(self) -> dict[str, str]:
+        """Return what its learning numbers mean something beside, in words, {what: which}: numbers
+        of two models with another ``which`` mean different changes, and are not averaged."""
+        return {}
+
 
 class BatchedBase(ABC):
     """A forward pass of a :class:`Wrapped` model for B devices.

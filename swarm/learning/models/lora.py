@@ -86,7 +86,7 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
             )
             raise ConfigError("base", "null", valid)
         number("alpha", alpha, 0, open_low=True)
-        path, values = _checked_file(base_file, base_sha256)
+        path, values, self.sha256 = _checked_file(base_file, base_sha256)
         _load(base, values, path)
         places = dict(_places(base, [layers] if isinstance(layers, str) else layers))
         if not places:
@@ -100,7 +100,7 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         _replace(
             base, {id(linear): AdaptedLinear(linear, rank, alpha) for linear in places.values()}
         )
-        self.base = base
+        self.base, self.scale = base, alpha / rank
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
@@ -119,6 +119,13 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         a large one would take too much memory so."""
         small = sum(each.numel() for each in self.base.parameters()) <= MOST_MERGED
         return Merged(self.base) if small and isinstance(self.base, SequenceModel) else None
+
+    def beside(self) -> dict[str, str]:
+        """See :meth:`Wrapped.beside`: the base's file, and the factor of what is added to it."""
+        return {
+            "the SHA-256 of model.base_file": f"{self.sha256[:16]}…",
+            "model.alpha / model.rank": f"{self.scale:.17g}",
+        }
 
     @classmethod
     def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,22 +179,25 @@ def _verified(file: Path, expected: object) -> str:
     return found
 
 
-def _checked_file(base_file: str | None, expected: str | None) -> tuple[Path, dict[str, Tensor]]:
-    """The path of a file with parameters, and what it holds, which nobody may change in place."""
+def _checked_file(
+    base_file: str | None, expected: str | None
+) -> tuple[Path, dict[str, Tensor], str]:
+    """The path of a file with parameters, what it holds, which nobody may change in place, and its
+    SHA-256."""
     file = _file(base_file)
     try:
         facts = file.stat()
     except (OSError, ValueError) as error:
         valid = f"cannot be read ({getattr(error, 'strerror', None) or error}); check the file"
         raise ConfigError("base_file", file, valid) from None
-    return file, _values(file, expected, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return file, *_values(file, expected, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
 
 @lru_cache(maxsize=2)
-def _values(file: Path, expected: str | None, *facts: int) -> dict[str, Tensor]:
-    """The tensors of a file, read once for as long as its ``facts`` stay the same: all modules of a
+def _values(file: Path, expected: str | None, *facts: int) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file and its SHA-256, read once for as long as its ``facts`` stay the same: all modules of a
     process share them."""
-    _verified(file, expected)
+    digest = _verified(file, expected)
     try:
         with torch.device("cpu"), torch.inference_mode(False):
             found = load(content(file, MOST, "64 GiB", key="base_file"))
@@ -197,7 +207,7 @@ def _values(file: Path, expected: str | None, *facts: int) -> dict[str, Tensor]:
     for name, value in found.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ConfigError("base_file", file, f"holds {name} with numbers that are not finite")
-    return found
+    return found, digest
 
 
 def _load(base: nn.Module, values: Mapping[str, Tensor], file: Path) -> None:

@@ -172,6 +172,30 @@ def test_a_cohort_names_its_base_as_the_run_does(tmp_path: Path) -> None:
         experiment(*given, cohort % ("grv", file))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("{rank: 1}", r"cohorts=own and s: .*model.alpha / model.rank is 4 in own and 8 in s"),
+        ("{rank: 1, alpha: 4}", None),
+        ("{base_file: OTHER}", r"the SHA-256 of model.base_file is .{16}… in own and .{16}… in s"),
+    ],
+)
+def test_adapters_that_mean_something_else_are_not_averaged(
+    tmp_path: Path, change: str, said: str | None
+) -> None:
+    given = words(tmp_path)
+    other = BASES["transformer"]().state_dict()
+    swarm.save_start(tmp_path / "other.safetensors", other)
+    model = change.replace("OTHER", str(tmp_path / "other.safetensors"))
+    cohort = f"cohorts={{s: {{devices: 4, model: {model}}}}}"
+    experiment(*given, "protocol=none", "topology=none", cohort)
+    if said is None:
+        experiment(*given, cohort)
+        return
+    with pytest.raises(ConfigError, match=said):
+        experiment(*given, cohort)
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_a_block_of_devices_learns_as_plain_torch_does(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
