@@ -93,6 +93,12 @@ class HasParts(ABC):
 class ReadsFiles(ABC):
     """A model that reads frozen parameters from files which its settings name."""
 
+    @abstractmethod
+    def require_tokens(self, rules: str | None) -> None:
+        """Raises :class:`ConfigError` if a file says that its parameters were learnt with other
+        byte-pair tokens than those that ``rules`` make, a ``tokenizer.json`` (None: the data have
+        no byte pairs)."""
+
     @classmethod
     @abstractmethod
     def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, frozen_parameters, trainable
+from swarm.data.tokens.byte_pairs import trained
 from swarm.experiments.loading import LoadedRun
 from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.models import lora
@@ -194,6 +196,35 @@ def test_adapters_that_mean_something_else_are_not_averaged(
         return
     with pytest.raises(ConfigError, match=said):
         experiment(*given, cohort)
+
+
+def test_a_base_is_refused_with_other_tokens_than_its_file_says(tmp_path: Path) -> None:
+    texts = {name: " ".join([f"{name} and {name[::-1]}"] * 40) for name in ("dawn", "lamp")}
+    kept, sizes = {}, set()
+    for name, text in texts.items():
+        rows = "".join(json.dumps({"owner": o, "text": text}) + "\n" for o in ("ann", "bob"))
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+        tokens = trained([text], 260)
+        kept[name] = tmp_path / f"{name}.json"
+        kept[name].write_text(tokens.rules)
+        sizes.add(tokens.classes)
+    assert sizes == {260}
+    base = Transformer((8,), 260, width=8, heads=2, depth=1, hidden=12)
+    file = tmp_path / "base.safetensors"
+    swarm.save_start(file, base.state_dict(), kept["dawn"])
+    given = [
+        "data=text", f"data.path={tmp_path / 'lamp.jsonl'}", "data.tokens=bpe", "devices=2",
+        "data.min_chars=100", *(word for word in TEXT if not word.startswith(("data=", "devices"))),
+        f"model.base={NAMES['transformer']}", f"model.base_file={file}",
+    ]  # fmt: skip
+    experiment(*given, f"data.tokenizer={kept['dawn']}")
+    said = r"model\.base_file=.*base.safetensors: was trained with the tokens of the tokenizer.json"
+    with pytest.raises(ConfigError, match=said):
+        experiment(*given, f"data.tokenizer={kept['lamp']}")
+    swarm.save_start(file, base.state_dict())
+    experiment(*given, f"data.tokenizer={kept['lamp']}")
+    with pytest.raises(ConfigError, match=r"tokenizer=.*: must be an existing regular file"):
+        swarm.save_start(file, base.state_dict(), tmp_path / "gone.json")
 
 
 @pytest.mark.parametrize("name", BASES)
