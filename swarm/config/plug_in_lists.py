@@ -101,17 +101,27 @@ def _cohort_model(entry: Any, cohort: str, own: dict[str, Any]) -> Any:
     return option("model", entry) if isinstance(entry, str) else entry
 
 
-def with_base(values: dict[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with the option that ``model.base`` names replaced by its section, as
-    ``train.loss`` is (:func:`with_loss`).
+def with_bases(values: dict[str, Any]) -> dict[str, Any]:
+    """Return ``values`` with the option that ``base`` names in the run's own model, and in those of
+    ``cohorts``, replaced by its section, as ``train.loss`` is (:func:`with_loss`).
 
     Raises :class:`ConfigError` for another value."""
-    model = values.get("model")
-    if not isinstance(model, dict) or model.get("base") is None:
+    if not isinstance(values.get("model"), dict):
         return values
+    found = {**values, "model": _with_base(values["model"], "model")}
+    if isinstance(cohorts := values.get("cohorts"), dict):
+        found["cohorts"] = {
+            name: {**entry, "model": _with_base(entry["model"], f"cohorts.{name}.model")}
+            for name, entry in cohorts.items()
+        }
+    return found
+
+
+def _with_base(model: Any, key: str) -> Any:
+    if not isinstance(model, dict) or model.get("base") is None:
+        return model
     names = [name for name in options("model") if "base" not in option("model", name)]
-    found = _section(model["base"], "model.base", "model", names, ())
-    return {**values, "model": {**model, "base": found}}
+    return {**model, "base": _section(model["base"], f"{key}.base", "model", names, ())}
 
 
 def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequence[str]) -> Any:

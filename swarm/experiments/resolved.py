@@ -20,6 +20,7 @@ The settings that an experiment is built from have no ``auto`` as loss or learni
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,14 +93,22 @@ def _engine(settings: Settings) -> Engine:
 
 
 def _with_hashes(settings: Settings) -> Settings:
-    """``settings`` with the hashes of the files that the model reads."""
-    kind = class_of(settings.model, nn.Module, "model", settings.plugins)
-    if not issubclass(kind, ReadsFiles):
-        return settings
-    try:
-        return settings.model_copy(update={"model": kind.with_hashes(settings.model)})
-    except ConfigError as error:
-        raise error.under("model") from None
+    """``settings`` with the hashes of the files that the models of all devices read."""
+
+    def hashed(model: dict[str, Any], key: str) -> dict[str, Any]:
+        kind = class_of(model, nn.Module, key, settings.plugins)
+        if not issubclass(kind, ReadsFiles):
+            return model
+        try:
+            return kind.with_hashes(model)
+        except ConfigError as error:
+            raise error.under(key) from None
+
+    found = {
+        name: cohort.model_copy(update={"model": hashed(cohort.model, f"cohorts.{name}.model")})
+        for name, cohort in settings.cohorts.items()
+    }
+    return settings.model_copy(update={"model": hashed(settings.model, "model"), "cohorts": found})
 
 
 def _with_block(settings: Settings, block: object) -> Settings:

@@ -11,12 +11,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.experiments.loading import LoadedRun
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.writing import LONGEST, drawn, sequence_model, shares, tokens_of
 from swarm.learning.kernels.flops import flops_of_prediction
 from swarm.learning.models.sequence import SequenceModel, State
@@ -103,7 +104,7 @@ def speculate(
     for key, value in (("temperature", temperature), ("seed", seed)):
         number(key, value, 0)
     first, ready = large.model(arm, device, best, trust, own)
-    second, other = draft.model(draft_arm, draft_device, trust=trust)
+    second, other = _drafting(draft, draft_arm, draft_device, trust)
     tokens = tokens_of(large.tokens_kept(ready.dataset))
     if tokens_of(draft.tokens_kept(other.dataset)) != tokens:
         valid = "has other tokens than the run whose texts it is to draft; both need the same"
@@ -118,6 +119,19 @@ def speculate(
     each, small = (flops_of_prediction(model, sample, 1) / sample.shape[1] for model in models)
     flops = each * counts.checked + small * counts.read
     return Speculation(tokens.decode(found), counts, flops, each * (len(told) + length - 1))
+
+
+def _drafting(
+    draft: LoadedRun, arm: str, device: int | str, trust: bool
+) -> tuple[nn.Module, PreparedRun]:
+    """The model that drafts, and its run. Errors name the parameters of :func:`speculate`."""
+    try:
+        return draft.model(arm, device, trust=trust)
+    except ConfigError as error:
+        name = error.key.removeprefix("/")
+        if name not in ("arm", "device"):
+            raise
+        raise ConfigError(f"/draft_{name}", error.value, error.valid) from None
 
 
 def _choices(seed: int, most: int) -> Choose:

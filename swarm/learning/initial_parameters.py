@@ -4,6 +4,8 @@ parameters.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from swarm.learning.running_statistics import entries
 
 PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """The usual endings of files that torch.save writes. Reading one may run the code in it."""
+_TOKENIZER = "tokenizer_sha256"
 
 
 def read_start(
@@ -165,11 +168,16 @@ def _most(module: nn.Module) -> int:
     return 16 * numbers + (64 << 20)
 
 
-def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
+def save_start(
+    path: str | Path, state_dict: Mapping[str, Tensor], tokenizer: str | Path | None = None
+) -> None:
     """Save a ``state_dict``, of a run's device or of a module, as a file that ``init=`` takes.
 
+    With ``tokenizer``, the ``tokenizer.json`` of the run's folder, the file says with which tokens
+    its parameters were learnt: as the base of ``model=lora`` it is then refused with others.
+
     Raises :class:`ConfigError` if it holds anything but tensors, as a checkpoint does of which the
-    ``state_dict`` is a part.
+    ``state_dict`` is a part, and for a ``tokenizer`` that cannot be read.
     """
     for name, value in state_dict.items():
         if not isinstance(value, Tensor):
@@ -180,6 +188,17 @@ def save_start(path: str | Path, state_dict: Mapping[str, Tensor]) -> None:
                 "must be a tensor; of a checkpoint that holds more, give the part that is the"
                 " module's state_dict",
             )
-    save_file(
-        {name: value.detach().clone().contiguous() for name, value in state_dict.items()}, path
-    )
+    metadata = None
+    if tokenizer is not None:
+        data = content(Path(tokenizer), 64 << 20, "what a vocabulary takes", key="tokenizer")
+        metadata = {_TOKENIZER: hashlib.sha256(data).hexdigest()}
+    values = {name: value.detach().clone().contiguous() for name, value in state_dict.items()}
+    save_file(values, path, metadata)
+
+
+def saved_tokenizer(data: bytes) -> str | None:
+    """The hash of the ``tokenizer`` that a readable safetensors file was saved with; None where it
+    says none."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    found: str | None = header.get("__metadata__", {}).get(_TOKENIZER)
+    return found

@@ -262,13 +262,19 @@ def test_the_command_writes_as_the_library_does(
         (["--seed", "-1"], "error: seed=-1: must be"),
         (["--prompt", "é"], "error: prompt=é: must be a character that the run tells apart"),
         (["--ahead", "3"], "error: --ahead=3: is for drafts; --draft=RUN says whose"),
-        (["--draft", "gone"], "gone"),
+        (["--draft", "gone"], "error: --draft=gone: "),
+        (["--draft", "SMALL", "--draft-arm", "no"], "error: --draft-arm=no: "),
+        (["--draft", "SMALL", "--draft-device", "9"], "error: --draft-device=9: "),
+        (["--draft", "SMALL", "--draft-device", "eve"], "error: --draft-device=eve: "),
+        (["--draft", "SMALL", "--device", "9"], "error: device=9: "),
+        (["--draft", "SMALL", "--ahead", "0"], "error: --ahead=0: must be at least 1"),
         (["--own"], ""),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(
     runs: tuple[Path, Path], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = [str(runs[1]) if word == "SMALL" else word for word in words]
     if not said:  # a run without personal has the shared model for its own
         assert main(["write", str(runs[0]), *words, "--length", "3"]) == 0
         return

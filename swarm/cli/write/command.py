@@ -14,6 +14,7 @@ from swarm.experiments.loading import LoadedRun, load
 from swarm.experiments.speculation import speculate
 
 LINES = "\n\t"  # control characters that a terminal may get
+OF_DRAFTS = ("draft_arm", "draft_device", "ahead")  # the flags that --draft needs, as parameters
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         large = _run(given.run, "run folder")
         arm = given.arm or large.lead
         if given.draft is None:
-            for name in ("draft_arm", "draft_device", "ahead"):
+            for name in OF_DRAFTS:
                 _require_draft(name, getattr(given, name))
             text = large.write(
                 arm,
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_printable(given.prompt + found.text))
         print(found, file=sys.stderr)
     except SwarmError as error:
-        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+        print("error: " + str(_with_flag(error)).removeprefix("/"), file=sys.stderr)
         return error.exit_code
     return 0
 
@@ -103,7 +104,12 @@ def _parser() -> _Parser:
 def _run(folder: Path, key: str) -> LoadedRun:
     """The run in a folder. Raises :class:`ConfigError` if it is none, or many."""
     usable(folder, key)
-    found = load(folder)
+    try:
+        found = load(folder)
+    except ConfigError as error:
+        if error.key not in ("/run folder", "/folder"):
+            raise
+        raise ConfigError(f"/{key}", error.value, error.valid) from None
     if not isinstance(found, LoadedRun):
         raise ConfigError(f"/{key}", folder, "holds many runs; give the folder of one of them")
     if not found.arms:
@@ -121,8 +127,18 @@ def _device(run: LoadedRun, arm: str, text: str) -> int | str:
 
 def _require_draft(name: str, value: object) -> None:
     if value is not None:
-        key = "/--" + name.replace("_", "-")
-        raise ConfigError(key, value, "is for drafts; --draft=RUN says whose")
+        raise ConfigError(f"/{name}", value, "is for drafts; --draft=RUN says whose")
+
+
+def _with_flag(error: SwarmError) -> SwarmError:
+    """The same error, which names the flag that was typed where it is one of drafts: a bare
+    ``device`` or ``arm`` is the writing one's."""
+    if not isinstance(error, ConfigError):
+        return error
+    name = error.key.removeprefix("/")
+    if name not in ("draft", *OF_DRAFTS):
+        return error
+    return ConfigError("/--" + name.replace("_", "-"), error.value, error.valid)
 
 
 def _printable(text: str) -> str:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.config.explain import describe
-from swarm.config.plug_in_lists import with_base, with_cohorts, with_loss, with_options
+from swarm.config.plug_in_lists import with_bases, with_cohorts, with_loss, with_options
 from swarm.config.settings.sections import (
     MOST_DEVICES,
     MOST_ROUNDS,
@@ -127,7 +127,7 @@ class Settings(Section):
         unknown key, a value out of range, a missing value, or an interpolation of something that
         does not exist.
         """
-        whole = with_cohorts(with_base(with_loss(plain(cfg))))
+        whole = with_bases(with_cohorts(with_loss(plain(cfg))))
         values = with_options(whole, "metrics", STANDARD)
         for key in ("pre_aggregators", "transforms", "augment"):
             values = with_options(values, key)

@@ -93,6 +93,12 @@ class HasParts(ABC):
 class ReadsFiles(ABC):
     """A model that reads frozen parameters from files which its settings name."""
 
+    @abstractmethod
+    def require_tokens(self, rules: str | None) -> None:
+        """Raises :class:`ConfigError` if a file says that its parameters were learnt with other
+        byte-pair tokens than those that ``rules`` make, a ``tokenizer.json`` (None: the data have
+        no byte pairs)."""
+
     @classmethod
     @abstractmethod
     def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +118,11 @@ class Wrapped(ABC):
     def batched(self) -> BatchedBase | None:
         """What runs the model for B devices at once; None where nothing does."""
         return None
+
+    def beside(self) -> dict[str, str]:
+        """Return what its learning numbers mean something beside, in words, {what: which}: numbers
+        of two models with another ``which`` mean different changes, and are not averaged."""
+        return {}
 
 
 class BatchedBase(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from swarm.common.names import listed
 from swarm.common.ranges import number
 from swarm.common.system.files import content
 from swarm.learning.buffers import copied
+from swarm.learning.initial_parameters import saved_tokenizer
 from swarm.learning.models.base import BatchedBase, ReadsFiles, Wrapped
 from swarm.learning.models.sequence import SequenceModel
 
@@ -86,8 +88,9 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
             )
             raise ConfigError("base", "null", valid)
         number("alpha", alpha, 0, open_low=True)
-        path, values = _checked_file(base_file, base_sha256)
-        _load(base, values, path)
+        path, held = _checked_file(base_file, base_sha256)
+        self.file, self.sha256, self.tokenizer_sha256 = path, held.sha256, held.tokenizer_sha256
+        _load(base, held.values, path)
         places = dict(_places(base, [layers] if isinstance(layers, str) else layers))
         if not places:
             there = [name for name, each in base.named_modules() if type(each) is nn.Linear]
@@ -100,7 +103,7 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         _replace(
             base, {id(linear): AdaptedLinear(linear, rank, alpha) for linear in places.values()}
         )
-        self.base = base
+        self.base, self.scale = base, alpha / rank
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.base(x)
@@ -119,6 +122,26 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         a large one would take too much memory so."""
         small = sum(each.numel() for each in self.base.parameters()) <= MOST_MERGED
         return Merged(self.base) if small and isinstance(self.base, SequenceModel) else None
+
+    def require_tokens(self, rules: str | None) -> None:
+        """See :meth:`ReadsFiles.require_tokens`."""
+        found = None if rules is None else hashlib.sha256(rules.encode()).hexdigest()
+        if self.tokenizer_sha256 is None or self.tokenizer_sha256 == found:
+            return
+        theirs = "no byte pairs" if found is None else f"those with the SHA-256 {found[:16]}…"
+        valid = (
+            "was trained with the tokens of the tokenizer.json with the SHA-256"
+            f" {self.tokenizer_sha256[:16]}…, and the data have {theirs}; data.tokenizer=FILE takes"
+            " those of the base's run"
+        )
+        raise ConfigError("base_file", self.file, valid)
+
+    def beside(self) -> dict[str, str]:
+        """See :meth:`Wrapped.beside`: the base's file, and the factor of what is added to it."""
+        return {
+            "the SHA-256 of model.base_file": f"{self.sha256[:16]}…",
+            "model.alpha / model.rank": f"{self.scale:.17g}",
+        }
 
     @classmethod
     def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,32 +195,43 @@ def _verified(file: Path, expected: object) -> str:
     return found
 
 
-def _checked_file(base_file: str | None, expected: str | None) -> tuple[Path, dict[str, Tensor]]:
-    """The path of a file with parameters, and what it holds, which nobody may change in place."""
+@dataclass(frozen=True)
+class _Held:
+    """What a file holds: tensors, which nobody may change in place; its SHA-256, and that of the
+    tokens that it was saved with, if it says."""
+
+    values: dict[str, Tensor]
+    sha256: str
+    tokenizer_sha256: str | None
+
+
+def _checked_file(base_file: str | None, expected: str | None) -> tuple[Path, _Held]:
+    """The path of a file with parameters, and what it holds."""
     file = _file(base_file)
     try:
         facts = file.stat()
     except (OSError, ValueError) as error:
         valid = f"cannot be read ({getattr(error, 'strerror', None) or error}); check the file"
         raise ConfigError("base_file", file, valid) from None
-    return file, _values(file, expected, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    return file, _held(file, expected, facts.st_mtime_ns, facts.st_size, facts.st_ino)
 
 
 @lru_cache(maxsize=2)
-def _values(file: Path, expected: str | None, *facts: int) -> dict[str, Tensor]:
-    """The tensors of a file, read once for as long as its ``facts`` stay the same: all modules of a
-    process share them."""
-    _verified(file, expected)
+def _held(file: Path, expected: str | None, *facts: int) -> _Held:
+    """What a file holds, read once for as long as its ``facts`` stay the same: all modules of a
+    process share it."""
+    digest = _verified(file, expected)
     try:
         with torch.device("cpu"), torch.inference_mode(False):
-            found = load(content(file, MOST, "64 GiB", key="base_file"))
+            data = content(file, MOST, "64 GiB", key="base_file")
+            found = load(data)
     except SafetensorError as error:
         valid = f"is no readable safetensors file ({error})"
         raise ConfigError("base_file", file, valid) from None
     for name, value in found.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ConfigError("base_file", file, f"holds {name} with numbers that are not finite")
-    return found
+    return _Held(found, digest, saved_tokenizer(data))
 
 
 def _load(base: nn.Module, values: Mapping[str, Tensor], file: Path) -> None:

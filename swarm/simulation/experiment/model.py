@@ -38,6 +38,7 @@ from swarm.learning.kernels.module import check_module, check_tokens, initialise
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
+from swarm.learning.models.base import ReadsFiles
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
@@ -169,6 +170,8 @@ class Model:
         try:
             check_tokens(module, data.x)
             check_module(module, self.sample(), answers)
+            if isinstance(module, ReadsFiles):
+                module.require_tokens(None if data.tokens is None else data.tokens.json)
         except ConfigError as error:
             raise error.under("model") from None
         return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, frozen_parameters, trainable
+from swarm.data.tokens.byte_pairs import trained
 from swarm.experiments.loading import LoadedRun
 from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.models import lora
@@ -141,6 +143,88 @@ def test_a_run_goes_on_with_its_own_file_only(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "kept", file)
     resumed = swarm.resume(tmp_path / "run", {"rounds": 3}).summary
     assert resumed["arms"]["swarm"]["rounds"] == 3 > result["arms"]["swarm"]["rounds"]
+
+
+OWN_BASE = "cohorts={s: {devices: 4, model: {lora: {rank: 2, base: %s, base_file: %s}}}}"
+
+
+def test_a_cohort_goes_on_with_its_own_file_only(tmp_path: Path) -> None:
+    """Also beside a model of another kind."""
+    file = Path(saved(tmp_path))
+    own = ("model=gru", "model.width=8", "protocol=none", "topology=none")
+    plain = (word for word in TEXT if not word.startswith(("model", "topology")))
+    run(tmp_path / "run", *plain, *own, OWN_BASE % (NAMES["transformer"], file))
+    loaded = swarm.load(tmp_path / "run")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert loaded.config["cohorts"]["s"]["model"]["base_sha256"] == digest
+    values = load_file(file)
+    values["embed.weight"][0, 0] += 1
+    save_file(values, file)
+    said = r"cohorts\.s\.model\.base_file=.*: is another file than is asked for"
+    with pytest.raises(ConfigError, match=said):
+        swarm.resume(tmp_path / "run", {"rounds": 3})
+
+
+def test_a_cohort_names_its_base_as_the_run_does(tmp_path: Path) -> None:
+    file, given = saved(tmp_path, "gru"), words(tmp_path)
+    cohort = "cohorts={s: {devices: 4, model: {base: %s, base_file: %s}}}"
+    e = experiment(*given, "protocol=none", "topology=none", cohort % (NAMES["gru"], file))
+    assert isinstance(e.model.each[1].template.base, GRU)
+    with pytest.raises(ConfigError, match=r"cohorts\.s\.model\.base=grv: .*did you mean gru"):
+        experiment(*given, cohort % ("grv", file))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("{rank: 1}", r"cohorts=own and s: .*model.alpha / model.rank is 4 in own and 8 in s"),
+        ("{rank: 1, alpha: 4}", None),
+        ("{base_file: OTHER}", r"the SHA-256 of model.base_file is .{16}… in own and .{16}… in s"),
+    ],
+)
+def test_adapters_that_mean_something_else_are_not_averaged(
+    tmp_path: Path, change: str, said: str | None
+) -> None:
+    given = words(tmp_path)
+    other = BASES["transformer"]().state_dict()
+    swarm.save_start(tmp_path / "other.safetensors", other)
+    model = change.replace("OTHER", str(tmp_path / "other.safetensors"))
+    cohort = f"cohorts={{s: {{devices: 4, model: {model}}}}}"
+    experiment(*given, "protocol=none", "topology=none", cohort)
+    if said is None:
+        experiment(*given, cohort)
+        return
+    with pytest.raises(ConfigError, match=said):
+        experiment(*given, cohort)
+
+
+def test_a_base_is_refused_with_other_tokens_than_its_file_says(tmp_path: Path) -> None:
+    texts = {name: " ".join([f"{name} and {name[::-1]}"] * 40) for name in ("dawn", "lamp")}
+    kept, sizes = {}, set()
+    for name, text in texts.items():
+        rows = "".join(json.dumps({"owner": o, "text": text}) + "\n" for o in ("ann", "bob"))
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+        tokens = trained([text], 260)
+        kept[name] = tmp_path / f"{name}.json"
+        kept[name].write_text(tokens.rules)
+        sizes.add(tokens.classes)
+    assert sizes == {260}
+    base = Transformer((8,), 260, width=8, heads=2, depth=1, hidden=12)
+    file = tmp_path / "base.safetensors"
+    swarm.save_start(file, base.state_dict(), kept["dawn"])
+    given = [
+        "data=text", f"data.path={tmp_path / 'lamp.jsonl'}", "data.tokens=bpe", "devices=2",
+        "data.min_chars=100", *(word for word in TEXT if not word.startswith(("data=", "devices"))),
+        f"model.base={NAMES['transformer']}", f"model.base_file={file}",
+    ]  # fmt: skip
+    experiment(*given, f"data.tokenizer={kept['dawn']}")
+    said = r"model\.base_file=.*base.safetensors: was trained with the tokens of the tokenizer.json"
+    with pytest.raises(ConfigError, match=said):
+        experiment(*given, f"data.tokenizer={kept['lamp']}")
+    swarm.save_start(file, base.state_dict())
+    experiment(*given, f"data.tokenizer={kept['lamp']}")
+    with pytest.raises(ConfigError, match=r"tokenizer=.*: must be an existing regular file"):
+        swarm.save_start(file, base.state_dict(), tmp_path / "gone.json")
 
 
 @pytest.mark.parametrize("name", BASES)

@@ -12,6 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
+from swarm.learning.models.base import Wrapped
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
@@ -32,6 +33,7 @@ def check_cohorts(e: Experiment) -> None:
     protocol = e.communication.protocol
     if protocol.sends_parameters and any(phase.sends for phase in e.communication.phases):
         _require_overlap(cohorts, called(protocol))
+        _require_one_meaning(cohorts)
 
 
 def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
@@ -85,6 +87,26 @@ def _require_overlap(cohorts: Cohorts, protocol: str) -> None:
             " that exchanges no parameters (none, fedmd), or models with parameters of one name"
         )
         raise ConfigError("/cohorts", pair, valid)
+
+
+def _require_one_meaning(cohorts: Cohorts) -> None:
+    """Refuse two cohorts whose common numbers mean different changes of what they stand beside."""
+    each = [model.template for model in cohorts.models]
+    beside = [model.beside() if isinstance(model, Wrapped) else {} for model in each]
+    for one, other in combinations(range(len(each)), 2):
+        if not cohorts.union.shared_CC[one, other]:
+            continue
+        names = cohorts.names[one], cohorts.names[other]
+        for what, which in beside[one].items():
+            its = beside[other].get(what, which)
+            if its == which:
+                continue
+            valid = (
+                f"have numbers of one name that mean different changes: {what} is {which} in"
+                f" {names[0]} and {its} in {names[1]}, so no mean of them means either; make these"
+                " equal, or choose a protocol that exchanges no parameters (none, fedmd)"
+            )
+            raise ConfigError("/cohorts", " and ".join(names), valid)
 
 
 def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
