@@ -27,6 +27,7 @@ ALONE = {
     *("protocol", "scenario", "engine", "tracker", "metric"),
     *("churn", "clock", "fleet"),  # who learns when, and how long that takes
     *("data", "partition", "drift", "labels", "augmentation", "update", "replay"),
+    "goal",  # what devices practise; one that listens to neighbours is refused where nothing is sent
     *("model", "loss", "optimizer", "schedule", "personal"),
     "privacy",  # what devices would send is clipped and noised, so that it can be measured
 }
@@ -40,7 +41,7 @@ KEYS_OF_MESSAGES = {
 }
 KEYS_ALONE = {
     *("devices", "rounds", "preset", "seed", "init", "metrics", "plugins", "report", "resume"),
-    *("augment", "network.round_seconds"),
+    *("augment", "cohorts", "network.round_seconds"),
     *("train", "evaluate", "early_stopping", "checkpoint", "compute", "lr_search", "hydra"),
 }
 # these need files, or people of their own
