@@ -47,6 +47,21 @@ def test_shares_of_one_together_are_all_devices_and_lists_come_first() -> None:
     assert members("cohorts={a: {devices: 1.0, model: softmax}}").count(1) == 10
 
 
+def test_a_share_of_less_than_a_device_is_one_that_the_largest_share_gives_up() -> None:
+    def counts(devices: int, *shares: float) -> list[int]:
+        cohorts = {f"c{i}": {"devices": share, "model": {}} for i, share in enumerate(shares)}
+        settings = Settings.parse(config(f"devices={devices}") | {"cohorts": cohorts})
+        return np.bincount(cohort_of_each(settings), minlength=len(shares) + 1).tolist()
+
+    assert counts(6, 0.5, 0.01, 0.49) == [0, 2, 1, 3]
+    assert counts(6, 0.5, 0.49, 0.01) == [0, 2, 3, 1]
+    assert counts(6, 0.3, 0.01) == [3, 2, 1]  # nobody gives up what others do not need
+    with pytest.raises(ConfigError, match="c1.devices=0.6: asks for 3 devices, and 2 of 6"):
+        counts(6, 0.6, 0.6, 0.001)
+    with pytest.raises(ConfigError, match="c2.devices=0.2: asks for 1 device, and 0 of 2"):
+        counts(2, 0.4, 0.4, 0.2)
+
+
 def test_hubs_of_the_graph_are_the_same_devices_in_every_arm() -> None:
     hubs = "cohorts={hub: {devices: 3, placement: hubs, model: {hidden: [32]}}}"
     ready = prepared(
