@@ -139,8 +139,10 @@ def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequ
 
 def written_as_a_group(key: str, value: str) -> ConfigError | None:
     """The error for ``metric=NAME``, ``metric.KEY=VALUE``, ``metrics.NAME=…`` and
-    ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written; None for other
-    keys."""
+    ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written, and for a value of
+    ``cohorts`` without names; None for other keys."""
+    if key == "cohorts" and value and not value.startswith("{"):
+        return not_cohorts(value)
     if (key.startswith("train.loss.") or key.split(".")[0] == LOSS) and key != "train.loss":
         return _loss_written_as_a_group(key, value)
     first, *rest = key.split(".")

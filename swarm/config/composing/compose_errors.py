@@ -16,7 +16,7 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.config import aliases
 from swarm.config.composing.overrides import UsageError, key_of, value_of
 from swarm.config.explain import first_line, shown, unknown
-from swarm.config.plug_in_lists import not_cohorts, written_as_a_group
+from swarm.config.plug_in_lists import written_as_a_group
 
 if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
@@ -32,9 +32,6 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
     in_lists = (written_as_a_group(key_of(o), value_of(o)) for o in overrides)
     if (about_list := next(filter(None, in_lists), None)) is not None:
         return about_list
-    for each in overrides:
-        if key_of(each) == "cohorts" and not (each.is_delete() or isinstance(each.value(), dict)):
-            return not_cohorts(value_of(each))
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         place = f"{error.problem_mark.name}, line {error.problem_mark.line + 1}"
         return UsageError(f"{place}: is not valid YAML ({error.problem})")
