@@ -56,9 +56,9 @@ def test_a_share_of_less_than_a_device_is_one_that_the_largest_share_gives_up() 
     assert counts(6, 0.5, 0.01, 0.49) == [0, 2, 1, 3]
     assert counts(6, 0.5, 0.49, 0.01) == [0, 2, 3, 1]
     assert counts(6, 0.3, 0.01) == [3, 2, 1]  # nobody gives up what others do not need
-    with pytest.raises(ConfigError, match="c1.devices=0.6: asks for 3 devices, and 2 of 6"):
+    with pytest.raises(ConfigError, match=r"c1\.devices=0\.6: asks for 3 devices, and 2 of 6"):
         counts(6, 0.6, 0.6, 0.001)
-    with pytest.raises(ConfigError, match="c2.devices=0.2: asks for 1 device, and 0 of 2"):
+    with pytest.raises(ConfigError, match=r"c2\.devices=0\.2: asks for 1 device, and 0 of 2"):
         counts(2, 0.4, 0.4, 0.2)
 
 
