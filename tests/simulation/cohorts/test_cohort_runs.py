@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -205,9 +206,15 @@ def test_a_second_model_has_the_shape_of_the_first(personal: str) -> None:
     assert own_NP[has_NP].any()
 
 
-def test_a_cohort_of_nobody_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match="cohorts.a: no device has this model"):
+def test_a_cohort_of_nobody_and_one_with_the_runs_own_model_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"cohorts\.a: no device has this model"):
         prepared("devices=10", "cohorts={a: {devices: 0, model: softmax}}")
+    for same in ("{}", "{hidden: [64]}", "mlp"):
+        with pytest.warns(UserWarning, match=r"cohorts\.a\.model: this is the run's own model"):
+            prepared("model.hidden=[64]", f"cohorts={{a: {{devices: 2, model: {same}}}}}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(*WORDS)
 
 
 def test_models_without_anything_in_common_may_learn_alone() -> None:
