@@ -74,8 +74,10 @@ def with_cohorts(values: dict[str, Any]) -> dict[str, Any]:
 
     Raises :class:`ConfigError` for anything else, and for a name that a cohort cannot have.
     """
-    cohorts, own = values.get("cohorts"), values.get("model")
-    if not isinstance(cohorts, dict) or not isinstance(own, dict):
+    cohorts, own = values.get("cohorts", {}), values.get("model")
+    if not isinstance(cohorts, dict):
+        raise not_cohorts(cohorts)
+    if not cohorts or not isinstance(own, dict):
         return values
     found = {}
     for name, entry in cohorts.items():
@@ -87,6 +89,12 @@ def with_cohorts(values: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"cohorts.{name}", shown(entry), needed)
         found[name] = {**entry, "model": _cohort_model(entry["model"], name, own)}
     return {**values, "cohorts": found}
+
+
+def not_cohorts(value: object) -> ConfigError:
+    """The error for a value of ``cohorts`` that has no names."""
+    valid = "must be sections by name, such as +cohorts={small:{devices:0.5,model:{hidden:[8]}}}"
+    return ConfigError("cohorts", shown(value), valid)
 
 
 def _cohort_model(entry: Any, cohort: str, own: dict[str, Any]) -> Any:
@@ -141,8 +149,10 @@ def _section(entry: Any, key: str, group: str, names: Sequence[str], words: Sequ
 
 def written_as_a_group(key: str, value: str) -> ConfigError | None:
     """The error for ``metric=NAME``, ``metric.KEY=VALUE``, ``metrics.NAME=…`` and
-    ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written; None for other
-    keys."""
+    ``metrics.NAME.KEY=VALUE``, which shows how an entry of the list is written, and for a value of
+    ``cohorts`` without names; None for other keys."""
+    if key == "cohorts" and value and not value.startswith("{"):
+        return not_cohorts(value)
     if (key.startswith("train.loss.") or key.split(".")[0] == LOSS) and key != "train.loss":
         return _loss_written_as_a_group(key, value)
     first, *rest = key.split(".")

@@ -40,6 +40,10 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("~devices", "devices=???: must be a whole number"),
         ("~topology", "topology=???: must be a section with a _target_"),
         ("+devices=5", "+devices=5: devices is there already: write devices=5"),
+        ("cohorts=[a]", "cohorts=[a]: must be sections by name, such as +cohorts={small:{devices:0.5,model:{hidden:[8]}}}"),
+        ("+cohorts=a", "cohorts=a: must be sections by name, such as "),
+        ("cohorts=3", "cohorts=3: must be sections by name, such as "),
+        ("cohorts={a:{devices:2,model:softmax}}", "cohorts={a:{devices:2,model:softmax}}: is added to what is there: write +cohorts={a:"),
         ("hydra.nope=1", "hydra.nope=1: no such key; valid keys: callbacks, env, "),
         # options
         ("topology=rnig", "topology=rnig: no such option (did you mean ring?)" + TOPOLOGIES),

@@ -27,6 +27,7 @@ ALONE = {
     *("protocol", "scenario", "engine", "tracker", "metric"),
     *("churn", "clock", "fleet"),  # who learns when, and how long that takes
     *("data", "partition", "drift", "labels", "augmentation", "update", "replay"),
+    "goal",  # what devices practise; one that listens to neighbours is refused where nothing is sent
     *("model", "loss", "optimizer", "schedule", "personal"),
     "privacy",  # what devices would send is clipped and noised, so that it can be measured
 }
@@ -40,7 +41,7 @@ KEYS_OF_MESSAGES = {
 }
 KEYS_ALONE = {
     *("devices", "rounds", "preset", "seed", "init", "metrics", "plugins", "report", "resume"),
-    *("augment", "network.round_seconds"),
+    *("augment", "cohorts", "network.round_seconds"),
     *("train", "evaluate", "early_stopping", "checkpoint", "compute", "lr_search", "hydra"),
 }
 # these need files, or people of their own
@@ -120,6 +121,48 @@ def test_what_no_arm_has_a_use_for_is_said_once_and_what_one_arm_uses_is_not() -
     assert sorted(text.partition("=")[0] for text in found) == ["compressor", "delay", "mixing"]
 
 
+def test_a_topology_that_places_cohorts_or_answers_questions_is_used() -> None:
+    cohorts = "cohorts={{large: {{devices: 4, placement: {}, model: {{hidden: [8]}}}}}}"
+    for protocol in ("none", "fedavg"):
+        words = (*SMALL, f"protocol={protocol}", "topology=star")
+        placed, drawn = (cohorts.format(by) for by in ("hubs", "random"))
+        assert not said(*words, placed)
+        assert [text.partition(":")[0] for text in said(*words, drawn)] == ["topology=star"]
+        assert not said(*words, drawn, "metrics=[standard,asking]")
+    goal = ("goal=weakest", "data.local_validation=0.3")
+    assert not said(*SMALL, "protocol=ad_psgd", "topology=star", *goal)
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ("network.drop=0.2 compressor=top_k", "compressor network.drop"),
+        (
+            "mixing=lazy transforms=[clip] aggregator=coordinate_median",
+            "aggregator mixing transforms",
+        ),
+        ("protocol=ad_psgd network.drop=0.2 rounds=100 churn=markov", "network.drop protocol"),
+        ("protocol=fedmd data.public=0.1", "protocol"),
+        ("protocol=fedmd data.public=0.1 protocol.server=true network.drop=0.2", ""),
+        ("protocol=gossip_pga network.drop=0.2 mixing=lazy", "mixing"),
+        ("", ""),
+    ],
+)
+def test_what_needs_links_is_said_to_do_nothing_without_them(words: str, idle: str) -> None:
+    found = said(*SMALL, "topology=none", *words.split())
+    assert sorted(text.partition("=")[0] for text in found) == idle.split()
+    assert all(": the topology has no links, so that " in text for text in found)
+
+
+def test_an_arm_whose_protocol_nobody_typed_is_named() -> None:
+    words = ("devices=16", "rounds=4", "scenario.arms=[isolated]", "network.drop=0.1")
+    (text,) = said(*words)
+    assert text == "network.drop=0.1: the arm isolated sends nothing, so that no message is lost"
+    (text,) = said(*words, "protocol=none", "topology=none")
+    assert text == "network.drop=0.1: protocol=none sends nothing, so that no message is lost"
+
+
 def test_defaults_say_nothing() -> None:
     assert not said(*SILENT)
     assert not said(*SILENT, "topology=none")
+    assert not said(*SMALL, "rounds=0", "topology=ring", "network.drop=0.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -383,3 +384,13 @@ DRAWN = ("protocol.samples=20", "protocol.draw=every_round", "protocol.batch=10"
 def test_what_cannot_work_is_refused(words: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         prepared(*FEDMD, *words)
+
+
+def test_a_draw_of_all_shared_samples_is_warned_of() -> None:
+    for samples in ("null", "40"):
+        with pytest.warns(UserWarning, match="every message is about all 40 shared samples"):
+            prepared(*FEDMD, "protocol.draw=every_round", f"protocol.samples={samples}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(*FEDMD, "protocol.draw=once")
+        prepared(*FEDMD, "protocol.batch=8", "protocol.draw=every_round", "protocol.samples=8")

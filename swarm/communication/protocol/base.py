@@ -292,7 +292,8 @@ class Protocol(OldMembers):
     def measures(self, arrived_N: Ints) -> Ints:
         """Return how many models each device measures on its own validation samples in a round with
         a ``messages`` phase, ``[N]``, given how many messages arrive; by default each of these.
-        Only the computation that is counted follows from it.
+        Only the computation that is counted follows from it. What a device measures without any
+        message is not counted where it does not learn in the round.
         """
         return arrived_N
 

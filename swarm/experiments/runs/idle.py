@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from swarm.communication.pairs import RandomPairs
+from swarm.communication.topology.base import RECENT, WHOLE, graph_of
 from swarm.config.build import choice, option
 from swarm.config.composing.conf_files import config_file, default_options, keys_of
 from swarm.config.explain import shown
@@ -15,6 +17,7 @@ from swarm.config.settings import Settings
 from swarm.learning.personal.base import NoPersonal
 from swarm.learning.privacy.correlated import Correlated
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.metrics.asking import asked_of
 
 OF_MESSAGES = {
     "compressor": "there is nothing to compress",
@@ -36,27 +39,47 @@ OF_LINKS = {
     "network.max_delay": "no message is late",
 }
 """What is about links only, and what it means that no message goes along them."""
+WITHOUT_LINKS = {
+    "protocol": "no device hears another",
+    "aggregator": "a device has nothing to combine",
+    "transforms": "no message is changed",
+}
+"""What else does nothing where there are no links, and what it means that there are none."""
+NO_LINKS = "the topology has no links"
+LISTED = {"transforms": "transform"}  # the groups of what is listed under another key
 
 
-def idle(e: Experiment) -> dict[str, str]:
+def idle(e: Experiment, arm: str | None = None) -> dict[str, str]:
     """Return the settings of ``e`` that have no effect as its protocol does not send what they are
     about: the dotted key, and a sentence that says so. Settings that are as in ``conf/config.yaml``
-    or ``none`` are not among them."""
-    c = e.communication
-    phases, name = [p for p in c.phases if p.sends], choice("protocol", e.settings.protocol)
-    about: dict[str, str] = {}
+    or ``none`` are not among them. ``arm`` is its name if it has another protocol than the run."""
+    s, phases = e.settings, [phase for phase in e.communication.phases if phase.sends]
+    by_server = [phase for phase in phases if phase.through_server]
+    who = f"protocol={choice('protocol', s.protocol)}" if arm is None else f"the arm {arm}"
+    about, why = dict[str, str](), f"{who} sends over no link of the topology"
     if not phases:
-        about = {
-            key: f"sends nothing, so that {so}" for key, so in (OF_LINKS | OF_MESSAGES).items()
-        }
-    elif all(phase.through_server for phase in phases):
-        why = "sends over no link of the topology, so that"
-        about = {key: f"{why} {so}" for key, so in OF_LINKS.items()}
+        about, why = OF_LINKS | OF_MESSAGES, f"{who} sends nothing"
+    elif len(by_server) == len(phases):
+        about = OF_LINKS
+    elif _without_links(e):
+        about, why = OF_LINKS | (OF_MESSAGES | WITHOUT_LINKS if not by_server else {}), NO_LINKS
+        about.pop("topology")  # is the reason
     return {
-        key: f"{key}={_typed(e.settings, key)}: protocol={name} {why}"
-        for key, why in about.items()
-        if key not in set(_used_otherwise(e)) and _set(e.settings, key)
+        key: f"{key}={_typed(s, key)}: {why}, so that {so}"
+        for key, so in about.items()
+        if key not in set(_used_otherwise(e)) and _set(s, key)
     }
+
+
+def _without_links(e: Experiment) -> bool:
+    """Whether the graphs of all rounds are known before the start, and none has a link."""
+    topology, s = e.communication.topology, e.settings
+    if isinstance(topology, RandomPairs):
+        topology = topology.topology  # somebody may meet in a later round
+    if not topology.recurs and s.rounds > RECENT:
+        return False
+    phases = {topology.phase(round) for round in range(1, 1 + min(max(s.rounds, 1), WHOLE))}
+    return not any(len(graph_of(topology, phase, s.devices).src_E) for phase in phases)
 
 
 def _used_otherwise(e: Experiment) -> Iterator[str]:
@@ -64,8 +87,10 @@ def _used_otherwise(e: Experiment) -> Iterator[str]:
     c = e.communication
     hostile, leaving = c.hostile_N is not None, c.network.churn is not None
     cancels = isinstance(e.data.privacy, Correlated)
-    # the graph says where hostile devices sit, who leaves, which noise cancels, and who is who
-    if hostile or leaving or cancels or c.topology.node_names:
+    # the graph says where hostile devices sit, who leaves, which noise cancels, who is who, and who
+    # is asked
+    asks = asked_of(e) is not None
+    if hostile or leaving or cancels or asks or c.topology.node_names:
         yield "topology"
     if not isinstance(e.model.personal, NoPersonal):
         yield "share"  # which is what devices keep for themselves, too
@@ -95,15 +120,22 @@ def _set(settings: Settings, key: str) -> bool:
 
 def _typed(settings: Settings, key: str) -> str:
     value = value_of(settings, key)
+    if key in LISTED:
+        return shown([choice(LISTED[key], node) for node in value])
     return choice(key, value) if isinstance(value, dict) else shown(value)
 
 
-def warn_of_idle(settings: Settings, arms: Iterable[tuple[Settings, Mapping[str, str]]]) -> None:
+def warn_of_idle(
+    settings: Settings, arms: Iterable[tuple[Settings, Mapping[str, str]]], placed: bool = False
+) -> None:
     """Warn of each of the run's ``settings`` that is idle in all arms that keep it, given the
     settings and the idle ones of each arm. An arm that replaces a setting has no use for it, and
-    says nothing about it."""
+    says nothing about it. ``placed`` says that the topology has placed cohorts, before there were
+    arms."""
     listed = list(arms)
     for key in dict.fromkeys(key for _, its in listed for key in its):
+        if placed and key == "topology":
+            continue
         value = value_of(settings, key)
         keep = [its for own, its in listed if value_of(own, key) == value]
         if keep and all(key in its for its in keep):

@@ -185,7 +185,8 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
             stacklevel=2,
         )
-    _warn_of_empty_cohorts(s)
+    _warn_of_cohorts(s)
+    _warn_of_draws(e)
     warn_of_test_samples(e)
     _warn_of_unmeasured_models(e)
     _warn_of_a_strong_pull(e)
@@ -204,11 +205,27 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             _warn_of_short_streams(e)
 
 
-def _warn_of_empty_cohorts(s: Settings) -> None:
-    """Warn of cohorts without a device."""
+def _warn_of_cohorts(s: Settings) -> None:
+    """Warn of cohorts without a device, and of those without a model of their own."""
     for name, cohort in s.cohorts.items():
         if cohort.devices in (0, []):
             warnings.warn(f"cohorts.{name}: no device has this model", stacklevel=3)
+        if cohort.model == s.model:
+            text = f"cohorts.{name}.model: this is the run's own model; another key of it would do"
+            warnings.warn(text, stacklevel=3)
+
+
+def _warn_of_draws(e: Experiment) -> None:
+    """Warn of shared samples that are drawn anew in every round, where a draw is all of them."""
+    found, public = e.communication.protocol.distillation, e.data.dataset.public
+    if found is None or public is None:
+        return
+    if found.draw == "every_round" and not found.redraws(len(public)):
+        warnings.warn(
+            f"protocol.draw=every_round: every message is about all {len(public)} shared samples,"
+            " so that none are drawn; fewer protocol.samples would do",
+            stacklevel=3,
+        )
 
 
 def _warn_of_unmeasured_models(e: Experiment) -> None:

@@ -149,7 +149,8 @@ class PreparedRun(Resolved):
         children, most = with_searches(most, searches if beside else [])
         checked_arms = tuple(arm for arm, _ in checked)
         prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
-        warn_of_idle(listed, ((arm.first, arm.idle) for arm in prepared.arms))
+        placed = any(cohort.placement != "random" for cohort in s.cohorts.values())
+        warn_of_idle(listed, ((arm.first, arm.idle) for arm in prepared.arms), placed)
         if split.local_validation is not None:
             warn_of_unused_validation(s, any(arm.own_validation for arm, _ in checked))
         if public_asked(s.data):
@@ -262,7 +263,8 @@ class PreparedRun(Resolved):
             if not kept:  # if nothing is ever learnt, all rates give the same
                 learns = len(its) == 1 or experiment.data.policy.learns(variant.rounds)
                 rates = its if learns else its[:1]
-                without = idle(experiment)
+                own = variant.protocol == self.settings.protocol
+                without = idle(experiment, None if own else arm.name)
             kept.append(variant)
         if not kept:
             first = wrong[0]

@@ -71,8 +71,8 @@ def _require_common_start(settings: Settings, communication: Communication) -> N
     protocol = communication.protocol
     if protocol.requirements.common_init and settings.init == "independent":
         valid = (
-            f"must be common (or a file) with {called(protocol)}, whose server has one model from"
-            " the start"
+            f"must be common (or a file) with {called(protocol)}, whose devices must all start with"
+            " the same model"
         )
         raise ConfigError("init", settings.init, valid)
 

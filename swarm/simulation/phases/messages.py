@@ -31,7 +31,11 @@ class Messages(Packets):
             return super().measured(round)
         arrived = self.communication.messages.single(round).dst_R
         arrived_N = np.bincount(arrived, minlength=self.communication.settings.devices)
-        return self.protocol.measures(arrived_N)
+        found_N, active = self.protocol.measures(arrived_N), self.communication.active(round)
+        if active is None:
+            return found_N
+        # a device that is asleep measures what it hears, and nothing from which it would learn
+        return np.where(active, found_N, found_N - self.protocol.measures(0 * arrived_N))
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand the devices of a shard their messages, if any have arrived."""

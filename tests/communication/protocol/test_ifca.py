@@ -4,6 +4,8 @@ what becomes of owners whose labels contradict one another.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -121,6 +123,27 @@ def test_measuring_every_group_counts_as_computation() -> None:
     assert flops[1] > flops[0]
 
 
+def test_devices_that_are_away_or_asleep_measure_no_group(tmp_path: Path) -> None:
+    # devices 0 and 1 are away in the first round
+    (tmp_path / "away.csv").write_text("time,device,online\n0,0,0\n0,1,0\n1.5,0,1\n1.5,1,1\n")
+    trace = ("churn=trace", f"churn.path={tmp_path / 'away.csv'}", "rounds=4")
+    e = experiment(*OWNERS, "protocol=ifca", "protocol.groups=3", *trace)
+    measured_RN = [
+        sum(phase.measured(round) for phase in e.communication.phases) for round in (1, 4)
+    ]
+    np.testing.assert_array_equal(measured_RN, [[0, 0, 3, 3, 3, 3, 3, 3], [3] * 8])
+    # a device that is asleep measures what it hears where a protocol says so, and no group
+    clock = ("clock=poisson", "rounds=4")
+    for protocol in ("ifca", "best_neighbour"):
+        c = experiment(*OWNERS, f"protocol={protocol}", *clock).communication
+        asleep, arrived = ~c.active(2), c.messages.single(2).dst_R
+        assert asleep.any()
+        heard_N = np.bincount(arrived, minlength=8) if protocol == "best_neighbour" else np.zeros(8)
+        assert sum(phase.measured(2) for phase in c.phases)[asleep] == pytest.approx(
+            heard_N[asleep]
+        )
+
+
 def test_shards_and_resume_do_not_change_a_bit() -> None:
     words = ("network.drop=0.3", "churn=markov", "delay=exponential", "delay.mean=1.0")
     ready = prepared(*OWNERS, *words, "protocol=ifca", "rounds=6", "engine.block=2")
@@ -134,7 +157,7 @@ def test_shards_and_resume_do_not_change_a_bit() -> None:
     [
         (("protocol.groups=1",), r"groups=1: must be a whole number of at least 2"),
         (("data.local_validation=0",), r"must be above 0 with IFCA"),
-        (("init=independent",), r"must be common"),
+        (("init=independent",), r"must be common .* with IFCA, whose devices must all start"),
         (("compressor=qsgd",), r"must be none with IFCA"),
     ],
 )

@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,21 @@ def test_shares_of_one_together_are_all_devices_and_lists_come_first() -> None:
     assert listed == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
     assert members("cohorts={a: {devices: 1, model: softmax}}").count(1) == 1
     assert members("cohorts={a: {devices: 1.0, model: softmax}}").count(1) == 10
+
+
+def test_a_share_of_less_than_a_device_is_one_that_the_largest_share_gives_up() -> None:
+    def counts(devices: int, *shares: float) -> list[int]:
+        cohorts = {f"c{i}": {"devices": share, "model": {}} for i, share in enumerate(shares)}
+        settings = Settings.parse(config(f"devices={devices}") | {"cohorts": cohorts})
+        return np.bincount(cohort_of_each(settings), minlength=len(shares) + 1).tolist()
+
+    assert counts(6, 0.5, 0.01, 0.49) == [0, 2, 1, 3]
+    assert counts(6, 0.5, 0.49, 0.01) == [0, 2, 3, 1]
+    assert counts(6, 0.3, 0.01) == [3, 2, 1]  # nobody gives up what others do not need
+    with pytest.raises(ConfigError, match=r"c1\.devices=0\.6: asks for 3 devices, and 2 of 6"):
+        counts(6, 0.6, 0.6, 0.001)
+    with pytest.raises(ConfigError, match=r"c2\.devices=0\.2: asks for 1 device, and 0 of 2"):
+        counts(2, 0.4, 0.4, 0.2)
 
 
 def test_hubs_of_the_graph_are_the_same_devices_in_every_arm() -> None:
@@ -190,9 +206,15 @@ def test_a_second_model_has_the_shape_of_the_first(personal: str) -> None:
     assert own_NP[has_NP].any()
 
 
-def test_a_cohort_of_nobody_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match="cohorts.a: no device has this model"):
+def test_a_cohort_of_nobody_and_one_with_the_runs_own_model_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"cohorts\.a: no device has this model"):
         prepared("devices=10", "cohorts={a: {devices: 0, model: softmax}}")
+    for same in ("{}", "{hidden: [64]}", "mlp"):
+        with pytest.warns(UserWarning, match=r"cohorts\.a\.model: this is the run's own model"):
+            prepared("model.hidden=[64]", f"cohorts={{a: {{devices: 2, model: {same}}}}}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepared(*WORDS)
 
 
 def test_models_without_anything_in_common_may_learn_alone() -> None:

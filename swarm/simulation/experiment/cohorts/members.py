@@ -20,30 +20,27 @@ def cohort_of_each(settings: Settings, graph: Callable[[], Graph] | None = None)
     """Return the cohort of each device, ``[N]``: 0 for the run's own model, and 1 and above for
     ``cohorts`` in their order.
 
-    Lists come first. Then each cohort takes its share of all devices out of those that are left:
-    drawn from the seed, or the first by its placement on ``graph``.
+    Lists come first. Then each cohort takes its share of all devices out of those that are left, as
+    :func:`_counts` says: drawn from the seed, or the first by its placement on ``graph``.
 
     Raises :class:`ConfigError` for devices that do not exist or that two cohorts list, for more
     devices than there are, and for a placement that the graph does not have.
     """
     n, number_N = settings.devices, np.zeros(settings.devices, np.int64)
     random: Ints | None = None
-    shares = 0.0
     for number, (name, cohort) in enumerate(settings.cohorts.items(), start=1):
         if isinstance(cohort.devices, list):
             number_N[_listed(settings, name, number_N)] = number
+    counts = _counts(settings, int((number_N == 0).sum()))
     for number, (name, cohort) in enumerate(settings.cohorts.items(), start=1):
         if isinstance(cohort.devices, list):
             continue
-        asked, key = cohort.devices, f"cohorts.{name}"
-        count = int(asked)
-        if isinstance(asked, float):
-            # of all shares so far, so that shares of 1 together are all devices
-            before, shares = shares, shares + asked
-            count = max(_rounded(shares * n) - _rounded(before * n), int(asked > 0))
+        asked, key, count = cohort.devices, f"cohorts.{name}", counts[name]
         left = int((number_N == 0).sum())
         if count > left:
-            taken = f"{count} devices, and {left} of {n} are in no cohort yet"
+            taken = (
+                f"{count} device{'s' if count > 1 else ''}, and {left} of {n} are in no cohort yet"
+            )
             valid = f"asks for {taken}; the cohorts together must be at most all devices"
             raise ConfigError(f"{key}.devices", asked, valid)
         if random is None:
@@ -56,6 +53,28 @@ def cohort_of_each(settings: Settings, graph: Callable[[], Graph] | None = None)
             order = placed(cohort.placement, f"{key}.placement", graph(), random)
         number_N[order[number_N[order] == 0][:count]] = number
     return number_N
+
+
+def _counts(settings: Settings, left: int) -> dict[str, int]:
+    """How many devices each cohort without a list gets, of ``left`` that no list has.
+
+    Shares are rounded one after the other, so that shares of 1 together are all devices. A share of
+    less than one device is one, which the largest share gives up where too few are left.
+    """
+    asked = {name: each.devices for name, each in settings.cohorts.items()}
+    counts = {name: each for name, each in asked.items() if isinstance(each, int)}
+    of_shares, total, lifted = dict[str, int](), 0.0, 0
+    for name, share in asked.items():
+        if isinstance(share, float):
+            before, total = total, total + share
+            count = _rounded(total * settings.devices) - _rounded(before * settings.devices)
+            lifts = share > 0 and count == 0
+            of_shares[name], lifted = count + lifts, lifted + lifts
+    missing = sum(counts.values()) + sum(of_shares.values()) - left
+    for _ in range(missing if missing <= lifted else 0):  # more than that are refused
+        largest = max(of_shares, key=lambda name: of_shares[name])
+        of_shares[largest] -= of_shares[largest] > 1
+    return counts | of_shares
 
 
 def _rounded(number: float) -> int:
