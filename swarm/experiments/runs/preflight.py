@@ -178,13 +178,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             " else; make them equal",
             stacklevel=2,
         )
-    delay = e.communication.network.delay
-    if delay is not None and delay.longest < s.network.round_seconds:
-        warnings.warn(
-            f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
-            f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
-            stacklevel=2,
-        )
+    _warn_of_short_delays(e)
     _warn_of_cohorts(s)
     _warn_of_draws(e)
     warn_of_test_samples(e)
@@ -203,6 +197,16 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
             )
         if e.data.policy.streams:
             _warn_of_short_streams(e)
+
+
+def _warn_of_short_delays(e: Experiment) -> None:
+    s, delay = e.settings, e.communication.network.delay
+    if delay is not None and delay.longest < s.network.round_seconds:
+        warnings.warn(
+            f"delay={choice('delay', s.delay)}: no message is delayed, as none takes a whole tick;"
+            f" a network.round_seconds of at most {delay.longest:g} virtual seconds would show it",
+            stacklevel=3,
+        )
 
 
 def _warn_of_cohorts(s: Settings) -> None:
