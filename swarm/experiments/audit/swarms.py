@@ -188,7 +188,8 @@ def _losses(shard: Shard, rows_NP: Tensor | None, held: DeviceSplit) -> Floats:
         for _, rows in shard.experiment.blocks.slices(shard.blocks):
             own = OwnSamples.of(held, shard.devices[rows])
             x_BP = shard.whole(rows) if rows_NP is None else rows_NP[rows]
-            loss_BT = shard.evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
+            evaluator = shard.evaluator.of(shard.devices[rows])
+            loss_BT = evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
             there_BT = torch.arange(own.id_BT.shape[1]) < own.count_B[:, None]
             found.append(loss_BT.cpu()[there_BT].double().numpy())
     return np.concatenate(found)
