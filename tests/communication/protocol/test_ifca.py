@@ -135,10 +135,12 @@ def test_devices_that_are_away_or_asleep_measure_no_group(tmp_path: Path) -> Non
     # a device that is asleep measures what it hears where a protocol says so, and no group
     for protocol, counts in (("ifca", 0), ("best_neighbour", 1)):
         c = experiment(*OWNERS, f"protocol={protocol}", "clock=periodic", "rounds=4").communication
-        asleep = ~c.active(1)
+        active = c.active(1)
+        assert active is not None
+        asleep = ~active
         heard_N = np.bincount(c.messages.single(1).dst_R, minlength=8)
         assert heard_N[asleep].any()
-        measured_N = sum(phase.measured(1) for phase in c.phases)
+        measured_N = np.sum([phase.measured(1) for phase in c.phases], axis=0)
         np.testing.assert_array_equal(measured_N[asleep], counts * heard_N[asleep])
 
 
