@@ -180,9 +180,8 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
         )
     _warn_of_short_delays(e)
     _warn_of_cohorts(s)
-    _warn_of_draws(e)
-    warn_of_test_samples(e)
-    _warn_of_unmeasured_models(e)
+    for warn in (warn_of_test_samples, _warn_of_draws, _warn_of_unmeasured_models):
+        warn(e)
     _warn_of_a_strong_pull(e)
     _warn_of_the_deadline(e)
     # pooled streams would repeat the warnings of the swarm's
