@@ -176,7 +176,7 @@ def _tiles(folder: Path) -> Path:
     return file
 
 
-def _clients(folder: Path) -> Path:
+def _behaviour(folder: Path) -> Path:
     file = folder / "behaviour.json"
     client = {"duration": 5, "active": [0, 4], "inactive": [2, 6], "finish_time": 7, "model": "A"}
     file.write_text(json.dumps({"17": client, "4": {**client, "active": [1, 4]}}))
@@ -243,7 +243,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             "model._target_=user_models.NormMLP",
         ],
         ("fleet", "speedtest"): lambda: [f"fleet.path={_tiles(tmp_path)}"],
-        ("churn", "behaviour"): lambda: [f"churn.path={_clients(tmp_path)}"],
+        ("churn", "behaviour"): lambda: [f"churn.path={_behaviour(tmp_path)}"],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],
         ("clock", "speed"): lambda: [
@@ -583,11 +583,10 @@ def test_traffic_is_counted_by_link(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", options("model"))
-def test_models_start_from_the_seed(name: str) -> None:
+def test_models_start_from_the_seed(name: str, tmp_path: Path) -> None:
     def start(*overrides: str) -> np.ndarray:
-        ready = PreparedRun.prepare(
-            Settings.parse(config(f"model={name}", *_needs("model", name, Path()), *overrides))
-        )
+        words = (f"model={name}", *_needs("model", name, tmp_path), *overrides)
+        ready = PreparedRun.prepare(Settings.parse(config(*words)))
         with simulation(ready) as running:
             return np.asarray(running.engine.snapshot()["x"].numpy().copy())
 
