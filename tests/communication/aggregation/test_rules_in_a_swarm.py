@@ -181,11 +181,14 @@ REFUSED = {
     "choco": "which remembers sums of what it mixed",
     "choco_gossip": "which remembers sums of what it mixed",
     "scaffold": "which remembers sums of what it mixed",
+    "ad_psgd": "which needs a rule that conserves the row and the column sums",
     "d2": "which needs a rule that conserves the row and the column sums",
     "exact_diffusion": "which needs a rule that conserves the row and the column sums",
     "gradient_tracking": "which needs a rule that conserves the row and the column sums",
 }
-CONSERVING = ("d2", "exact_diffusion", "gradient_tracking", "push_sum", "push_sum_averaging")
+CONSERVING = (
+    "ad_psgd", "d2", "exact_diffusion", "gradient_tracking", "push_sum", "push_sum_averaging",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", SOME)
