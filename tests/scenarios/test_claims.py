@@ -392,7 +392,7 @@ def test_what_diverged_has_kept_nothing() -> None:
     keeps = {"clipped_gossip": 0.99, "trimmed_mean": 0.99}
     verdicts = judged(of, results(of, hostile(keeps, diverges=3)))
     assert [verdict.holds for verdict in verdicts] == [True, None, True]
-    assert verdicts[1].because.startswith("79.1% [")
+    assert verdicts[1].because.startswith("in its worst case it keeps 79.1% [")
 
 
 def test_the_theory_of_hostile_neighbours() -> None:

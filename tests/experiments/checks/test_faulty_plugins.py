@@ -92,7 +92,7 @@ HOW: list[tuple[str, str, dict[str, dict[str, Any]], tuple[str, ...], dict[str, 
     }),
     ("drift", "Changes", {}, STREAM, {"label": r"has label 1\d; labels must be 0 to 9", "none": "come as None"}),
     ("protocol", "Talks", {}, (), {
-        "phases": r"its phases is \('learn', 'gossip'\); a tuple of learn, mix, messages, per_edge, server is needed",
+        "phases": r"its phases is \('learn', 'gossip'\); a tuple of learn, mix, messages, per_edge, server, predictions, server_predictions is needed",
         "width": "returns 0; a whole number ≥ 1 is needed",
         "init": r"its init returns float32 numbers of shape \[3\] as 'age'",
         "start": r"its start returns float32 numbers of shape \[12, 3\]; float32 numbers of shape \[12, 4810\] are needed",

@@ -4,6 +4,7 @@ not.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -51,11 +52,21 @@ def there(folder: Path) -> set[str]:
     return {_plain(f"{place.name}/" if place.is_dir() else place.name) for place in found}
 
 
+def text_with_tokens() -> tuple[str, ...]:
+    """A run on a small text, whose byte pairs are kept with it."""
+    rows = [{"owner": i, "text": "a small text of many words, " * 90} for i in range(6)]
+    Path("text.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    pytest.importorskip("tokenizers")
+    text = ("data=text", "data.path=text.jsonl", "partition=natural", "model=gru", "model.width=4")
+    return *text, "data.tokens=bpe", "data.vocabulary=270", "data.context=4"
+
+
 def test_every_file_of_a_folder_is_in_its_table(judged: Path, command: Command) -> None:
     words = {
         "wandb": (*RUN, "tracker=wandb", "hydra.run.dir=wandb"),
         "tensorboard": (*RUN, "tracker=tensorboard", "hydra.run.dir=tensorboard"),
         "ray": (*RUN, "tracker=none", "engine=ray", "engine.actors=2", "hydra.run.dir=ray"),
+        "tokens": (*RUN, *text_with_tokens(), "tracker=none", "hydra.run.dir=tokens"),
         "sweep": ("-m", "seed=0,1", *RUN, "tracker=none", "hydra.sweep.dir=sweep"),
     }
     for name, each in words.items():
@@ -65,6 +76,7 @@ def test_every_file_of_a_folder_is_in_its_table(judged: Path, command: Command) 
         Path("wandb"),
         Path("tensorboard"),
         Path("ray"),
+        Path("tokens"),
         *Path("sweep").glob("seed=*"),
         *judged.glob("runs/*"),
     ]
