@@ -101,9 +101,8 @@ class IFCA(Protocol):
         group_B1 = state.round_buffers["group"][rows]
         state.x[rows] = end_BP
         state.slots["group"][rows] = group_B1.to(state.x)
-        models_BKP = state.slots["models"][rows]
-        place_B1P = group_B1.unsqueeze(2).expand(-1, -1, models_BKP.shape[2])
-        state.slots["models"][rows] = models_BKP.scatter(1, place_B1P, end_BP.unsqueeze(1))
+        at_B = torch.arange(len(state.x), device=end_BP.device)[rows]
+        state.slots["models"][at_B, group_B1[:, 0]] = end_BP
 
     def send(self, phase: int, state: State) -> Tensor:
         return torch.cat([state.x, state.slots["group"]], 1)

@@ -325,6 +325,21 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.25, "0.25"),
+        (999.6, "1e+03"),
+        (5000, "5,000"),
+        (200_000, "200k"),
+        (12_345, "12,345"),
+        (5e7, "50M"),
+    ],
+)
+def test_a_tick_leaves_room_for_the_name_of_its_axis(value: float, said: str) -> None:
+    assert pictures._number(value) == said
+
+
+@pytest.mark.parametrize(
     ("because", "said"),
     [
         ("it is 3 [1, 5]", "it is 3 [1, 5]"),

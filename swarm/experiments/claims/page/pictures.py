@@ -153,6 +153,9 @@ def _label_decades(axis: Axis) -> None:
 
 
 def _number(value: float, _: int | None = None) -> str:
+    for unit, letter in ((1_000_000, "M"), (1000, "k")):
+        if value >= 10 * unit and value % unit == 0:  # else the axis' own label has no room
+            return f"{value / unit:,.0f}{letter}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
