@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -37,21 +37,20 @@ def talk(title: str, claims: Sequence[tuple[Path, Facts]]) -> str:
     summaries, in the order of the talk.
     """
     slides = [
-        slide
+        _slide(folder, summary, row)
         for folder, summary in claims
         for row in summary.get("verdicts", ())
-        for slide in _slide(folder, summary, row)
     ]
     template = (Path(__file__).parent / "talk.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=escape(title), slides="\n".join(slides))
 
 
-def _slide(folder: Path, summary: Facts, row: Facts) -> Iterator[str]:
+def _slide(folder: Path, summary: Facts, row: Facts) -> str:
     number, statement = row["claim"].split(". ", 1)
     file = chart_of(folder, row)
     image = f'<img alt="" src="{inline_png(file.read_bytes())}">' if file else ""
     counted = f"scenario={summary['scenario']} · {summary['seeds']} seeds"
-    yield (
+    return (
         f'<section><p class="over">Claim {escape(number)}</p><h1>{escape(statement)}</h1>'
         f"<figure>{image}</figure>"
         f"<p>{badge(row['verdict'])} {escape(sentence(row['because']))}</p>"
