@@ -180,7 +180,7 @@ class Simulation:
             "round": self.round,
             "virtual_s": counters.virtual,
             "awake": self._awake(self.round),
-            **totals.named("_total", self.experiment.communication.secure is not None),
+            **totals.named("_total", self.experiment.communication.sums.secure),
             "steps_total": counters.steps,
             "flops_total": counters.work * self.experiment.model.step_flops
             if counters.work
@@ -246,7 +246,7 @@ class Simulation:
         on average.
         """
         sent = MessageTotals.of(happened.traffic)
-        secure = self.experiment.communication.secure is not None
+        secure = self.experiment.communication.sums.secure
         values: dict[str, Any] = {**sent.named("", secure)}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)

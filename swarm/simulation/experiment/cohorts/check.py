@@ -66,7 +66,7 @@ def _of_messages(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if c.transforms:
         names = shown([choice("transform", node) for node in s.transforms])
         yield "/transforms", names, "must be []"
-    if c.secure is not None:
+    if c.sums.secure:
         yield "/secure_sum", choice("secure_sum", s.secure_sum), "must be none"
     if c.message_attack is not None or c.link_attack is not None:
         valid = "must be none, or one that changes only what devices learn from,"
