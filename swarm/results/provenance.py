@@ -43,6 +43,7 @@ _LATER: dict[str, Any] = {
     "train.deadline_cuts": "steps",
     "train.least_steps": 0,
     "scenario.rounds": None,
+    "privacy.accountant": "rdp",
 }
 
 

@@ -200,6 +200,7 @@ class Simulation:
         found = {
             "epsilon_max": float(epsilon_n.max()),
             "epsilon_median": float(np.median(epsilon_n)),
+            "noise_multiplier": accountant.privacy.noise_multiplier,
         }
         if accountant.privacy.epsilon is not None:
             poor_N = accountant.poor_N(self.releases_N, self.round + 1)

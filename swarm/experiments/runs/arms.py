@@ -58,6 +58,10 @@ def run_arms(
     the searches that were begun before."""
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
+    for arm in prepared.arms:
+        if arm.noise:
+            found = {number: sigma for number, (sigma, _) in arm.noise.items()}
+            progress.setdefault("noise", {})[arm.name] = found
     folder.write_progress(progress)
     open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]
     if (warning := costly(prepared.settings, open_arms)) is not None:

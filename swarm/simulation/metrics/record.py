@@ -39,6 +39,7 @@ NUMBERS = (
     Column("epsilon_max", "ε of the device that has spent most", "", "lower", EVERYWHERE, "ε"),
     Column("epsilon_median", "ε of the median device", "", "lower", PAGE),
     Column("budgets_spent", "devices that have spent their privacy budget", "", None, PAGE),
+    Column("noise_multiplier", "standard deviation of noise over its norm", "", None, RECORDED),
     Column("mean_drift", "drift of the mean", "", "lower", PAGE),
     Column("flops_total", "floating-point operations of learning", "", "lower", PAGE, sparse=True),
     Column("bytes_total", "bytes sent by all devices", "", "lower", AXIS),
