@@ -169,12 +169,8 @@ BESIDE = {
     "protocol=choco": "must be a protocol that averages numbers one by one",
     "protocol=scaffold": "must be a protocol that averages numbers one by one",
     "protocol=push_sum": "must be a protocol that averages numbers one by one",
-    "aggregator=coordinate_median": "aggregator=coordinate_median: must be mean with cohorts",
-    "compressor=qsgd": "compressor=qsgd: must be none with cohorts",
-    "transforms=[clip]": "transforms=[clip]: must be [] with cohorts",
     "secure_sum=bonawitz": "secure_sum=bonawitz: must be none with cohorts",
     "attack=sign_flip": "attack=sign_flip: must be none, or one that changes only what devices learn from",
-    "privacy=device_level": "privacy=device_level: must be none with cohorts",
     "personal=fedrep": "must be none, or one that treats every number by itself",
     "compute.compile=true": "compute.compile=true: must be false with cohorts",
 }

@@ -95,8 +95,14 @@ def require_nested(ready: PreparedRun, weights_NN: Floats, rounds: int = 1) -> N
 def trajectory_alone(ready: PreparedRun) -> Floats:
     """The rows after one round without communication."""
     settings = ready.settings
-    none = {"protocol": {"_target_": "swarm.communication.protocol.dpsgd.LocalOnly"}}
-    return trajectory(PreparedRun.prepare(settings.model_copy(update=none)))[1]
+    plain: dict[str, object] = {
+        "protocol": {"_target_": "swarm.communication.protocol.dpsgd.LocalOnly"},
+        "aggregator": {"_target_": "swarm.communication.aggregation.mean.Mean"},
+        "compressor": {"_target_": "swarm.communication.compression.base.NoCompression"},
+        "pre_aggregators": [],
+        "transforms": [],
+    }
+    return trajectory(PreparedRun.prepare(settings.model_copy(update=plain)))[1]
 
 
 # --- learning -------------------------------------------------------------------------------------
