@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from swarm.common.errors import ConfigError
+from swarm.communication.aggregation.base import Neighbourhoods
+from swarm.communication.routing import routes
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.experiment import Experiment
 from tests.simulation.cohorts.test_nested_averaging import (
@@ -183,6 +185,37 @@ def test_a_server_goes_over_those_who_have_a_number(words: tuple[str, ...]) -> N
         for name, values in after[i].items():
             expected = torch.where(there[name] > 0, made[name], own[name])
             torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rule", ["coordinate_median", "clipped_gossip"])
+def test_a_message_is_left_out_by_those_who_read_its_number_that_is_not_finite(rule: str) -> None:
+    words = (*SMALL, "topology=complete", f"aggregator={rule}", "init=independent")
+    e = experiment(*words)
+    mixed, cohorts = e.communication.mixed, e.model.cohorts
+    assert mixed is not None
+    assert cohorts is not None
+    route = routes(e.communication.messages.mix(1), [np.arange(11)], np.float64)[0]
+    rows_NP = e.model.first_rows(np.arange(11))
+    only_own = torch.as_tensor(~has_of(e)[np.flatnonzero(cohorts.cohort_N != 0)].any(0))
+    sender = int(np.flatnonzero(cohorts.cohort_N == 0)[0])
+
+    def combined(rows: torch.Tensor) -> Floats:
+        found = Neighbourhoods(route, rows, rows, np.arange(11))
+        return mixed.combined(e.communication.aggregator, found).numpy()
+
+    spoilt_NP, moved_NP = rows_NP.clone(), rows_NP.clone()
+    spoilt_NP[sender, only_own.nonzero()[0]] = torch.nan
+    moved_NP[sender, only_own] += 1.0  # which the others do not read
+    plain, spoilt, moved = combined(rows_NP), combined(spoilt_NP), combined(moved_NP)
+    for device in range(11):
+        if cohorts.cohort_N[device]:
+            np.testing.assert_array_equal(spoilt[device], plain[device])
+            np.testing.assert_array_equal(moved[device], plain[device])
+        elif device == sender:
+            np.testing.assert_array_equal(spoilt[device], spoilt_NP[device].numpy())
+        else:
+            assert np.isfinite(spoilt[device]).all()
+            assert (spoilt[device] != plain[device]).mean() > 0.5
 
 
 # --- with distances -------------------------------------------------------------------------------
