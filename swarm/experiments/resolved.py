@@ -7,7 +7,7 @@ What ``auto`` stands for is decided at six moments, each as early as it can be:
 - the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
   :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
 - the loss by the kind of targets, once the data are loaded, in :func:`decided`;
-- which devices belong to which cohort by the run's own graph, in :func:`with_cohorts`;
+- which devices belong to which cohort by the run's own graph or fleet, in :func:`with_cohorts`;
 - which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
@@ -34,7 +34,10 @@ from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.learning.models.base import ReadsFiles
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.engine.base import Engine
+from swarm.simulation.experiment import RunSpec
+from swarm.simulation.experiment.cohorts.by_memory import room_of, take_by_memory
 from swarm.simulation.experiment.cohorts.members import listed
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -133,9 +136,11 @@ def candidate_rates(settings: Settings) -> tuple[float, ...]:
     return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
 
 
-def with_cohorts(settings: Settings, split: DeviceSplit) -> Settings:
+def with_cohorts(
+    settings: Settings, data: Dataset, split: DeviceSplit, policy: UpdatePolicy
+) -> Settings:
     """``settings`` whose cohorts list their devices, so that they are the same ones in all arms,
-    also in those without the graph by which they were found."""
+    also in those without the graph or the memory by which they were found."""
 
     def graph() -> Graph:
         owners = split.names if split.owned else None
@@ -143,7 +148,11 @@ def with_cohorts(settings: Settings, split: DeviceSplit) -> Settings:
         made = build(settings.topology, Topology, "topology", settings.plugins, **context)
         return graph_of(made, made.phase(1), settings.devices)
 
-    return listed(settings, graph)
+    def by_memory(number_N: npt.NDArray[np.int64]) -> None:
+        chosen = with_lr(decided(settings, data), candidate_rates(settings)[0])
+        take_by_memory(settings, room_of(RunSpec(chosen, data, split), policy), number_N)
+
+    return listed(settings, graph, by_memory)
 
 
 def without_cohorts(arm: Arm) -> Arm:

@@ -124,7 +124,7 @@ class PreparedRun(Resolved):
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
         dataset, split = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split)
-        own = with_cohorts(s, split)
+        own = with_cohorts(s, dataset, split, policy)
         experiment = draft._built(with_lr(own, candidate_rates(s)[0]), split)
         # so that all arms have the same names, also those without the graph that has them
         if split.names is None and experiment.names is not None:

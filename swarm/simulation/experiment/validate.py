@@ -283,7 +283,8 @@ def _require_fit(experiment: Experiment) -> None:
         who += f" (a {kind})"
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
-        f" {needed_N[small]:.3g}; take a smaller model"
+        f" {needed_N[small]:.3g}; take a smaller model, or give such"
+        " devices one by a cohort with devices=memory"
     )
     name = experiment.settings.fleet["_target_"].rpartition(".")[2]
     raise ConfigError("fleet", name, valid)

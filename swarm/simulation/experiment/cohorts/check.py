@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -133,9 +134,14 @@ def _require_one_meaning(cohorts: Cohorts) -> None:
 def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The numbers that each device has to hold at least: of its model, its optimizer, its messages
     and a gradient, ``[N]``."""
-    cohorts, more = e.model.cohorts, e.communication.kept_numbers
+    cohorts, c = e.model.cohorts, e.communication
     if cohorts is None:
-        numbers = e.model.numbers + more + e.model.layout.width
+        numbers = e.model.numbers + c.kept_numbers + e.model.layout.width
         return np.full(e.settings.devices, numbers, np.int64)
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = cohorts.numbers_N + more
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = cohorts.numbers_N.copy()
+    for shape in (*c.slots.values(), *c.in_flight.values()):
+        own: int | np.ndarray[tuple[int], np.dtype[np.int64]] = shape[-1] if shape else 1
+        if c.mixed is not None and own in (cohorts.union.sent, c.mixed.width):
+            own = c.mixed.kept_N if own == c.mixed.width else cohorts.width_N
+        found += math.prod(shape[:-1]) * own
     return found

@@ -64,6 +64,14 @@ class MixedMessages:
             return self.cohorts.union.sent
         return int(self.start_C[-1])
 
+    @property
+    def kept_N(self) -> Ints:
+        """How many numbers of a payload row each device has, ``[N]``."""
+        shared_CC = self.cohorts.union.shared_CC
+        each_C = np.diagonal(shared_CC) if self.compressor is None else shared_CC.sum(1)
+        found: Ints = each_C[self.cohorts.cohort_N]
+        return found
+
     @cached_property
     def holds_Cc(self) -> list[Bools]:
         """For each cohort of receivers, which cohorts have each of its numbers, ``[c, C]``."""
