@@ -39,6 +39,7 @@ from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import RunSpec
 from swarm.simulation.experiment.cohorts.by_memory import room_of, take_by_memory
 from swarm.simulation.experiment.cohorts.members import listed
+from swarm.simulation.experiment.early_stopping import without_cohort
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
@@ -157,7 +158,8 @@ def with_cohorts(
 
 def without_cohorts(arm: Arm) -> Arm:
     """An arm whose devices all have the run's own model."""
-    variants = [each.model_copy(update={"cohorts": {}}) for each in arm.variants]
+    plain = [each.model_copy(update={"cohorts": {}}) for each in arm.variants]
+    variants = [without_cohort(each) for each in plain]
     return replace(arm, variants=tuple(variants))
 
 
