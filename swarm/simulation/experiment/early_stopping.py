@@ -131,7 +131,8 @@ def _measured(e: Experiment, name: str) -> Column:
     columns = {column.key: column for metric in e.metrics.all for column in metric.columns()}
     found = columns.get(name) or columns.get(f"{name}{MEAN}")
     if (of := _of_cohort(e, name)) is not None:
-        found = replace(columns[f"{of.name}{MEAN}"], key=name)
+        mean = columns.get(f"{of.name}{MEAN}")
+        found = mean and replace(mean, key=name)
     if found is None:
         one = next((m for m in usual(None) if name in (m.name, f"{m.name}{MEAN}")), None)
         why = None if one is None else one.why_not(e.task)
