@@ -34,7 +34,8 @@ class ToNeighbours(Phase):
         c = self.communication
         found = c.messages.traffic_on_links(round, self.bits)
         if self.mixed is not None:
-            return replace(found, sizes=self.mixed.sizes_on_links(*c.messages.sent(round)))
+            sizes = self.mixed.sizes_on_links(*c.messages.sent(round), c.messages.copies_N)
+            return replace(found, sizes=sizes)
         secure = self.communication.secure
         if secure is None:
             return found

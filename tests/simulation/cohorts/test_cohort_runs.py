@@ -206,7 +206,6 @@ BESIDE = {
     "protocol=scaffold": "must be a protocol that averages numbers one by one",
     "protocol=push_sum": "must be a protocol that averages numbers one by one",
     "secure_sum=bonawitz": "secure_sum=bonawitz: must be none with cohorts",
-    "attack=sign_flip": "attack=sign_flip: must be none, or one that changes only what devices learn from",
     "personal=fedrep": "must be none, or one that treats every number by itself",
     "compute.compile=true": "compute.compile=true: must be false with cohorts",
 }

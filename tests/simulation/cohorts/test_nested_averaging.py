@@ -99,6 +99,7 @@ def trajectory_alone(ready: PreparedRun) -> Floats:
         "protocol": {"_target_": "swarm.communication.protocol.dpsgd.LocalOnly"},
         "aggregator": {"_target_": "swarm.communication.aggregation.mean.Mean"},
         "compressor": {"_target_": "swarm.communication.compression.base.NoCompression"},
+        "attack": {"_target_": "swarm.communication.attack.base.NoAttack", "devices": 0},
         "pre_aggregators": [],
         "transforms": [],
     }

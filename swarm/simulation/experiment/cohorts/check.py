@@ -70,8 +70,9 @@ def _of_messages(e: Experiment) -> Iterator[tuple[str, object, str]]:
     yield from _of_rules(e)
     if c.secure is not None:
         yield "/secure_sum", choice("secure_sum", s.secure_sum), "must be none"
-    if c.message_attack is not None or c.link_attack is not None:
-        valid = "must be none, or one that changes only what devices learn from,"
+    if c.link_attack is not None:
+        valid = "must be none, or one that makes one row for all receivers or changes what devices"
+        valid += " learn from,"
         yield "/attack", choice("attack", s.attack), valid
 
 

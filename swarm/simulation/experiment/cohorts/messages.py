@@ -108,9 +108,13 @@ class MixedMessages:
         found: Ints = self.bits_CC[cohort_N[src_E], cohort_N[dst_E]]
         return found
 
-    def sizes_on_links(self, graph: Graph, outcomes: MessageOutcomes) -> MessageSizes:
-        """The bits of the messages of a round along links."""
+    def sizes_on_links(
+        self, graph: Graph, outcomes: MessageOutcomes, copies_N: Ints | None
+    ) -> MessageSizes:
+        """The bits of the messages of a round along links, each sent ``copies_N`` times (None:
+        once)."""
         bits_E, n = self.bits_on(graph.src_E, graph.dst_E), graph.n
+        bits_E = bits_E if copies_N is None else bits_E * copies_N[graph.src_E]
         leaves, arrives = outcomes.ticks_E != UNSENT, outcomes.ticks_E >= 0
 
         def count(end_E: Ints, which: Bools) -> Ints:
