@@ -29,6 +29,7 @@ from swarm.communication.transform.base import MessageTransform, transformed
 from swarm.config.build import choice, class_of
 from swarm.config.settings import Settings
 from swarm.learning.cohorts.learner import put_, taken
+from swarm.learning.cohorts.runs import Runs
 
 if TYPE_CHECKING:
     from swarm.communication.network.base import MessageOutcomes
@@ -190,14 +191,16 @@ class MixedMessages:
         ``[R, M]``, given the rows that ``route`` combines; m_j is 1 where device j has the number.
 
         The weights are scaled by their own sum, so that a number which all neighbours have is
-        left as it is, bit for bit. The receivers of each cohort are one product over the numbers
-        that these have.
+        left as it is, bit for bit. The numbers of a group are one product over those who have them;
+        where they do not lie in long runs, those of a cohort are one over everybody.
         """
         holds_NG, dtype = self.cohorts.holds_NG, route.matrix.dtype
         heard_RG = route.matrix @ holds_NG[route.sender_m].astype(dtype)
         whole_R1 = route.matrix @ np.ones((route.matrix.shape[1], 1), dtype)
         mine_RG = holds_NG[devices_R] & (heard_RG != 0)
         factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0).astype(dtype)
+        if self._runs is not None:
+            return self._mean_by_group(self._runs, route, rows_mW, devices_R, factor_RG)
         factor = torch.as_tensor(factor_RG, device=rows_mW.device)
         group_P = self.cohorts.union.group_P.to(rows_mW.device)
         out_RM = rows_mW.new_zeros(len(devices_R), self.cohorts.union.sent)
@@ -207,6 +210,39 @@ class MixedMessages:
             mixed = part.product(self.read_by(piece.cohort, rows_mW))
             scale = factor.index_select(0, piece.place_m)
             put_(out_RM, piece.place_m, place, mixed.mul_(scale.index_select(1, group_P[place])))
+        return out_RM
+
+    @cached_property
+    def _runs(self) -> dict[int, Runs] | None:
+        """Where the numbers of each group lie in payload rows; None where that is in short runs, or
+        where payload rows are no union rows."""
+        if self.compressor is not None:
+            return None
+        group_M = self.cohorts.union.group_P[: self.cohorts.union.sent]
+        groups = torch.unique(group_M).tolist()
+        found = {g: Runs.of(torch.nonzero(group_M == g).squeeze(1)) for g in groups}
+        return found if all(runs.long for runs in found.values()) else None
+
+    def _mean_by_group(
+        self,
+        runs_of: dict[int, Runs],
+        route: Route,
+        rows_mM: Tensor,
+        devices_R: Ints,
+        factor_RG: npt.NDArray[np.generic],
+    ) -> Tensor:
+        out_RM, device = rows_mM.new_zeros(len(devices_R), rows_mM.shape[1]), rows_mM.device
+        for group, runs in runs_of.items():
+            has_N = self.cohorts.holds_NG[:, group]
+            at_r, at_s = np.flatnonzero(has_N[devices_R]), np.flatnonzero(has_N[route.sender_m])
+            if not len(at_r):
+                continue
+            part = replace(route, matrix=route.matrix[at_r][:, at_s])
+            mixed = part.product(runs.taken(rows_mM, torch.as_tensor(at_s, device=device)))
+            factor_r = factor_RG[at_r, group]
+            if (factor_r != 1).any():
+                mixed.mul_(torch.as_tensor(factor_r, device=device)[:, None])
+            runs.put_(out_RM, torch.as_tensor(at_r, device=device), mixed)
         return out_RM
 
     def combined(self, rule: Aggregator, found: Neighbourhoods) -> Tensor:
