@@ -12,6 +12,14 @@ from torch import Tensor
 LEAST = 64  # numbers of a run, on average; shorter ones cost as much as their numbers
 
 
+def zeros(rows: int, like_NP: Tensor) -> Tensor:
+    """Return zeros for so many rows of the width and kind of ``like_NP``: on a CPU memory that the
+    system clears once it is touched, so that what a small model never has costs nothing."""
+    if like_NP.device.type != "cpu":
+        return like_NP.new_zeros(rows, like_NP.shape[1])
+    return torch.from_numpy(np.zeros((rows, like_NP.shape[1]), like_NP.numpy().dtype))
+
+
 @dataclass(frozen=True)
 class Runs:
     """Where ``width`` numbers lie in a wide row: ``parts`` has the place of each run among these

@@ -112,14 +112,12 @@ class Communication:
             self._build(node, MessageTransform, "transforms") for node in s.transforms
         )
         self.attack: Attack = self._build(s.attack, Attack, "attack")
-        require_parts(settings, self.cohorts)
         self.compressor = self._compressor()
         self.mixed = mixed_messages(self.cohorts, self.number_bits, self.compressor)
         secure_sum: SecureSum = self._build(s.secure_sum, SecureSum, "secure_sum")
         kinds = [KINDS[name] for name in self.protocol.phases]
-        self.phases: tuple[Phase, ...] = tuple(
-            kind(number, self) for number, kind in enumerate(kinds)
-        )
+        made = [kind(number, self) for number, kind in enumerate(kinds)]
+        self.phases: tuple[Phase, ...] = tuple(made)
         self.goals: SetGoals | None = None
         if data.goal is not None:
             self.goals = SetGoals(len(kinds), self, data.goal, data.outputs)
@@ -187,6 +185,7 @@ class Communication:
         return PreAggregated(before, rule)
 
     def _compressor(self) -> Compressor | None:
+        require_parts(self.settings, self.cohorts)
         found: Compressor = self._build(
             self.settings.compressor,
             Compressor,

@@ -31,13 +31,13 @@ class Room:
 
     Attributes:
         memory_N: The bytes of memory of each device, ``[N]``.
-        needs: The bytes that a device with a model needs, by the name of the cohort: of the run's
-            own model, and of those whose devices are ``memory``.
+        bytes_of: The bytes that a device with a model needs, by the name of the cohort: of the
+            run's own model, and of those whose devices are ``memory``.
         who: What a message calls each device.
     """
 
     memory_N: Floats
-    needs: dict[str, int]
+    bytes_of: dict[str, int]
     who: tuple[str, ...]
 
     def cohort_of(self, device: int) -> str:
@@ -45,16 +45,17 @@ class Room:
         with the largest model which does.
 
         Raises :class:`ConfigError` for a device that no model fits."""
-        fitting = [name for name, need in self.needs.items() if need <= self.memory_N[device]]
+        fitting = [name for name, need in self.bytes_of.items() if need <= self.memory_N[device]]
         if OWN in fitting:
             return OWN
         if fitting:
-            return max(fitting, key=lambda name: self.needs[name])
-        least = min((name for name in self.needs if name != OWN), key=lambda name: self.needs[name])
+            return max(fitting, key=lambda name: self.bytes_of[name])
+        others = [name for name in self.bytes_of if name != OWN]
+        least = min(others, key=lambda name: self.bytes_of[name])
         valid = (
             f"leaves {self.who[device]} without a model, as it has"
             f" {self.memory_N[device]:,.0f} bytes of memory, and the smallest model of these"
-            f" cohorts needs {self.needs[least]:,}; a smaller model or more memory would do"
+            f" cohorts needs {self.bytes_of[least]:,}; a smaller model or more memory would do"
         )
         raise ConfigError(f"cohorts.{least}.devices", MEMORY, valid)
 
@@ -66,7 +67,7 @@ def room_of(spec: RunSpec, policy: UpdatePolicy) -> Room:
     Raises :class:`ConfigError` without a fleet, and for models that cannot be built."""
     s, data = spec.settings, Data(spec, policy)
     by_memory = [name for name, cohort in s.cohorts.items() if cohort.devices == MEMORY]
-    needs, who = dict[str, int](), tuple[str, ...]()
+    bytes_of, who = dict[str, int](), tuple[str, ...]()
     memory_N = np.zeros(0)
     for name in (None, *by_memory):
         dtype = torch.float64 if s.compute.dtype == "float64" else torch.float32
@@ -77,9 +78,9 @@ def room_of(spec: RunSpec, policy: UpdatePolicy) -> Room:
         if hardware is None:
             valid = "needs a fleet, whose devices have some memory each; fleet=terminals would do"
             raise ConfigError(f"cohorts.{by_memory[0]}.devices", MEMORY, valid)
-        needs[name or OWN] = _bytes(s, data, model, c)
+        bytes_of[name or OWN] = _bytes(s, data, model, c)
         memory_N, who = hardware.memory, tuple(_who(c, device) for device in range(s.devices))
-    return Room(memory_N, needs, who)
+    return Room(memory_N, bytes_of, who)
 
 
 def _bytes(s: Settings, data: Data, model: Model, c: Communication) -> int:

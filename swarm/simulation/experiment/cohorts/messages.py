@@ -29,7 +29,7 @@ from swarm.communication.transform.base import MessageTransform, transformed
 from swarm.config.build import choice, class_of
 from swarm.config.settings import Settings
 from swarm.learning.cohorts.learner import put_, taken
-from swarm.learning.cohorts.runs import Runs
+from swarm.learning.cohorts.runs import Runs, zeros
 
 if TYPE_CHECKING:
     from swarm.communication.network.base import MessageOutcomes
@@ -231,7 +231,7 @@ class MixedMessages:
         devices_R: Ints,
         factor_RG: npt.NDArray[np.generic],
     ) -> Tensor:
-        out_RM, device = rows_mM.new_zeros(len(devices_R), rows_mM.shape[1]), rows_mM.device
+        out_RM, device = zeros(len(devices_R), rows_mM), rows_mM.device
         for group, runs in runs_of.items():
             has_N = self.cohorts.holds_NG[:, group]
             at_r, at_s = np.flatnonzero(has_N[devices_R]), np.flatnonzero(has_N[route.sender_m])
