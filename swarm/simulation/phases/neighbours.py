@@ -122,8 +122,8 @@ class Packets(ToNeighbours):
         found: float = (1 + self._made_by_protocol()) * n * self.width
         if c.compressor is not None:
             found += n * self.row_width + NUMBERS
-        if self.row_width > self.width:  # the rows before they are compressed, and once more
-            found += 2 * n * self.row_width
+        if self.row_width > self.width:  # the rows before, with their errors, and what is left
+            found += 4 * n * self.row_width
         if c.transforms or c.message_attack is not None:
             found += 2 * n * self.width + NUMBERS
         if c.messages.rows_per_device > 1:
