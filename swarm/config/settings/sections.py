@@ -59,6 +59,8 @@ class TrainSettings(Section):
 
 MEMORY = "memory"
 """The devices of a cohort are those whose memory is too small for the run's own model."""
+TABLE = "table"
+"""The devices of a cohort are those that ``train.devices`` names."""
 
 
 class CohortSettings(Section):
@@ -68,7 +70,7 @@ class CohortSettings(Section):
         Annotated[float, Field(ge=0, le=1)]
         | Annotated[int, Field(ge=0)]
         | list[Annotated[int, Field(ge=0)]]
-        | Literal["memory"]
+        | Literal["memory", "table"]
     )
     placement: Literal["random", "hubs", "cut"] = "random"
     model: PlugIn

@@ -133,7 +133,7 @@ class PreparedRun(Resolved):
             named = draft.split.names
             draft = replace(draft, split=with_table(draft.split, s.train.devices, named))
             experiment = draft._built(with_lr(own, candidate_rates(s)[0]), draft.split)
-            require_what_a_table_can_do(experiment)
+            require_what_a_table_can_do(experiment, s)
         draft.engine.check(experiment)
         steps = experiment.data.steps_a_round
         listed = with_hostile(own, experiment.communication.hostile_N)
