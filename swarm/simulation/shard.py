@@ -55,8 +55,7 @@ class Shard:
         payload: The rows that a phase has collected, until it is applied.
         draft: The rows that it is going to send, once colluders have looked at them.
         known: What colluders know of these rows.
-        listener: Called with each phase, round and the rows ``[n, M]`` that its devices send as
-            others read them; None: nobody listens.
+        listener: Called with a phase, a round and the rows that devices send, as others read them.
     """
 
     def __init__(self, experiment: Experiment, blocks: Ints) -> None:
@@ -215,14 +214,18 @@ class Shard:
                 part = torch.cat([part, part.square()], 1)
             yield block, (shares[:, s].to(wide) @ part).squeeze(0)
 
-    def receive_mean(self, phase: int, mean_M: Tensor, shares_N: Floats) -> None:
+    def receive_mean(
+        self, phase: int, mean_M: Tensor, shares_N: Floats, sent_G: Bools | None = None
+    ) -> None:
         """Hand every device the same averaged row ``[M]``, also those that are away, which would
         fetch it before they learn again. Where devices have several models, it is the sum over
-        all with the weights ``shares_N``, and each takes the mean over those who have its numbers.
-        """
+        all with the weights ``shares_N``, and each takes the mean over those who have its numbers,
+        or with ``sent_G`` what a rule has made of these groups of numbers."""
         cohorts = self.experiment.model.cohorts
         if cohorts is None:
             rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        elif sent_G is not None:
+            rows = cohorts.handed(mean_M, sent_G, self.state.x, self.devices)
         else:
             rows = cohorts.from_mean(mean_M, shares_N, self.state.x, self.devices)
         self.experiment.communication.protocol.receive(phase, self.state, rows)
@@ -338,13 +341,9 @@ class Shard:
         self._hold(rows["x"].to(device))
         self.state.now = RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64))
         self.batch_loader.restore(rows)
-        kept = (
-            ("protocol", self.state.slots),
-            ("optimizer", self.optimizer_slots),
-            ("personal", self.kept),
-            ("wire", self.in_flight),
-        )
-        for group, arrays in kept:
+        kept = {"protocol": self.state.slots, "optimizer": self.optimizer_slots}
+        kept |= {"personal": self.kept, "wire": self.in_flight}
+        for group, arrays in kept.items():
             for name in arrays:
                 arrays[name] = rows[f"{group}.{name}"].to(device)
         self.experiment.model.personal.resumed(self.kept, self.experiment.settings.rounds)

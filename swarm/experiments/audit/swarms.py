@@ -48,7 +48,7 @@ class Tapped(LocalEngine):
         self.shards[0].listener = self._hear
 
     def _hear(self, phase: Phase, round: int, packets_NM: Tensor) -> None:
-        if phase.width != self.sent_NM.shape[1]:
+        if packets_NM.shape != self.sent_NM.shape:
             return
         traffic = phase.traffic(round)
         arrives_N = traffic.sent_N > traffic.lost_N + traffic.late_N
