@@ -169,7 +169,7 @@ def with_cohorts(
         take_by_table(settings, split.names or topology().node_names, number_N)
 
     def by_memory(number_N: npt.NDArray[np.int64]) -> None:
-        chosen = with_lr(decided(settings, data), candidate_rates(settings)[0])
+        chosen = to_plan_with(with_lr(decided(settings, data), candidate_rates(settings)[0]))
         take_by_memory(settings, room_of(RunSpec(chosen, data, split), policy), number_N)
 
     return listed(settings, graph, {TABLE: by_table, MEMORY: by_memory})

@@ -171,3 +171,12 @@ def noise_for_devices(target: float, rounds: int) -> float:
     accountant = Accountant(DeviceLevel(1.0, 1.0), np.ones(1))
     plan = Plan(((1, np.array([rounds])),))
     return least_noise(accountant, plan, target, np.ones(1, bool)).noise_multiplier
+
+
+def test_devices_of_several_models_have_one_noise() -> None:
+    """Also where their memory decides which model each has, before any noise is known."""
+    small = "cohorts={small: {devices: memory, model: {hidden: [16]}}}"
+    ready = prepared(
+        *DEVICES[:3], "fleet=terminals", small, "topology=complete", "privacy.epsilon=5"
+    )
+    assert ready.arms[0].first.privacy["noise_multiplier"] == noise_for_devices(5.0, 4)
