@@ -140,16 +140,18 @@ class Compressed(Claim):
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
+        families = self._families(results)
         return [
-            self._judged(results, hypothesis, than)
+            self._judged(results, families, hypothesis, than)
             for hypothesis, than in zip(self.hypotheses, (FROM_SCRATCH, LONGER), strict=True)
         ]
 
-    def _judged(self, results: Results, hypothesis: Hypothesis, than: str) -> Verdict:
-        rho = {name: self._rho(results, name) for name in (*COMPRESSED, than)}
+    def _judged(
+        self, results: Results, families: dict[int, Reference], hypothesis: Hypothesis, than: str
+    ) -> Verdict:
+        rho = {name: self._rho(results, families, name) for name in (*COMPRESSED, than)}
         outside = [name for name, each in rho.items() if not len(each) or each.isna().any()]
         if outside:
-            families = self._families(results)
             because = "; ".join(
                 f"{name} is {told(families, self._score(results, name), self._size(name))}"
                 for name in outside
@@ -179,7 +181,7 @@ class Compressed(Claim):
             score = interval(self._score(results, name).to_numpy())
             lines.append(_points(name, [self._size(name)], [score]))
         names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED)
-        rho = [interval(self._rho(results, name).to_numpy()) for name in names]
+        rho = [interval(self._rho(results, families, name).to_numpy()) for name in names]
         axis = ", ".join(f"{number} {name}" for number, name in enumerate(names))
         return [
             Chart("Density of small models", axis, "density ρ",
@@ -189,7 +191,7 @@ class Compressed(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        b, rows = self.budget, []
+        b, rows, families = self.budget, [], self._families(results)
         after = b.rounds * b.steps
         for condition in self.conditions():
             values = dict(condition.values)
@@ -199,7 +201,7 @@ class Compressed(Claim):
                     score = self._score(results, DISTILLED)
                 else:
                     score = results.by_seed(ACCURACY, **values, arm=arm)
-                rho = told(self._families(results), score, values["size"])
+                rho = told(families, score, values["size"])
                 steps = condition.changes["rounds"] * b.steps
                 rows.append(
                     {
@@ -287,9 +289,10 @@ class Compressed(Claim):
         found: pd.Series[float] = rows.set_index("seed")["accuracy"].dropna().sort_index()
         return found
 
-    def _rho(self, results: Results, method: str) -> pd.Series[float]:
-        score = self._score(results, method)
-        return density(self._families(results), score, self._size(method))
+    def _rho(
+        self, results: Results, families: dict[int, Reference], method: str
+    ) -> pd.Series[float]:
+        return density(families, self._score(results, method), self._size(method))
 
 
 def _pruned(state: Mapping[str, Tensor], large: int, small: int) -> dict[str, Tensor]:
@@ -308,7 +311,7 @@ def _flops(width: int) -> float:
 def _ratio(a: pd.Series[float], b: pd.Series[float]) -> Interval:
     """How many times as large ``a`` is as ``b``: the geometric mean over seeds, with its
     interval."""
-    found = interval(np.log(a / b).to_numpy())
+    found = interval(np.log((a / b).to_numpy()))
     return Interval(*(float(np.exp(each)) for each in found))
 
 

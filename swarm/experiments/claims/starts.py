@@ -43,8 +43,11 @@ def write_starts(
         try:
             with blamed():
                 model = _model(home, trial, plan)
-        except (SwarmError, ValueError) as error:
-            failed[trial.name] = " ".join(f"has no model to start from: {error}".split())
+        except Exception as error:
+            said = (
+                str(error) if isinstance(error, SwarmError) else f"{type(error).__name__}: {error}"
+            )
+            failed[trial.name] = " ".join(f"has no model to start from: {said}".split())
             note(folder, folder.name, code, "failed", failed[trial.name])
             continue
         if file.exists() and file.read_bytes() == model:
