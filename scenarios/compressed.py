@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 from torch import Tensor
 
-from scenarios.density import ACCURACY, density, parameters_of, references, told
+from scenarios.density import ACCURACY, density, density_text, parameters_of, references
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Interval, Reference, interval
 from swarm.communication.topology.base import Static
@@ -153,7 +153,7 @@ class Compressed(Claim):
         outside = [name for name, each in rho.items() if not len(each) or each.isna().any()]
         if outside:
             because = "; ".join(
-                f"{name} is {told(families, self._score(results, name), self._size(name))}"
+                f"{name} is {density_text(families, self._score(results, name), self._size(name))}"
                 for name in outside
             )
             return hypothesis.verdict(None, f"{because} the reference curve")
@@ -201,7 +201,7 @@ class Compressed(Claim):
                     score = self._score(results, DISTILLED)
                 else:
                     score = results.by_seed(ACCURACY, **values, arm=arm)
-                rho = told(families, score, values["size"])
+                rho = density_text(families, score, values["size"])
                 steps = condition.changes["rounds"] * b.steps
                 rows.append(
                     {

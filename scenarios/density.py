@@ -113,7 +113,7 @@ def density(families: dict[int, Reference], score: pd.Series[float], size: int) 
     return pd.Series(found, dtype=np.float64)
 
 
-def told(families: dict[int, Reference], score: pd.Series[float], size: int) -> str:
+def density_text(families: dict[int, Reference], score: pd.Series[float], size: int) -> str:
     """ρ as text, or on which side of the reference curve the scores of some seeds are."""
     rho = density(families, score, size)
     if len(rho) and rho.notna().all():
@@ -250,7 +250,8 @@ class Density(Claim):
         reached = [interval(self._of(results, each).to_numpy()) for each in GENERATIONS]
         curve.append(_points("generations", np.full(len(times), float(self._size)), reached))
         return [
-            Chart("Density by generation of methods", "year", "density ρ", lines, log_y=True,
+            Chart("Density by generation of methods",
+                  "published (generations in the order of the table)", "density ρ", lines,
                   level=(1.0, "the reference family")),
             Chart("The reference family", "parameters", "accuracy", curve, log_x=True),
         ]  # fmt: skip
@@ -259,11 +260,13 @@ class Density(Claim):
         families, alone = self._families(results), self._isolated(results)
 
         def row(method: str, size: int, score: pd.Series[float], **more: Any) -> dict[str, Any]:
-            effective = interval(density(families, score, size) * size).text(0)
+            rho = density(families, score, size)
+            inside = len(rho) and rho.notna().all()
+            effective = interval(rho * size).text(0) if inside else "–"
             accuracy = interval(score.to_numpy()).text()
-            rho = told(families, score, size)
             return {"method": method, **more, "parameters": size, "accuracy": accuracy,
-                    "effective size": effective, "density ρ": rho}  # fmt: skip
+                    "effective size": effective,
+                    "density ρ": density_text(families, score, size)}  # fmt: skip
 
         rows = []
         for each in GENERATIONS:

@@ -56,7 +56,7 @@ class Start:
     """
 
     values: Mapping[str, Any]
-    arm: str = "swarm"
+    arm: str
     device: int = 0
     made: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
 

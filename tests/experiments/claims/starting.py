@@ -39,7 +39,7 @@ class Starting(Claim):
     Budget = StartingBudget
 
     def conditions(self) -> list[Condition]:
-        start = Start({"model": self.budget.source}, device=2, made=pruned)
+        start = Start({"model": self.budget.source}, "swarm", device=2, made=pruned)
         own = {} if self.budget.init is None else {"init": self.budget.init}
         arms = {"scenario.arms": ["swarm"]}
         small = {**arms, **own, "model.hidden": [SMALL]}
