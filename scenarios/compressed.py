@@ -180,9 +180,11 @@ class Compressed(Claim):
         for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
             score = interval(self._score(results, name).to_numpy())
             lines.append(_points(name, [self._size(name)], [score]))
-        names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED)
+        names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
         rho = [interval(self._rho(results, families, name).to_numpy()) for name in names]
-        axis = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        axis = (
+            "0 from scratch, 1 longer, 2 pruned, 3 distilled; in a swarm 4 from scratch, 5 pruned"
+        )
         return [
             Chart("Density of small models", axis, "density ρ",
                   [_points("small models", list(range(len(names))), rho)],
@@ -279,9 +281,8 @@ class Compressed(Claim):
     def _score(self, results: Results, method: str) -> pd.Series[float]:
         """The accuracy of one model by seed: of the student, where there are two."""
         if method != DISTILLED:
-            return results.by_seed(
-                ACCURACY, method=method, size=self._size(method), arm="centralised"
-            )
+            arm = "swarm" if method in (SWARM, SWARM_PRUNED) else "centralised"
+            return results.by_seed(ACCURACY, method=method, size=self._size(method), arm=arm)
         rows = results.devices
         if rows.empty:
             return pd.Series(dtype=np.float64)
