@@ -38,7 +38,7 @@ from swarm.learning.quantised import PLAIN, check_quantised, matrices, packed_by
 HIDDEN, GROUP, RANK, ALPHA = 64, 64, 8, 8.0
 SPLIT = 14  # of the real digits, for the base and for devices: it has seen nothing that they answer
 PAIRS = 2  # of labels that trade places
-SAMPLES, LEARNT_STEPS, LEARNT_BATCH, LEARNT_RATE = 4000, 2000, 32, 0.3
+SAMPLES, TRAINED_STEPS, TRAINED_BATCH, TRAINED_RATE = 4000, 2000, 32, 0.3
 BATCH, STEPS, EACH = 8, 4, 60
 
 World = Literal["before", "labels", "turned"]
@@ -89,7 +89,7 @@ class LaterDigits(DigitsLike):
 
 
 @lru_cache(maxsize=4)
-def learnt_before(draw: int) -> dict[str, Tensor]:
+def trained_before(draw: int) -> dict[str, Tensor]:
     """The parameters of a perceptron that has learnt 4,000 digits of the world before, centrally,
     by 2,000 steps of SGD with a rate that falls to zero; ``draw`` seeds digits, start and order."""
     data = LaterDigits(1, SAMPLES, seed=draw, world="before").load()
@@ -99,33 +99,33 @@ def learnt_before(draw: int) -> dict[str, Tensor]:
         model = initialised(lambda: MLP((64,), 10, [HIDDEN]), draw)
         order = torch.Generator().manual_seed(draw)
         own = list(model.parameters())
-        for step in range(LEARNT_STEPS):
-            some = torch.randint(len(x), (LEARNT_BATCH,), generator=order)
+        for step in range(TRAINED_STEPS):
+            some = torch.randint(len(x), (TRAINED_BATCH,), generator=order)
             loss = functional.cross_entropy(model(x[some].clone()), y[some].clone())
             gradients = torch.autograd.grad(loss, own)
-            rate = LEARNT_RATE * (1 - step / LEARNT_STEPS)
+            rate = TRAINED_RATE * (1 - step / TRAINED_STEPS)
             with torch.no_grad():
                 for each, gradient in zip(own, gradients, strict=True):
                     each.sub_(gradient, alpha=rate)
         return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-class Learnt(MLP):
-    """A perceptron with 64 hidden neurons that starts as :func:`learnt_before` left it. Which one
+class Trained(MLP):
+    """A perceptron with 64 hidden neurons that starts as :func:`trained_before` left it. Which one
     it is follows from torch's generator, which a run seeds: the same for all devices."""
 
     def __init__(self, features: tuple[int, ...], outputs: int) -> None:
         draw = int(torch.randint(1 << 31, ()))
         super().__init__(features, outputs, [HIDDEN])
-        self.load_state_dict(learnt_before(draw))
+        self.load_state_dict(trained_before(draw))
 
 
-class OnLearnt(Adapters):
+class OnTrained(Adapters):
     """The same perceptron, frozen, its matrices in ``bits`` bits, with adapters that learn."""
 
     def __init__(self, features: tuple[int, ...], outputs: int, bits: int = PLAIN) -> None:
         check_quantised(bits, GROUP)
-        base = Learnt(features, outputs)
+        base = Trained(features, outputs)
         base.load_state_dict(with_bits(base.state_dict(), matrices(base), bits, GROUP))
         super().__init__(base, RANK, ALPHA, "*", bits, GROUP)
 
@@ -297,9 +297,9 @@ class Quantised(Claim):
         rate = RATES.get((learns, bits), 0.1)
         found: dict[str, Any] = {"optimizer.lr": rate}
         if learns in (ADAPTER, NOTHING):
-            found |= {"model._target_": "scenarios.quantised.OnLearnt", "model.bits": bits}
+            found |= {"model._target_": "scenarios.quantised.OnTrained", "model.bits": bits}
             return found | ({"rounds": 0} if learns == NOTHING else {})
-        found["model._target_"] = "scenarios.quantised.Learnt"
+        found["model._target_"] = "scenarios.quantised.Trained"
         if learns == ALL:
             return found
         of_grid = {"bits": bits, "group": GROUP, "rounding": GRIDS[learns]}

@@ -17,9 +17,9 @@ from scenarios.quantised import (
     STOCHASTIC,
     WORLDS,
     LaterDigits,
-    Learnt,
-    OnLearnt,
-    learnt_before,
+    OnTrained,
+    Trained,
+    trained_before,
 )
 from swarm.learning.kernels.module import initialised
 from swarm.learning.quantised import PLAIN, packed_bytes, quantised
@@ -46,7 +46,7 @@ def test_the_worlds_are_changed_ones_of_the_same_digits() -> None:
 def test_all_devices_are_given_one_base_that_knows_the_world_before() -> None:
     free, few = (
         initialised(lambda kind=kind: kind((64,), 10), 5)
-        for kind in (Learnt, lambda *a: OnLearnt(*a, bits=4))
+        for kind in (Trained, lambda *a: OnTrained(*a, bits=4))
     )
     for name, value in free.state_dict().items():
         expected = quantised(value, 4, 64) if value.dim() > 1 else value
@@ -54,7 +54,7 @@ def test_all_devices_are_given_one_base_that_knows_the_world_before() -> None:
     data = LaterDigits(4, 15, world="before").load()
     x, y = torch.as_tensor(data.x[data.test]), torch.as_tensor(data.y[data.test])
     assert (free(x).argmax(1) == y).float().mean() > 0.93
-    assert learnt_before.cache_info().currsize == 1
+    assert trained_before.cache_info().currsize == 1
     assert few.frozen_bytes() == packed_bytes(4096, 4, 64) + packed_bytes(640, 4, 64) + 4 * 74
 
 

@@ -276,7 +276,7 @@ def _grid_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
     if e.communication.slots or protocol.requirements.conserves != "row":
         valid = (
             "must be one that remembers nothing of what devices hold with {}, which rounds that;"
-            " dpsgd, fedavg or none would do"
+            " dpsgd or none would do"
         )
         yield "protocol", called(protocol), valid
     if protocol.distillation is not None:
