@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from swarm.common.rng import Keys
-from swarm.common.statistics import Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
@@ -57,7 +56,10 @@ BITS: dict[str, tuple[int, ...]] = {
     NEAREST: (8, FEW),
     STOCHASTIC: (8, FEW),
 }
-RATES: dict[tuple[str, int], float] = {}
+# The learning rate of each that did best in the mean of both worlds under seeds 100 and 101, which
+# no verdict uses, out of 0.5, 1, 2 and others (everything: 0.3 to 3; adapter, at 4 bits: 0.1 to 2;
+# stochastic: 0.3 to 2; nearest: 0.3 to 2).
+RATES = {ALL: 2.0, ADAPTER: 1.0, NOTHING: 1.0, NEAREST: 1.0, STOCHASTIC: 1.0}
 POINT = 0.01
 ACCURACY, ARMS = "accuracy_mean", ["swarm", "isolated", "centralised"]
 SHAPES = ((HIDDEN, 64), (HIDDEN,), (10, HIDDEN), (10,))
@@ -171,7 +173,15 @@ class Quantised(Claim):
             " if one is above 1 point with its interval",
         ),
     )
-    untested = ""
+    untested = (
+        "Larger models than a perceptron of 4,810 numbers, language, other ranks than 8, and "
+        "adapters that learn by Adam, as QLoRA's do: all learn by SGD, at rates of their own, with "
+        "gradients clipped to a norm of 1. Grids whose scales follow the numbers: here they are "
+        "fixed at the start. Arithmetic in few bits: weights are multiplied in float32, as are "
+        "activations and gradients, and the FLOP of unpacking are not counted. Messages of "
+        "parameters on a grid count 32 bits a number, though 4 would say them. Which real digits "
+        "are held out is the same under all seeds."
+    )
     Budget = QuantisedBudget
 
     def conditions(self) -> list[Condition]:
@@ -238,10 +248,11 @@ class Quantised(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         y = "final accuracy, mean over devices"
+        plain = {at: results.mean(ACCURACY, **_at(at, ALL, PLAIN)).mean for at in WORLDS}
         by_bits = [
             Chart(f"In few bits: {what}", "bits of a number of the model", y,
                   [_along(results, world, learns) for learns in BITS if learns != ALL],
-                  log_x=True, level=(_mean(results, world, ALL, PLAIN), "float32, everything"))
+                  log_x=True, level=(plain[world], "float32"))
             for world, what in WORLDS.items()
         ]  # fmt: skip
         by_round = [
@@ -284,6 +295,7 @@ class Quantised(Claim):
             "rounds": b.rounds,
             "evaluate.every": max(1, b.rounds // 10),
             "train.batch": BATCH,
+            "train.clip_norm": 1.0,
             "train.local_steps": STEPS,
             "data": "custom",
             "data._target_": "scenarios.quantised.LaterDigits",
@@ -294,8 +306,7 @@ class Quantised(Claim):
 
     def _learning(self, learns: str, bits: int) -> dict[str, Any]:
         """The model, and how it learns; what learns nothing is looked at as it starts."""
-        rate = RATES.get((learns, bits), 0.1)
-        found: dict[str, Any] = {"optimizer.lr": rate}
+        found: dict[str, Any] = {"optimizer.lr": RATES[learns]}
         if learns in (ADAPTER, NOTHING):
             found |= {"model._target_": "scenarios.quantised.OnTrained", "model.bits": bits}
             return found | ({"rounds": 0} if learns == NOTHING else {})
@@ -319,11 +330,6 @@ class Quantised(Claim):
 
 def _at(world: str, learns: str, bits: int) -> dict[str, Any]:
     return {"world": world, "learns": learns, "bits": bits, "arm": "swarm"}
-
-
-def _mean(results: Results, world: str, learns: str, bits: int) -> float:
-    found: Interval = results.mean(ACCURACY, **_at(world, learns, bits))
-    return found.mean
 
 
 def _along(results: Results, world: str, learns: str) -> Line:

@@ -15,6 +15,7 @@ from torch import Tensor
 import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, packed_in_a_row
+from swarm.learning.batch import Batch
 from swarm.learning.models.dense import MLP
 from swarm.learning.optim.grid import Grid
 from swarm.learning.quantised import packed_bytes, quantised
@@ -207,6 +208,36 @@ def test_stochastic_rounding_is_unbiased_and_goes_to_a_neighbour() -> None:
     assert torch.equal(again, found)
     other = own.rounded(x, device, step, "phase.1")
     assert not torch.equal(other, found)
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-24])
+def test_a_number_on_the_grid_keeps_its_bits_whatever_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, drawn: float
+) -> None:
+    """The place of a point comes out a little beside a whole number for some of them."""
+    start = numbers(400).tolist()
+    own = grid(start, bits=8, seed=5)
+    x = own.nearest(torch.tensor([start]))
+    monkeypatch.setattr(
+        "swarm.learning.optim.grid.hashed_uniform",
+        lambda keys, width: np.full((len(keys), width), drawn, np.float32),
+    )
+    assert torch.equal(own.rounded(x, np.zeros(1, np.int64), np.ones(1, np.int64), "step"), x)
+
+
+def test_a_step_ends_on_the_grid_by_draws_of_its_device_and_step() -> None:
+    e = experiment(*FEW, "optimizer.bits=4")
+    x_BP, draw = e.model.first_rows(np.arange(4)), torch.Generator().manual_seed(0)
+    same = torch.rand(1, 1, 4, 64, generator=draw).repeat(4, 1, 1, 1)
+    target = e.model.loss.encode(torch.tensor([1, 5, 2, 8]).repeat(4, 1, 1), 10, x_BP.dtype)
+    device_B, done_B = np.array([3, 8, 3, 3]), torch.tensor([0, 0, 0, 1])
+    batch = Batch(same, target, None, None, done_B, device=device_B)
+    with torch.no_grad():
+        learnt, _ = e.learner.train(x_BP, {}, batch, 0.3)
+    assert on_the_grid(learnt, e)
+    assert torch.equal(learnt[0], learnt[2])
+    assert not torch.equal(learnt[0], learnt[1])
+    assert not torch.equal(learnt[0], learnt[3])
 
 
 def on_the_grid(rows: Any, e: Any) -> bool:
