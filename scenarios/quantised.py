@@ -10,10 +10,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
+from swarm.common.statistics import Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
@@ -133,10 +136,12 @@ class OnTrained(Adapters):
 
 
 class QuantisedBudget(Budget):
-    """The number of devices and rounds, which are the same for all that learn."""
+    """The number of devices and rounds, which are the same for all that learn, and the ``bits``
+    that are tried, of 32, 8, 4 and 2."""
 
     devices: Count
     rounds: Count
+    bits: list[int] = Field(default_factory=lambda: list(BITS[ADAPTER]))
 
 
 class Quantised(Claim):
@@ -187,6 +192,10 @@ class Quantised(Claim):
     def conditions(self) -> list[Condition]:
         """Each way to learn with each number of bits, in both worlds. The controls are beside
         float32, the adapter on 4 bits, and 4 bits at random."""
+        tried = self.budget.bits
+        if not {PLAIN, FEW} <= {*tried} <= {*BITS[ADAPTER]}:
+            valid = "must be 32 and 4, and 8 or 2 beside them"
+            raise ConfigError(f"{self.preset}.bits", tried, valid)
         controlled = {(ALL, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW)}
         return [
             Condition(
@@ -200,51 +209,26 @@ class Quantised(Claim):
             for world in WORLDS
             for learns, each in BITS.items()
             for bits in each
+            if bits in tried
         ]
 
     def conclude(self, results: Results) -> list[Verdict]:
-        lost = {
-            world: results.difference(ACCURACY, _at(world, ADAPTER, FEW), _at(world, ALL, PLAIN))
-            for world in WORLDS
-        }
-        plain = {
-            world: results.difference(
-                ACCURACY, _at(world, ADAPTER, FEW), _at(world, ADAPTER, PLAIN)
-            )
-            for world in WORLDS
-        }
-        gained = {
-            (learns, world): results.difference(
-                ACCURACY, _at(world, learns, FEW), _at(world, NOTHING, FEW)
-            )
-            for learns in GRIDS
-            for world in WORLDS
-        }
-        told = ", ".join(f"{each.text(1, 100)} ({world})" for world, each in lost.items())
-        same = ", ".join(f"{each.text(1, 100)} ({world})" for world, each in plain.items())
+        lost = _above(results, ADAPTER, (ALL, PLAIN))
+        same = _above(results, ADAPTER, (ADAPTER, PLAIN))
+        gained = {learns: _above(results, learns, (NOTHING, FEW)) for learns in GRIDS}
         first = (
-            f"4 bits and an adapter are {told} points from float32;"
-            f" they are {same} from an adapter on a base in float32"
+            f"4 bits and an adapter are {_told(lost)} points from float32; they are"
+            f" {_told(same)} from an adapter on a base in float32"
         )
-        by = {
-            learns: ", ".join(f"{gained[learns, at].text(1, 100)} ({at})" for at in WORLDS)
-            for learns in GRIDS
-        }
         second = (
-            f"without an adapter 4 bits gain {by[NEAREST]} points where they are rounded to the"
-            f" nearest and {by[STOCHASTIC]} at random"
+            f"without an adapter 4 bits gain {_told(gained[NEAREST])} points where they are rounded"
+            f" to the nearest and {_told(gained[STOCHASTIC])} at random"
         )
+        gains = {f"{learns}, {at}": gain for learns in GRIDS for at, gain in gained[learns].items()}
         adapter, grid = self.hypotheses
-        return [
-            adapter.verdict(
-                holds_if_all(each.above(-POINT) for each in lost.values()), first, **lost
-            ),
-            grid.verdict(
-                holds_if_all(each.below(POINT) for each in gained.values()),
-                second,
-                **{f"{learns}, {world}": each for (learns, world), each in gained.items()},
-            ),
-        ]
+        kept = holds_if_all(each.above(-POINT) for each in lost.values())
+        stopped = holds_if_all(each.below(POINT) for each in gains.values())
+        return [adapter.verdict(kept, first, **lost), grid.verdict(stopped, second, **gains)]
 
     def charts(self, results: Results) -> list[Chart]:
         y = "final accuracy, mean over devices"
@@ -330,6 +314,18 @@ class Quantised(Claim):
 
 def _at(world: str, learns: str, bits: int) -> dict[str, Any]:
     return {"world": world, "learns": learns, "bits": bits, "arm": "swarm"}
+
+
+def _above(results: Results, learns: str, than: tuple[str, int]) -> dict[str, Interval]:
+    """What 4 bits are above others, in each world."""
+    return {
+        world: results.difference(ACCURACY, _at(world, learns, FEW), _at(world, *than))
+        for world in WORLDS
+    }
+
+
+def _told(gaps: dict[str, Interval]) -> str:
+    return ", ".join(f"{each.text(1, 100)} ({world})" for world, each in gaps.items())
 
 
 def _along(results: Results, world: str, learns: str) -> Line:

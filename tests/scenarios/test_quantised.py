@@ -21,6 +21,7 @@ from scenarios.quantised import (
     Trained,
     trained_before,
 )
+from swarm.common.errors import ConfigError
 from swarm.learning.kernels.module import initialised
 from swarm.learning.quantised import PLAIN, packed_bytes, quantised
 from tests.scenarios.test_claims import Value, claim, judged, noise, results
@@ -56,6 +57,14 @@ def test_all_devices_are_given_one_base_that_knows_the_world_before() -> None:
     assert (free(x).argmax(1) == y).float().mean() > 0.93
     assert trained_before.cache_info().currsize == 1
     assert few.frozen_bytes() == packed_bytes(4096, 4, 64) + packed_bytes(640, 4, 64) + 4 * 74
+
+
+@pytest.mark.parametrize("bits", [[32, 8], [4, 2], [32, 4, 3]])
+def test_the_bits_that_are_judged_are_tried(bits: list[int]) -> None:
+    of = claim("quantised")
+    of.budget = of.budget.model_copy(update={"bits": bits})
+    with pytest.raises(ConfigError, match=r"full.bits=\[.*\]: must be 32 and 4"):
+        of.conditions()
 
 
 def reached(
