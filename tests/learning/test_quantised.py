@@ -19,7 +19,7 @@ from swarm.learning.batch import Batch
 from swarm.learning.models.dense import MLP
 from swarm.learning.optim.grid import Grid
 from swarm.learning.quantised import packed_bytes, quantised
-from tests.support import experiment, final_rows, prepared, require_same_bits
+from tests.support import experiment, final_rows, prepared, require_same_bits, run
 
 DIGITS = (
     "data=digits", "partition=iid", "devices=9", "topology=ring", "rounds=3", "train.batch=4",
@@ -273,6 +273,20 @@ def test_all_bits_are_plain_sgd(tmp_path: Path) -> None:
 def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
     words = (*FEW, "optimizer.bits=4", "churn=markov", "network.drop=0.2")
     require_same_bits(tmp_path, *words, rounds=3, cut=2)
+
+
+def test_a_run_goes_on_from_the_start_that_its_grid_follows_from(tmp_path: Path) -> None:
+    file = tmp_path / "start.safetensors"
+    state = MLP((64,), 10, [12]).state_dict()
+    swarm.save_start(file, state)
+    run(tmp_path / "run", *FEW, f"init={file}", "rounds=1")
+    before = file.read_bytes()
+    state["1.weight"][0, 0] += 5
+    swarm.save_start(file, state)
+    with pytest.raises(ConfigError, match=r"init=.*: is another start than the run's"):
+        swarm.resume(tmp_path / "run", {"rounds": 2})
+    file.write_bytes(before)
+    assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["arms"]["swarm"]["rounds"] == 2
 
 
 def test_a_swarm_of_small_steps_stalls_with_nearest_rounding_only() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import numpy as np
@@ -103,6 +104,12 @@ class Grid:
         least_G, most_G = least_G - wider_G, most_G + wider_G
         self.least_P = least_G[group_P].to(start_P.device)
         self.step_P = ((most_G - least_G) / self.top)[group_P].to(start_P.device)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of the grid, which says whether two are the same."""
+        each = [part.detach().cpu().numpy().tobytes() for part in (self.least_P, self.step_P)]
+        return hashlib.sha256(b"".join(each)).hexdigest()
 
     def points(self, q_BM: Tensor) -> Tensor:
         """The numbers with these places on the grid."""

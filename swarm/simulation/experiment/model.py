@@ -264,8 +264,9 @@ class Model:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint holds of how parameters lie in a row."""
-        return layout_facts(self.layout)
+        """What a checkpoint holds of how parameters lie in a row, and of where they may be."""
+        grid = {} if self.grid is None else {"grid": self.grid.sha256}
+        return {**layout_facts(self.layout), **grid}
 
     @property
     def arrays(self) -> dict[str, Tensor]:
