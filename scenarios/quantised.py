@@ -176,6 +176,7 @@ class Quantised(Claim):
             " learns nothing, in each of the two worlds, paired by seed",
             "confirmed if all four differences are below 1 point with their 95% intervals; refuted"
             " if one is above 1 point with its interval",
+            chart=4,
         ),
     )
     untested = (
@@ -240,9 +241,10 @@ class Quantised(Claim):
             for world, what in WORLDS.items()
         ]  # fmt: skip
         by_round = [
-            Chart(f"Learning: {what}", "round", y, self._curves(results, world))
+            Chart(f"Learning: {what}", "round", "accuracy, mean over devices",
+                  self._curves(results, world))
             for world, what in WORLDS.items()
-        ]
+        ]  # fmt: skip
         return by_bits + by_round
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -266,7 +268,7 @@ class Quantised(Claim):
                         ),
                         "model, bytes": f"{_model_bytes(results, learns, where):,.0f}",
                         "sent, MB": f"{sent:.1f}" if sent else "–",
-                        "learning, GFLOP": f"{flops:.1f}" if flops else "–",
+                        "learning, GFLOP": f"{flops:.2f}" if flops else "–",
                         "diverged": len(results.diverged(**where)),
                     }
                 )
