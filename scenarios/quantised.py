@@ -218,12 +218,12 @@ class Quantised(Claim):
         same = _above(results, ADAPTER, (ADAPTER, PLAIN))
         gained = {learns: _above(results, learns, (NOTHING, FEW)) for learns in GRIDS}
         first = (
-            f"4 bits and an adapter are {_told(lost)} points from float32; they are"
-            f" {_told(same)} from an adapter on a base in float32"
+            f"4 bits and an adapter are {_in_words(lost)} points from float32; they are"
+            f" {_in_words(same)} from an adapter on a base in float32"
         )
         second = (
-            f"without an adapter 4 bits gain {_told(gained[NEAREST])} points where they are rounded"
-            f" to the nearest and {_told(gained[STOCHASTIC])} at random"
+            f"without an adapter 4 bits gain {_in_words(gained[NEAREST])} points where they are"
+            f" rounded to the nearest and {_in_words(gained[STOCHASTIC])} at random"
         )
         gains = {f"{learns}, {at}": gain for learns in GRIDS for at, gain in gained[learns].items()}
         adapter, grid = self.hypotheses
@@ -326,7 +326,7 @@ def _above(results: Results, learns: str, than: tuple[str, int]) -> dict[str, In
     }
 
 
-def _told(gaps: dict[str, Interval]) -> str:
+def _in_words(gaps: dict[str, Interval]) -> str:
     return ", ".join(f"{each.text(1, 100)} ({world})" for world, each in gaps.items())
 
 

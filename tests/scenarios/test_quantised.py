@@ -110,13 +110,20 @@ def test_the_rule_is_that_of_the_text(
     holds: list[bool | None],
 ) -> None:
     of = claim("quantised")
-    found = results(of, reached(lost, gained, wide))
-    verdicts = judged(of, found)
+    verdicts = of.conclude(results(of, reached(lost, gained, wide)))
     assert [each.holds for each in verdicts] == holds
     assert set(verdicts[0].figures) == set(WORLDS)
     assert len(verdicts[1].figures) == 4
+
+
+def test_its_table_says_what_a_device_stores() -> None:
+    of = claim("quantised")
+    found = results(of, reached({}, {}))
+    judged(of, found)
     table = of.table(found).set_index(["world", "learns", "bits", "arm"])
     stored = table["model, bytes"]
     assert stored["labels", ADAPTER, FEW, "swarm"] == f"{4 * 1616 + 3000:,}"
     assert stored["labels", NOTHING, FEW, "swarm"] == "3,000"
     assert stored["labels", ALL, PLAIN, "isolated"] == f"{4 * 4810:,}"
+    in_bits = 4096 // 2 + 64 * 8 + 640 // 2 + 10 * 8 + 64 // 2 + 8 + 5 + 8
+    assert stored["labels", STOCHASTIC, FEW, "swarm"] == f"{in_bits:,}"
