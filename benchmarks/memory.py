@@ -61,6 +61,17 @@ RUNS: dict[str, tuple[str, ...]] = {
         "devices=6000", "data=digits_like", "data.per_device=4", "model.hidden=[32]", "topology=ring",
         "metrics=[standard,asking]", "+cohorts={small: {devices: 0.75, model: {hidden: [8]}}}",
     ),
+    "cohorts": ("devices=3000", "data=digits_like", "data.per_device=4", "model.hidden=[64]", "topology=ring", "+cohorts={small: {devices: 0.5, model: {hidden: [32]}}, tiny: {devices: 0.25, model: {hidden: [8]}}}"),
+    "cohorts packed": (
+        "devices=3000", "data=digits_like", "data.per_device=4", "model.hidden=[64]", "topology=ring", "compressor=top_k", "+cohorts={small: {devices: 0.5, model: {hidden: [32]}}, tiny: {devices: 0.25, model: {hidden: [8]}}}",
+    ),
+    "cohorts trimmed": (
+        "devices=3000", "data=digits_like", "data.per_device=4", "model.hidden=[64]", *REGULAR, "aggregator=trimmed_mean", "+cohorts={small: {devices: 0.5, model: {hidden: [32]}}, tiny: {devices: 0.25, model: {hidden: [8]}}}",
+    ),
+    "cohorts clipped and late": (
+        "devices=3000", "data=digits_like", "data.per_device=4", "model.hidden=[64]", *REGULAR, "aggregator=clipped_gossip",
+        "transforms=[noise]", "delay=exponential", "delay.mean=1.0", "+cohorts={small: {devices: 0.5, model: {hidden: [32]}}, tiny: {devices: 0.25, model: {hidden: [8]}}}",
+    ),
     "relay": ("devices=5000", "data=digits_like", "data.per_device=4", "protocol=relay_sgd", "topology=ring"),
     "power gossip": ("devices=5000", "data=digits_like", "data.per_device=4", "protocol=power_gossip", "topology=ring"),
     "adam": ("devices=10000", "data=digits_like", "data.per_device=4", "optimizer=adam", "optimizer.lr=0.01"),

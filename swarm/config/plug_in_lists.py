@@ -85,7 +85,7 @@ def with_cohorts(values: dict[str, Any]) -> dict[str, Any]:
             valid = f"must be letters, digits, _ and -, with a letter first, and not {OWN}"
             raise ConfigError("cohorts", shown(name), valid)
         if not isinstance(entry, dict) or not {"devices", "model"} <= entry.keys():
-            needed = "needs devices (a share, a number or a list) and a model"
+            needed = "needs devices (a share, a number, a list, memory or table) and a model"
             raise ConfigError(f"cohorts.{name}", shown(entry), needed)
         found[name] = {**entry, "model": _cohort_model(entry["model"], name, own)}
     return {**values, "cohorts": found}

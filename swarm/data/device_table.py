@@ -22,17 +22,22 @@ from swarm.common.system.files import content
 KEY = "train.devices"
 MOST_BYTES = 64 << 20
 COLUMNS = {"lr": 1e30, "batch": 1_000_000, "local_steps": 1_000_000, "local_epochs": 10_000}
-"""The columns beside ``device``, and the largest value of each; all but the first are whole."""
+"""The columns of numbers beside ``device``, and the largest value of each; all but the first are
+whole."""
+COHORT = "cohort"
+"""The column that names the cohort of a device."""
 
 
 @dataclass(frozen=True)
 class DeviceTable:
     """What each device does by the table, ``[N]`` for each column that it has; NaN where the device
-    learns as the config says. ``sha256`` is the file's.
+    learns as the config says. ``sha256`` is the file's, and ``cohorts`` has the names in its column
+    ``cohort``, with None where that is empty; it is None without the column.
     """
 
     columns: Mapping[str, npt.NDArray[np.float64]]
     sha256: str
+    cohorts: tuple[str | None, ...] | None = None
 
     def or_else(self, name: str, default_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The whole numbers of a column, and ``default_N`` where it has none."""
@@ -45,7 +50,8 @@ class DeviceTable:
 
 def read_device_table(path: str, names: Sequence[str | None] | None, devices: int) -> DeviceTable:
     """Read a table of comma-separated values with a column ``device`` (names or numbers) and one or
-    more of :data:`COLUMNS`. Devices without a row, and empty cells, are as the config says.
+    more of :data:`COLUMNS` and :data:`COHORT`. Devices without a row, and empty cells, are as the
+    config says.
 
     Raises :class:`ConfigError` on ``train.devices`` that names the file, and the line if it can.
     """
@@ -55,6 +61,7 @@ def read_device_table(path: str, names: Sequence[str | None] | None, devices: in
         head = [cell.strip() for cell in next(rows, [])]
         _require_head(path, head)
         find, values = finder(names, devices), {n: np.full(devices, np.nan) for n in head}
+        cohorts: list[str | None] = [None] * devices
         seen: dict[int, int] = {}
         for cells in rows:
             if not any(cell.strip() for cell in cells):
@@ -68,6 +75,7 @@ def read_device_table(path: str, names: Sequence[str | None] | None, devices: in
                 why = f"names the device {row_name(names, device)}, as line {seen[device]} does"
                 raise _wrong(path, line, f"{why}; each may stand there once")
             seen[device] = line
+            cohorts[device] = row.pop(COHORT, None) or None
             for name, value in _values(path, line, row):
                 values[name][device] = value
     except UnicodeDecodeError:
@@ -77,7 +85,9 @@ def read_device_table(path: str, names: Sequence[str | None] | None, devices: in
     if not seen:
         raise ConfigError(KEY, path, "has no row with a device")
     del values["device"]
-    return DeviceTable(values, hashlib.sha256(data).hexdigest())
+    named = values.pop(COHORT, None) is not None
+    digest = hashlib.sha256(data).hexdigest()
+    return DeviceTable(values, digest, tuple(cohorts) if named else None)
 
 
 def row_name(names: Sequence[str | None] | None, device: int) -> str:
@@ -87,7 +97,7 @@ def row_name(names: Sequence[str | None] | None, device: int) -> str:
 
 
 def _require_head(path: str, head: list[str]) -> None:
-    known = ["device", *COLUMNS]
+    known = ["device", *COLUMNS, COHORT]
     for name in head:
         if name not in known:
             valid = f"has a column {name!r}; valid: {', '.join(known)}{meant(name, known)}"
@@ -95,7 +105,7 @@ def _require_head(path: str, head: list[str]) -> None:
         if head.count(name) > 1:
             raise ConfigError(KEY, path, f"has the column {name} twice")
     if "device" not in head or len(head) < 2:
-        needed = f"a column device and at least one of {', '.join(COLUMNS)}"
+        needed = f"a column device and at least one of {', '.join(known[1:])}"
         raise ConfigError(KEY, path, f"needs a first line with {needed}")
     if "local_steps" in head and "local_epochs" in head:
         valid = "has the columns local_steps and local_epochs, of which only one can be"

@@ -7,7 +7,8 @@ What ``auto`` stands for is decided at six moments, each as early as it can be:
 - the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
   :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
 - the loss by the kind of targets, once the data are loaded, in :func:`decided`;
-- which devices belong to which cohort by the run's own graph, in :func:`with_cohorts`;
+- which devices belong to which cohort by the run's own graph, its fleet or its table of
+  devices, in :func:`with_cohorts`;
 - which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
@@ -31,11 +32,17 @@ from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.config.build import as_typed, build, choice, class_of, takes
 from swarm.config.settings import Settings
+from swarm.config.settings.sections import MEMORY, TABLE
 from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.experiments.device_table import take_by_table
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.learning.models.base import ReadsFiles
+from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.engine.base import Engine
+from swarm.simulation.experiment import RunSpec
+from swarm.simulation.experiment.cohorts.by_memory import room_of, take_by_memory
 from swarm.simulation.experiment.cohorts.members import listed
+from swarm.simulation.experiment.early_stopping import without_cohort
 
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
@@ -133,22 +140,36 @@ def candidate_rates(settings: Settings) -> tuple[float, ...]:
     return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
 
 
-def with_cohorts(settings: Settings, split: DeviceSplit) -> Settings:
+def with_cohorts(
+    settings: Settings, data: Dataset, split: DeviceSplit, policy: UpdatePolicy
+) -> Settings:
     """``settings`` whose cohorts list their devices, so that they are the same ones in all arms,
-    also in those without the graph by which they were found."""
+    also in those without the graph or the memory by which they were found."""
 
-    def graph() -> Graph:
+    def topology() -> Topology:
         owners = split.names if split.owned else None
         context = {"devices": settings.devices, "seed": settings.seed, "owner_names": owners}
-        made = build(settings.topology, Topology, "topology", settings.plugins, **context)
+        made: Topology = build(settings.topology, Topology, "topology", settings.plugins, **context)
+        return made
+
+    def graph() -> Graph:
+        made = topology()
         return graph_of(made, made.phase(1), settings.devices)
 
-    return listed(settings, graph)
+    def by_table(number_N: npt.NDArray[np.int64]) -> None:
+        take_by_table(settings, split.names or topology().node_names, number_N)
+
+    def by_memory(number_N: npt.NDArray[np.int64]) -> None:
+        chosen = with_lr(decided(settings, data), candidate_rates(settings)[0])
+        take_by_memory(settings, room_of(RunSpec(chosen, data, split), policy), number_N)
+
+    return listed(settings, graph, {TABLE: by_table, MEMORY: by_memory})
 
 
 def without_cohorts(arm: Arm) -> Arm:
     """An arm whose devices all have the run's own model."""
-    variants = [each.model_copy(update={"cohorts": {}}) for each in arm.variants]
+    plain = [each.model_copy(update={"cohorts": {}}) for each in arm.variants]
+    variants = [without_cohort(each) for each in plain]
     return replace(arm, variants=tuple(variants))
 
 

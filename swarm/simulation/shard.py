@@ -211,14 +211,18 @@ class Shard:
                 part = torch.cat([part, part.square()], 1)
             yield block, (shares[:, s].to(wide) @ part).squeeze(0)
 
-    def receive_mean(self, phase: int, mean_M: Tensor, shares_N: Floats) -> None:
+    def receive_mean(
+        self, phase: int, mean_M: Tensor, shares_N: Floats, sent_G: Bools | None = None
+    ) -> None:
         """Hand every device the same averaged row ``[M]``, also those that are away, which would
         fetch it before they learn again. Where devices have several models, it is the sum over
-        all with the weights ``shares_N``, and each takes the mean over those who have its numbers.
-        """
+        all with the weights ``shares_N``, and each takes the mean over those who have its numbers,
+        or with ``sent_G`` what a rule has made of these groups of numbers."""
         cohorts = self.experiment.model.cohorts
         if cohorts is None:
             rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
+        elif sent_G is not None:
+            rows = cohorts.handed(mean_M, sent_G, self.state.x, self.devices)
         else:
             rows = cohorts.from_mean(mean_M, shares_N, self.state.x, self.devices)
         self.experiment.communication.protocol.receive(phase, self.state, rows)

@@ -110,6 +110,16 @@ def test_a_fleet_counts_the_bits_of_the_base(tmp_path: Path) -> None:
         experiment(*given)
 
 
+@pytest.mark.filterwarnings("ignore:cohorts.s: no device has this model")
+def test_devices_take_the_base_whose_bits_they_have_memory_for(tmp_path: Path) -> None:
+    given = on_base(tmp_path, "fleet=uniform", "protocol=none", "topology=none")
+    cohort = "cohorts={s: {devices: memory, model: {bits: 4}}}"
+    for memory, devices in (("4000.0", 9), ("40000.0", 0)):
+        e = experiment(*given, cohort, f"fleet.memory={memory}")
+        few = e.model.cohorts.devices_of_each if e.model.cohorts else {}
+        assert few.get("s", 0) == devices
+
+
 def test_adapters_learn_beside_it_and_the_base_keeps_its_bits(tmp_path: Path) -> None:
     given = on_base(tmp_path, "model.bits=4")
     summary = require_same_bits(tmp_path, *given, rounds=2, cut=1)

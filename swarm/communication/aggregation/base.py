@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ Losses = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The losses ``[A]`` of A models, given rows ``[m, M]``, the number of each model among them, and
 the device on whose samples it is measured, a number of the shard's rows; see
 :attr:`swarm.communication.protocol.local_info.LocalInfo.measure_loss`."""
+Complete = Callable[[Tensor, Tensor, Ints], None]
+"""Writes the devices' own numbers into the rows of messages where the sender has none, given the
+rows ``[K, G, M]``, the own rows ``[G, M]`` and the senders ``[K, G]``."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Neighbourhoods:
             ``own_validation``.
         memory_RN: What each device remembers of all N devices, 0 at first; the rule writes into it.
             None unless the rule ``has_memory``.
+        complete: Completes the rows of senders that lack some of the numbers; None where all
+            senders have all of them.
     """
 
     route: Route
@@ -93,6 +99,7 @@ class Neighbourhoods:
     draws: Draws = field(default_factory=Draws)
     losses: Losses | None = None
     memory_RN: Tensor | None = None
+    complete: Complete | None = None
 
     @cached_property
     def receiver_E(self) -> Ints:
@@ -133,6 +140,9 @@ class Neighbourhoods:
         own = self.own_E[entries]
         columns = columns[~own]
         rows = self.payload_mM[torch.as_tensor(columns.astype(np.int64))]
+        sender_K = self.route.sender_m[columns]
+        if self.complete is not None:
+            self.complete(rows[:, None], self.own_RM[r : r + 1], sender_K[:, None])
         loss_n = None
         if self.loss_E is not None:
             loss_n = self.loss_E[torch.as_tensor([len(self.own_E) + r, *entries[~own]])]
@@ -141,7 +151,7 @@ class Neighbourhoods:
             float(weights[own].sum()),
             rows,
             torch.as_tensor(weights[~own], device=rows.device).to(rows.dtype),
-            self.route.sender_m[columns],
+            sender_K,
             self.route.age_m[columns],
             loss_n,
             int(self.device_R[r]),
@@ -171,11 +181,16 @@ class Aggregator(ABC):
             (``data.local_validation``) and messages must be models.
         symmetric: Whether the rule treats all n rows alike, and makes no difference between the
             device's own and others. A server needs that, which has no row of its own.
+        partial_rows: What the rule makes of rows that lack some of the numbers, as those of smaller
+            models do. ``by_number``: it combines each number among the rows that have it.
+            ``completed``: it takes the device's own numbers in place of those that a row lacks, so
+            that the row does not differ there. None: it combines whole rows only.
     """
 
     linear: bool = False
     own_validation: bool = False
     symmetric: bool = False
+    partial_rows: Literal["by_number", "completed"] | None = None
 
     @property
     def has_memory(self) -> bool:

@@ -22,6 +22,8 @@ class Bucketing(PreAggregator):
     round. The row that a device trusts stays its own.
     """
 
+    by_number = True
+
     def __init__(self, size: int = 2) -> None:
         """Set the size of a bucket; raises :class:`ConfigError` unless it is at least 2."""
         if size < 2:

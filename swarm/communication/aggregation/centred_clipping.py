@@ -23,6 +23,7 @@ class CentredClipping(RobustRule):
     """
 
     copies = 2.2
+    partial_rows = "completed"
 
     def __init__(
         self,

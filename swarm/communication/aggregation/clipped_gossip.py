@@ -37,6 +37,7 @@ class ClippedGossip(RobustRule):
     """
 
     copies = 2.2
+    partial_rows = "completed"
 
     def __init__(
         self,

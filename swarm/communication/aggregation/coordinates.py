@@ -20,6 +20,7 @@ class CoordinateRule(RobustRule):
     sorted."""
 
     symmetric = True
+    partial_rows = "by_number"
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""

@@ -21,7 +21,13 @@ class PreAggregator(ABC):
 
     Pre-aggregators are applied in the order of ``pre_aggregators=[…]``, and the aggregation rule
     after them. Honest rows become more alike by it, which a rule bears better.
+
+    Attributes:
+        by_number: Whether it mixes every number by itself, so that the rows that it is given may be
+            of some numbers only.
     """
+
+    by_number: bool = False
 
     @property
     def title(self) -> str:
@@ -52,6 +58,8 @@ class PreAggregated(RobustRule):
         """Put ``before`` in front of ``rule``, which :func:`refusal` must allow."""
         super().__init__(rule.f, rule.unsafe)
         self.before, self.rule, self.symmetric = tuple(before), rule, rule.symmetric
+        if all(each.by_number for each in before):
+            self.partial_rows = rule.partial_rows
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: what the rule bears among the mixtures."""

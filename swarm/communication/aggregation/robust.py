@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from swarm.communication.topology.graph import Graph
 
 Ints = npt.NDArray[np.int64]
 Unsafe = Literal["refuse", "warn"]
+Of = Callable[[int], str]
+"""What a message says after the number of rows of a device: of which numbers they are"""
 _NAMED = 3  # devices that a message names
 
 
@@ -142,9 +144,16 @@ class RobustRule(StackRule):
 
     def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
         """See :meth:`Aggregator.check_bound`; it only warns if ``unsafe`` is ``warn``."""
-        self._check_least(graph, names)
-        most = int(graph.degree_in.argmax())
-        self.check_rows(int(graph.degree_in[most]) + 1, titled(most, named(names, most)))
+        self.check_counts(graph.degree_in + 1, names)
+
+    def check_counts(
+        self, rows_N: Ints, names: Sequence[str | None] | None, of: Of = lambda device: ""
+    ) -> None:
+        """Refuse devices that combine ``rows_N`` rows ``[N]``, as :meth:`check_bound` does; ``of``
+        says for a message which numbers of a device these rows have."""
+        self._check_least(rows_N, names, of)
+        most = int(rows_N.argmax())
+        self.check_rows(int(rows_N[most]), titled(most, named(names, most)))
 
     def check_server(self, rows: int) -> None:
         """Refuse an f that is too large for a server that combines ``rows`` rows, and a share that
@@ -154,8 +163,14 @@ class RobustRule(StackRule):
             valid = f"assumes no hostile row at {who}; at least {math.ceil(1000 / rows) / 1000:g}"
             raise ConfigError("aggregator.f", self.f, f"{valid} would do, or more devices")
         self.check_rows(rows, "the server")
+        self.check_server_count(rows)
+
+    def check_server_count(self, rows: int, of: str = "") -> None:
+        """Refuse an f that is too large for a server that combines ``rows`` rows, or warn of it;
+        ``of`` says for a message which numbers these rows have."""
         if not self._short(rows):
             return
+        who = f"the server, which combines {rows} rows{of}{self.mixtures(rows)}"
         most = max(0, self.most(rows))
         if self.unsafe == "warn":
             text = f"aggregator.f={self.f:g}: {who}, bears {most} hostile ones only, and assumes"
@@ -176,9 +191,8 @@ class RobustRule(StackRule):
         """
         return ""
 
-    def _check_least(self, graph: Graph, names: Sequence[str | None] | None) -> None:
+    def _check_least(self, rows_N: Ints, names: Sequence[str | None] | None, of: Of) -> None:
         """Refuse a device that combines too few rows, or warn of it."""
-        rows_N = graph.degree_in + 1
         short = [int(i) for i in np.flatnonzero(rows_N > 1) if self._short(int(rows_N[i]))]
         if not short:
             return
@@ -191,12 +205,12 @@ class RobustRule(StackRule):
             text = f"aggregator.f={self.f:g}: {_listed(short, names)} {have}"
             warnings.warn(text, stacklevel=2)
             return
-        raise ConfigError("aggregator.f", self.f, self._advice(worst, n, names))
+        raise ConfigError("aggregator.f", self.f, self._advice(worst, n, names, of(worst)))
 
     def _short(self, rows: int) -> bool:
         return self.assumed(rows) > max(0, self.most(rows))
 
-    def _advice(self, device: int, rows: int, names: Sequence[str | None] | None) -> str:
+    def _advice(self, device: int, rows: int, names: Sequence[str | None] | None, of: str) -> str:
         """Which device has too few rows for f, and what would do."""
         least = next((n for n in range(rows, rows + 10_000) if not self._short(n)), None)
         most = max(0, self.most(rows))
@@ -204,7 +218,7 @@ class RobustRule(StackRule):
         less = f"f={most} would do there" if most else "no f would do there"
         who = titled(device, named(names, device))
         return (
-            f"is too many for {who}, which combines {rows} rows, its own included"
+            f"is too many for {who}, which combines {rows} rows{of}, its own included"
             f"{self.mixtures(rows)}{needed}; {less}, or a topology with more links, or"
             " aggregator.unsafe=warn"
         )

@@ -255,6 +255,9 @@ def stacks(found: Neighbourhoods, usable: Usable) -> Iterator[Stack]:
             torch.index_select(found.own_RM, 0, at, out=rows_nGM[0])
             heard_AM = rows_nGM[1:].view(-1, rows_nGM.shape[2])
             torch.index_select(found.payload_mM, 0, column_A, out=heard_AM)
+            sender_KG = found.route.sender_m[matrix.indices[entry_KG]]
+            if found.complete is not None:
+                found.complete(rows_nGM[1:], rows_nGM[0], sender_KG)
             weight_nG = np.concatenate([(all_R - heard_R)[at_G][None], weight[entry_KG]])
             loss_nG = None
             if losses is not None:

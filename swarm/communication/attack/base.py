@@ -34,10 +34,20 @@ class Known:
     Attributes:
         mean_M: The weighted mean of these rows, with the weights :meth:`MessageAttack.watched`.
         std_M: Their standard deviation in each number; None unless the attack asks for it.
+        there_M: Which numbers any of these rows has, where some rows lack numbers; None: all.
+            Hostile devices leave the other numbers as they are.
     """
 
     mean_M: Tensor
     std_M: Tensor | None
+    there_M: Tensor | None = None
+
+    def of(self, place_c: Tensor) -> Known:
+        """What they know of the numbers in these places."""
+        parts = (self.mean_M, self.std_M, self.there_M)
+        mean, std, there = (None if each is None else each[place_c] for each in parts)
+        assert mean is not None
+        return Known(mean, std, there)
 
 
 @dataclass(frozen=True)

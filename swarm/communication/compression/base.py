@@ -43,6 +43,9 @@ class Compressor(ABC):
     INTERSPEECH 2014; Karimireddy et al., ICML 2019, arXiv 1901.09847).
     """
 
+    whole_rows: bool = False
+    """Whether it packs rows of one model's parameters only, and no part of them."""
+
     @abstractmethod
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         """Return C(v), the rows ``[n, M]`` that the receivers decode."""

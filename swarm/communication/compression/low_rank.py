@@ -31,6 +31,8 @@ class LowRank(Compressor):
     model without matrices, and from :meth:`bits` for payloads that are not one model's parameters.
     """
 
+    whole_rows = True
+
     def __init__(
         self, layout: Layout, rank: int = 2, feedback: bool = True, number_bits: int = 32
     ) -> None:

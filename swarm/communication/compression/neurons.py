@@ -35,6 +35,8 @@ class Neurons(Compressor):
     not one model's parameters.
     """
 
+    whole_rows = True
+
     def __init__(
         self, layout: Layout, share: float = 0.25, feedback: bool = True, number_bits: int = 32
     ) -> None:

@@ -57,6 +57,12 @@ class TrainSettings(Section):
     least_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
 
+MEMORY = "memory"
+"""The devices of a cohort are those whose memory is too small for the run's own model."""
+TABLE = "table"
+"""The devices of a cohort are those that ``train.devices`` names."""
+
+
 class CohortSettings(Section):
     """Some of the devices, and the model that they have in the place of the run's own."""
 
@@ -64,6 +70,7 @@ class CohortSettings(Section):
         Annotated[float, Field(ge=0, le=1)]
         | Annotated[int, Field(ge=0)]
         | list[Annotated[int, Field(ge=0)]]
+        | Literal["memory", "table"]
     )
     placement: Literal["random", "hubs", "cut"] = "random"
     model: PlugIn

@@ -124,7 +124,7 @@ class PreparedRun(Resolved):
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
         dataset, split = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split)
-        own = with_cohorts(s, split)
+        own = with_cohorts(s, dataset, split, policy)
         experiment = draft._built(with_lr(own, candidate_rates(s)[0]), split)
         # so that all arms have the same names, also those without the graph that has them
         if split.names is None and experiment.names is not None:
@@ -133,7 +133,7 @@ class PreparedRun(Resolved):
             named = draft.split.names
             draft = replace(draft, split=with_table(draft.split, s.train.devices, named))
             experiment = draft._built(with_lr(own, candidate_rates(s)[0]), draft.split)
-            require_what_a_table_can_do(experiment)
+            require_what_a_table_can_do(experiment, s)
         draft.engine.check(experiment)
         steps = experiment.data.steps_a_round
         listed = with_hostile(own, experiment.communication.hostile_N)

@@ -136,9 +136,9 @@ class ArmFiles:
         if self._pending:
             columns = {k: np.concatenate([p[k] for p in self._pending]) for k in self._pending[0]}
             table = pa.table({"arm": pa.array([self.arm_name] * len(columns["round"])), **columns})
-            if (names := simulation.experiment.names) is not None:
-                column = pa.array([names[device] for device in columns["device"]], pa.string())
-                table = table.add_column(table.column_names.index("device") + 1, "name", column)
+            for title, texts in _texts(simulation, columns["device"]).items():
+                column = pa.array(texts, pa.string())
+                table = table.add_column(table.column_names.index("device") + 1, title, column)
             with replacing(self.checkpoints / f"devices_{simulation.round:09d}.parquet") as file:
                 pq.write_table(table, file)
             self._pending = []
@@ -191,6 +191,17 @@ class ArmFiles:
             for p in self.checkpoints.glob("devices_*.parquet")
             if re.fullmatch(PART, p.name) and p.is_file()
         )
+
+
+def _texts(simulation: Simulation, devices: npt.NDArray[np.int64]) -> dict[str, list[str | None]]:
+    """What else the table says of devices: their cohorts and their names, if they have any."""
+    found: dict[str, list[str | None]] = {}
+    cohorts, names = simulation.experiment.model.cohorts, simulation.experiment.names
+    if cohorts is not None:
+        found["cohort"] = [cohorts.names[cohort] for cohort in cohorts.cohort_N[devices].tolist()]
+    if names is not None:
+        found["name"] = [names[device] for device in devices.tolist()]
+    return found
 
 
 def _chosen(simulation: Simulation) -> dict[str, Any]:

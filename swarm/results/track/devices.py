@@ -62,7 +62,7 @@ def device_table(part: Path) -> pd.DataFrame:
     missing = [name for name in ("arm", "round", "device") if name not in devices]
     if missing:
         raise ConfigError(key, part, f"must have the columns {', '.join(missing)}")
-    numbers = devices.columns.drop(["arm", *({"name"} & set(devices.columns))])
+    numbers = devices.columns.drop(["arm", *({"name", "cohort"} & set(devices.columns))])
     text = [str(name) for name in numbers if not is_numeric_dtype(devices[name])]
     if text:
         raise ConfigError(key, part, f"damaged; `{text[0]}` must be numbers")

@@ -4,7 +4,7 @@ round."""
 from __future__ import annotations
 
 import math
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.privacy.correlated import Pairs
+from swarm.simulation.experiment.cohorts.messages import mixed_messages, require_parts
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.goals.set_goals import SetGoals
@@ -66,6 +67,7 @@ class Communication:
         layout: How what devices send lies in a row: the first part of the model's.
         cohorts: Which device has which model; None where all have the same, and where messages
             have no parameters.
+        mixed: The messages between cohorts; None where ``cohorts`` is.
         topology: The graph of each round.
         protocol: What devices send, and how they use what they receive.
         fleet: The hardware of the devices.
@@ -111,11 +113,11 @@ class Communication:
         )
         self.attack: Attack = self._build(s.attack, Attack, "attack")
         self.compressor = self._compressor()
+        self.mixed = mixed_messages(self.cohorts, self.number_bits, self.compressor)
         secure_sum: SecureSum = self._build(s.secure_sum, SecureSum, "secure_sum")
         kinds = [KINDS[name] for name in self.protocol.phases]
-        self.phases: tuple[Phase, ...] = tuple(
-            kind(number, self) for number, kind in enumerate(kinds)
-        )
+        made = [kind(number, self) for number, kind in enumerate(kinds)]
+        self.phases: tuple[Phase, ...] = tuple(made)
         self.goals: SetGoals | None = None
         if data.goal is not None:
             self.goals = SetGoals(len(kinds), self, data.goal, data.outputs)
@@ -183,6 +185,7 @@ class Communication:
         return PreAggregated(before, rule)
 
     def _compressor(self) -> Compressor | None:
+        require_parts(self.settings, self.cohorts)
         found: Compressor = self._build(
             self.settings.compressor,
             Compressor,
@@ -236,15 +239,14 @@ class Communication:
             None if isinstance(clock, NoClock) else clock,
             timed,
             float(max((phase.bits for phase in sending), default=0)),
-            None if self.cohorts is None else partial(self.cohorts.bits_on, self.number_bits),
+            None if self.mixed is None else self.mixed.bits_on,
         )
 
     def _longest_edge(self, graph: Graph) -> float | None:
         """The longest edge in the graph's unit of length; None where edges have no lengths,
         infinity where the graph changes."""
-        if graph.length_E is None:
-            return None
-        return float(graph.length_E.max(initial=0.0)) if self.topology.period == 1 else math.inf
+        lengths, still = graph.length_E, self.topology.period == 1
+        return None if lengths is None else float(lengths.max(initial=0.0)) if still else math.inf
 
     # --- the graph, and who takes part ------------------------------------------------------------
 
@@ -318,8 +320,7 @@ class Communication:
     @cached_property
     def links(self) -> tuple[Ints, Floats] | None:
         """The neighbours of all devices and their weights, ``[N, most_links]`` each, if a phase has
-        a row for each neighbour; else None.
-        """
+        a row for each neighbour; else None."""
         return self.messages.links() if any(phase.per_edge for phase in self.phases) else None
 
     @cached_property
@@ -338,10 +339,7 @@ class Communication:
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of messages under way and of compression errors that are fed
         back."""
-        found: dict[str, tuple[int, ...]] = {}
-        for phase in self.phases:
-            found |= phase.in_flight()
-        return found
+        return {name: each for phase in self.phases for name, each in phase.in_flight().items()}
 
     @property
     def kept_numbers(self) -> int:

@@ -7,14 +7,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from swarm.common.errors import ConfigError, meant
-from swarm.simulation.metrics.base import Metric
+from swarm.config.settings import Settings
+from swarm.simulation.metrics.base import DeviceMetric, Metric
 from swarm.simulation.metrics.column import Column, Direction
 from swarm.simulation.metrics.local import LocalMetric
-from swarm.simulation.metrics.record import VALIDATION, VALIDATION_KEYS
+from swarm.simulation.metrics.record import COHORT, VALIDATION, VALIDATION_KEYS
 from swarm.simulation.metrics.usual import usual
 
 if TYPE_CHECKING:
@@ -125,9 +126,13 @@ def stopping_rule(e: Experiment) -> StoppingRule | None:
 
 
 def _measured(e: Experiment, name: str) -> Column:
-    """The column of the metric ``name``, its mean over devices, or of the key ``name``."""
+    """The column of the metric ``name``, its mean over devices or over a cohort, or of the key
+    ``name``."""
     columns = {column.key: column for metric in e.metrics.all for column in metric.columns()}
     found = columns.get(name) or columns.get(f"{name}{MEAN}")
+    if (of := _of_cohort(e, name)) is not None:
+        mean = columns.get(f"{of.name}{MEAN}")
+        found = mean and replace(mean, key=name)
     if found is None:
         one = next((m for m in usual(None) if name in (m.name, f"{m.name}{MEAN}")), None)
         why = None if one is None else one.why_not(e.task)
@@ -136,9 +141,38 @@ def _measured(e: Experiment, name: str) -> Column:
     return found
 
 
+def _of_cohort(e: Experiment, name: str) -> DeviceMetric | None:
+    """The metric of whose mean over a cohort ``name`` is the key; None if it is no such key."""
+    metric, _, cohort = name.partition(COHORT)
+    if e.model.cohorts is None or cohort not in e.model.cohorts.names:
+        return None
+    return next((each for each in e.metrics.of_devices if each.name == metric), None)
+
+
 def _valid(e: Experiment, name: str) -> str:
     names = [*VALIDATION_KEYS, *(metric.name for metric in e.metrics.all if metric.better)]
-    return f"valid: {', '.join(names)}{meant(name, names)}"
+    valid, cohorts = f"valid: {', '.join(names)}", e.model.cohorts
+    if cohorts is not None and e.metrics.of_devices:
+        means = [
+            f"{metric.name}{COHORT}{cohort}"
+            for metric in e.metrics.of_devices
+            for cohort in cohorts.names
+        ]
+        some = " or ".join(means[: len(cohorts.names)])
+        valid, names = f"{valid}, and means over a cohort, such as {some}", [*names, *means]
+    return valid + meant(name, names)
+
+
+def without_cohort(settings: Settings) -> Settings:
+    """``settings`` for an arm whose devices all have the run's own model: by the mean over all
+    devices where the best round is found by that over a cohort."""
+    asked = settings.early_stopping
+    if asked.metric is None or COHORT not in asked.metric:
+        return settings
+    metric = asked.metric.partition(COHORT)[0]
+    return settings.model_copy(
+        update={"early_stopping": asked.model_copy(update={"metric": metric})}
+    )
 
 
 def warn_of_test_samples(e: Experiment) -> None:
@@ -146,7 +180,7 @@ def warn_of_test_samples(e: Experiment) -> None:
     rule = e.stopping
     if rule is None or rule.validates:
         return
-    chosen: Metric | None = next(
+    chosen: Metric | None = _of_cohort(e, rule.key) or next(
         (m for m in e.metrics.all if rule.key in [column.key for column in m.columns()]), None
     )
     if chosen is not None and chosen.looks:

@@ -23,6 +23,7 @@ from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.learning.goal.base import Goal
 from swarm.learning.personal.base import NoPersonal
+from swarm.simulation.experiment.cohorts.bounds import check_counts, check_server_counts
 from swarm.simulation.experiment.cohorts.check import check_cohorts, frozen_bytes, needed_numbers
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
@@ -185,7 +186,11 @@ def _check_aggregator(settings: Settings, communication: Communication) -> None:
         _check_server_rule(communication, name)
         return
     aggregator.check(messages.graph(1))
-    aggregator.check_bound(messages.graph(1), communication.names)
+    by_number = communication.cohorts is not None and aggregator.partial_rows == "by_number"
+    if by_number and isinstance(aggregator, RobustRule):
+        check_counts(aggregator, communication, messages.graph(1))
+    else:
+        aggregator.check_bound(messages.graph(1), communication.names)
     needed = protocol.requirements.conserves
     if needed == "row":  # every rule conserves these
         if aggregator.own_validation and not protocol.sends_models():
@@ -220,6 +225,8 @@ def _check_server_rule(communication: Communication, name: str) -> None:
         counts = [devices if each is None else int(each.sum()) for each in heard]
         if any(counts):
             rule.check_server(min(count for count in counts if count))
+        if communication.cohorts is not None:
+            check_server_counts(rule, communication, heard)
 
 
 def _check_personal(experiment: Experiment) -> None:
@@ -314,7 +321,8 @@ def _require_fit(experiment: Experiment) -> None:
         who += f" (a {kind})"
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
-        f" {needed_N[small]:.3g}; take a smaller model"
+        f" {needed_N[small]:.3g}; take a smaller model, or give such"
+        " devices one by a cohort with devices=memory"
     )
     name = experiment.settings.fleet["_target_"].rpartition(".")[2]
     raise ConfigError("fleet", name, valid)

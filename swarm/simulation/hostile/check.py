@@ -22,6 +22,7 @@ from swarm.communication.returned import skips_phases
 from swarm.communication.topology.graph import Graph
 from swarm.config.build import choice
 from swarm.config.settings import Settings
+from swarm.simulation.experiment.cohorts.bounds import graphs_of, holders_of, titles
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
@@ -60,28 +61,34 @@ def _require_borne(settings: Settings, c: Communication) -> None:
     if not any(phase.mixes for phase in c.phases):
         _require_borne_by_server(settings, c, rule, hostile_N)
         return
-    for round in rounds_foreseen(c.messages):
-        graph = c.messages.graph(round)
-        found = too_many(graph, np.flatnonzero(hostile_N), rule)
-        if len(found):
-            break
-    else:
+    hostile = np.flatnonzero(hostile_N)
+    beyond = (
+        (round, graph, of, found)
+        for round in rounds_foreseen(c.messages)
+        for graph, of in graphs_of(c, c.messages.graph(round))
+        if len(found := too_many(graph, hostile, rule))
+    )
+    if (first := next(beyond, None)) is None:
         return
+    round, graph, of, found = first
     bad_N = np.bincount(graph.dst_E[hostile_N[graph.src_E]], minlength=graph.n)
     worst = int(found[bad_N[found].argmax()])
+    names = c.names if not of or c.cohorts is None else titles(c.cohorts, c.names)
     bad, rows = int(bad_N[worst]), int(graph.degree_in[worst]) + 1
     name, bears = choice("aggregator", settings.aggregator), rule.bears(rows)
-    who, those = titled(worst, named(c.names, worst)), "row" if bears == 1 else "rows"
+    who, those = titled(worst, named(names, worst)), "row" if bears == 1 else "rows"
     made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
-    said = f"bears {bears} hostile {those} among the {rows}{made} of {who}, which has {bad} hostile"
-    said += f" neighbour{'s' if bad > 1 else ''}"
+    said = f"bears {bears} hostile {those} among the {rows}{made} of {who}{of}, "
+    neighbours = f"{bad} hostile neighbour{'s' if bad > 1 else ''}"
+    have = "has" if bad == 1 else "have"
+    said += f"and {neighbours} {have} them" if of else f"which has {neighbours}"
     said += "" if round == 1 else f" in round {round}"
     if rule.unsafe == "warn":
-        everybody = listed([titled(i, named(c.names, i)) for i in found.tolist()])
+        everybody = listed([titled(i, named(names, i)) for i in found.tolist()])
         text = f"aggregator={name}: {said}; these have too many for it: {everybody}"
         warnings.warn(text, stacklevel=2)
         return
-    larger = f"aggregator.f={bad} or " if _bears(rule, bad, graph, hostile_N) else ""
+    larger = f"aggregator.f={bad} or " if not of and _bears(rule, bad, graph, hostile_N) else ""
     would = f"{larger}fewer hostile devices would do, or aggregator.unsafe=warn"
     raise ConfigError("aggregator", name, f"{said}; {would}")
 
@@ -91,18 +98,21 @@ def _require_borne_by_server(
 ) -> None:
     """Refuse more hostile devices in a round than a server's rule bears, in any of the rounds
     foreseen; with ``aggregator.unsafe=warn``, only warn of it."""
-    for round in rounds_foreseen(c.messages):
-        active = c.active(round)
-        bad = int(hostile_N.sum() if active is None else (hostile_N & active).sum())
-        rows = len(hostile_N) if active is None else int(active.sum())
-        if bad > (bears := rule.bears(rows)):
-            break
-    else:
+    sending = (
+        (round, has_N if (active := c.active(round)) is None else has_N & active, of)
+        for round in rounds_foreseen(c.messages)
+        for has_N, of in holders_of(c)
+    )
+    counted = ((r, int((hostile_N & some).sum()), int(some.sum()), of) for r, some, of in sending)
+    beyond = (each for each in counted if each[1] > rule.bears(each[2]))
+    if (first := next(beyond, None)) is None:
         return
+    round, bad, rows, of = first
+    bears = rule.bears(rows)
     name, where = choice("aggregator", settings.aggregator), f" in round {round}"
     made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
     said = f"bears {bears} hostile row{'' if bears == 1 else 's'} among the {rows}{made} that the"
-    said += f" server combines{'' if round == 1 else where}, and {bad} of their senders"
+    said += f" server combines{of}{'' if round == 1 else where}, and {bad} of their senders"
     said += " is hostile" if bad == 1 else " are hostile"
     if rule.unsafe == "warn":
         warnings.warn(f"aggregator={name}: {said}", stacklevel=2)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from swarm.communication.attack.base import Known, MessageAttack
@@ -68,13 +69,18 @@ class Collude(Phase):
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Keep what colluders know until the next phase."""
-        found = arrived.mean_M
+        found, square_M, there_M = arrived.mean_M, None, None
         assert found is not None
-        std_M = None
         if self.attack.spread:
             found, square_M = found.chunk(2)
-            std_M = (square_M - found.square()).clamp_min(0).sqrt()
-        shard.known = Known(found, std_M)
+        if (cohorts := self.before.cohorts) is not None:  # over those who have a number
+            shares_N = self.shares(round)
+            there_M = cohorts.mean_of_holders(torch.ones_like(found), shares_N) > 0
+            found = cohorts.mean_of_holders(found, shares_N)
+            if square_M is not None:
+                square_M = cohorts.mean_of_holders(square_M, shares_N)
+        std_M = None if square_M is None else (square_M - found.square()).clamp_min(0).sqrt()
+        shard.known = Known(found, std_M, there_M)
         return None
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:

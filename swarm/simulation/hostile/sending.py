@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -16,9 +17,13 @@ from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.attack.base import Attacking, MessageAttack, attacked
 
 if TYPE_CHECKING:
+    from swarm.simulation.experiment.cohorts.cohorts import Cohorts
     from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.phases.base import Phase
     from swarm.simulation.shard import Shard
+
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,32 @@ def _attacked(
     some = rows[index].reshape(len(at_n) * links, rows.shape[-1])
     keys = Keys(c.settings.seed, f"attack.{phase.number}")
     device_n = np.repeat(shard.devices[at_n], links)
-    found = attacked(attack, some, Attacking(device_n, round, keys, known, earlier))
+    if phase.cohorts is None:
+        found = attacked(attack, some, Attacking(device_n, round, keys, known, earlier))
+    else:
+        acting = Attacking(device_n, round, keys, known, earlier)
+        found = _of_each_cohort(attack, phase.cohorts, some, acting)
     return rows.index_copy(0, index, found.reshape(len(at_n), *rows.shape[1:]))
+
+
+def _of_each_cohort(
+    attack: MessageAttack, cohorts: Cohorts, rows_nM: Tensor, acting: Attacking
+) -> Tensor:
+    """What hostile devices send in place of their union rows ``[n, M]``: what the attack makes of
+    the numbers that each has, where colluders know anything of them."""
+    earlier_nM = rows_nM if acting.earlier_nM is None else acting.earlier_nM
+
+    def change(own_mc: Tensor, earlier_mc: Tensor, device_m: Ints) -> Tensor:
+        place = cohorts.place_in(int(cohorts.cohort_N[device_m[0]]), rows_nM)
+        known = None if acting.known is None else acting.known.of(place)
+        earlier = None if acting.earlier_nM is None else earlier_mc
+        own = replace(acting, device_n=device_m, known=known, earlier_nM=earlier)
+        found = attacked(attack, own_mc, own)
+        if known is None or known.there_M is None:
+            return found
+        return torch.where(known.there_M.to(found.device), found, own_mc)
+
+    return cohorts.changed(change, acting.device_n, rows_nM, earlier_nM)
 
 
 def _earlier(past: Tensor, round: int, rows: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ LEADING = (
 """The keys that a line of ``metrics.jsonl`` begins with; the others follow by name."""
 
 NAMES = "arm round recovery_rounds params_sha256 diverged early_stopping engine"
-DEVICE = "device name sent received joules epsilon"
+DEVICE = "device name cohort sent received joules epsilon"
 RESERVED = frozenset(
     [*(column.key for column in (*NUMBERS, *FINAL)), *NAMES.split(), *DEVICE.split()]
 )

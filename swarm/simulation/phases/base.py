@@ -21,6 +21,7 @@ from swarm.simulation.phases.transport import Arrived, Payload, Transport
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
+    from swarm.simulation.experiment.cohorts.messages import MixedMessages
     from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.shard import Shard
 
@@ -145,6 +146,11 @@ class Phase(ABC):
         """Which device has which model; None where all have the same, and where the rows of this
         phase are not made of parameters."""
         return self.communication.cohorts if self.of_parameters else None
+
+    @property
+    def mixed(self) -> MixedMessages | None:
+        """The messages between those cohorts; None where :attr:`cohorts` is."""
+        return self.communication.mixed if self.of_parameters else None
 
     @property
     def width(self) -> int:

@@ -99,7 +99,14 @@ class Learn(Phase):
         seed, pairs = e.settings.seed, None
         if isinstance(privacy, Correlated):
             pairs = e.communication.pairs(now.round)
-        return released(privacy, start_BM, end_BM, device_B, now.round, seed, share, pairs)
+
+        def release(start_mc: Tensor, end_mc: Tensor, device_m: Ints) -> Tensor:
+            return released(privacy, start_mc, end_mc, device_m, now.round, seed, share, pairs)
+
+        cohorts = e.model.cohorts
+        if cohorts is not None:  # of the numbers that each device has
+            return cohorts.changed(release, device_B, start_BM, end_BM)
+        return release(start_BM, end_BM, device_B)
 
     def _release_noise(
         self, shard: Shard, round: int, active_n: Bools | None, taken_n: Ints, start: _Start | None

@@ -54,8 +54,8 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
-        if self.cohorts is not None:  # the numbers of smaller models, cut out
-            found += c.settings.devices * self.width
+        if self.cohorts is not None:  # the numbers of smaller models, cut out, and of each group
+            found += (1 if c.aggregator.linear else 3) * c.settings.devices * self.width
         if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
             found += c.settings.devices * self.width
         if c.link_attack is not None and c.hostile_N is not None:
@@ -103,16 +103,15 @@ class Mix(Packets):
     def _mixed(self, shard: Shard, payload: Payload, arrived: Arrived) -> Tensor:
         """The row that each device of the shard receives, ``[n, M]``; a device that hears nothing
         keeps its own."""
-        route = arrived.route
+        route, own_nM = arrived.route, payload.own
+        if self.mixed is not None:
+            own_nM = self.mixed.own_rows(own_nM, shard.devices)
         if route is None:
-            return payload.own
+            return own_nM
         everybody = len(route.dst_R) == len(shard.devices)
-        some = torch.as_tensor(route.dst_R, device=payload.own.device)
-        own_RM = payload.own if everybody else payload.own[some]
+        some = torch.as_tensor(route.dst_R, device=own_nM.device)
+        own_RM = own_nM if everybody else own_nM[some]
         c, rows_mM = self.communication, payload.joined(route, arrived.from_shards)
-        if self.cohorts is not None:  # the rule is the mean, and nothing changes messages
-            received_RM = self.cohorts.mixed(route, rows_mM, shard.devices[route.dst_R])
-            return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
         found = Neighbourhoods(
             route,
             rows_mM,
@@ -123,13 +122,17 @@ class Mix(Packets):
             self._memory_of(shard, some),
         )
         found = with_link_attack(self.communication, found)
-        if c.secure is None:
-            received_RM = c.aggregator.combine_all(found)
-        else:
+        if c.secure is not None:
             received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
+        elif self.mixed is None:
+            received_RM = c.aggregator.combine_all(found)
+        elif c.aggregator.linear:
+            received_RM = self.mixed.mean(route, rows_mM, found.device_R)
+        else:
+            received_RM = self.mixed.combined(c.aggregator, found)
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
-        return received_RM if everybody else payload.own.index_copy(0, some, received_RM)
+        return received_RM if everybody else own_nM.index_copy(0, some, received_RM)
 
     def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
         """What the devices with these numbers remember of others, if the aggregator remembers."""

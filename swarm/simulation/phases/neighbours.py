@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,8 +33,8 @@ class ToNeighbours(Phase):
         """One message for each directed edge whose sender is active."""
         c = self.communication
         found = c.messages.traffic_on_links(round, self.bits)
-        if self.cohorts is not None:
-            sizes = self.cohorts.sizes_on_links(*c.messages.sent(round), c.number_bits)
+        if self.mixed is not None:
+            sizes = self.mixed.sizes_on_links(*c.messages.sent(round), c.messages.copies_N)
             return replace(found, sizes=sizes)
         secure = self.communication.secure
         if secure is None:
@@ -50,8 +51,8 @@ class ToNeighbours(Phase):
         leaves = outcomes.ticks_E != UNSENT
         src, dst = graph.src_E[leaves], graph.dst_E[leaves]
         bits: int | Ints = self.bits
-        if self.cohorts is not None:
-            bits = self.cohorts.bits_on(self.communication.number_bits, src, dst)
+        if self.mixed is not None:
+            bits = self.mixed.bits_on(src, dst)
         np.maximum.at(longest_N, src, lines.seconds(src, dst, bits))
         copies_N = self.communication.messages.copies_N
         if copies_N is not None:
@@ -81,17 +82,26 @@ class Packets(ToNeighbours):
 
     @property
     def bits(self) -> int:
-        """The number of bits of one message, compressed if there is a compressor.
+        """The number of bits of one message, compressed if there is a compressor; of the largest
+        one where devices have several models.
 
         Raises :class:`~swarm.common.errors.ConfigError` where the compressor cannot pack such
         rows."""
         compressor = self.communication.compressor
         if compressor is None:
             return super().bits
+        if self.mixed is not None:
+            return int(self.mixed.bits_CC.max())
         try:
             return bits_of(compressor, self.width)
         except ConfigError as error:
             raise error.under("compressor") from None
+
+    @property
+    def row_width(self) -> int:
+        """The number of numbers of a payload row: M, or more where a device compresses what it
+        sends for each cohort of receivers."""
+        return self.width if self.mixed is None else self.mixed.width
 
     def in_flight(self) -> dict[str, tuple[int, ...]]:
         """The shapes, for one device, of messages under way and of the compression error that is
@@ -99,9 +109,9 @@ class Packets(ToNeighbours):
         shapes = super().in_flight()
         depth, compressor = self.communication.messages.depth, self.communication.compressor
         if depth:
-            shapes[self._history] = (depth, self.width)
+            shapes[self._history] = (depth, self.row_width)
         if compressor is not None and compressor.feedback:
-            shapes[self._error] = (self.width,)
+            shapes[self._error] = (self.row_width,)
         return shapes
 
     def held_numbers(self) -> float:
@@ -111,11 +121,13 @@ class Packets(ToNeighbours):
         n = c.settings.devices
         found: float = (1 + self._made_by_protocol()) * n * self.width
         if c.compressor is not None:
-            found += n * self.width + NUMBERS
+            found += n * self.row_width + NUMBERS
+        if self.row_width > self.width:  # the rows before, with their errors, and what is left
+            found += 4 * n * self.row_width
         if c.transforms or c.message_attack is not None:
             found += 2 * n * self.width + NUMBERS
         if c.messages.rows_per_device > 1:
-            found += self.width * self._payload_rows()
+            found += self.row_width * self._payload_rows()
         if c.network.churn is not None:
             found += n * c.layout.width
         return found
@@ -132,17 +144,20 @@ class Packets(ToNeighbours):
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the protocol sends, after the transforms, the attack and the compressor."""
         messages, draft = self.communication.messages, sent_rows(self, shard, round)
-        packets = self._compressed(shard, round, draft.changed)
+        packets = self._compressed(shard, round, self._addressed(draft.changed))
         self._show_own_packet(shard, packets)
-        own, past = draft.rows if messages.exact else packets, shard.in_flight.get(self._history)
+        own = self._addressed(draft.rows) if messages.exact else packets
+        past = shard.in_flight.get(self._history)
         return Payload(packets, own, past, messages.rows_per_device, round)
+
+    def _addressed(self, rows: Tensor) -> Tensor:
+        return rows if self.mixed is None else self.mixed.addressed(rows)
 
     def draft(self, shard: Shard, round: int) -> Draft:
         """See :meth:`Phase.draft`."""
         c, rows = self.communication, self.rows(shard, round)
-        changed = transformed(
-            c.transforms, rows, shard.devices, round, c.settings.seed, self.number
-        )
+        change = transformed if self.mixed is None else self.mixed.transformed
+        changed = change(c.transforms, rows, shard.devices, round, c.settings.seed, self.number)
         return Draft(rows, changed)
 
     def _compressed(self, shard: Shard, round: int, rows: Tensor) -> Tensor:
@@ -151,11 +166,12 @@ class Packets(ToNeighbours):
             return rows
         keys = Keys(self.communication.settings.seed, f"compressor.{self.number}")
         draw = Draw(keys, shard.devices, round)
+        pack = partial(packed, compressor) if self.mixed is None else self.mixed.packed
         if not compressor.feedback:
-            return packed(compressor, rows, draw)
+            return pack(rows, draw)
         before = shard.in_flight[self._error]
         wanted = rows + before
-        packets = packed(compressor, wanted, draw)
+        packets = pack(wanted, draw)
         left = wanted - packets
         silent_n = self.communication.messages.silent(round)[shard.devices]
         silent = torch.as_tensor(silent_n, device=rows.device)

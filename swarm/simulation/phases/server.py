@@ -17,7 +17,7 @@ from swarm.communication.round_messages import MessageSizes, Traffic
 from swarm.communication.secure.masks import Masks
 from swarm.communication.secure.sums import server_mean, server_part
 from swarm.simulation.hostile.sending import sent_rows
-from swarm.simulation.phases.base import Floats, Ints, Phase, TrainResult
+from swarm.simulation.phases.base import Bools, Floats, Ints, Phase, TrainResult
 from swarm.simulation.phases.transport import (
     AlongLinks,
     Arrived,
@@ -128,26 +128,32 @@ class Server(Phase):
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard the result, unless no device was heard."""
-        c, found_M = self.communication, arrived.mean_M
+        c, found_M, sent_G = self.communication, arrived.mean_M, None
         if arrived.route is not None:
-            found_M = self._combined(shard.take_payload(), arrived)
+            found_M, sent_G = self._combined(shard.take_payload(), arrived)
         active = c.active(round)
         if found_M is not None and (active is None or active.any()):
             if c.secure is not None:
                 group, weight_N = c.secure.at_server(round, self.number), c.invited_shares(round)
                 found_M = server_mean(group, found_M.numpy(), weight_N, c.secure.plug_in.range)
-            self._hand_out(shard, round, found_M)
+            self._hand_out(shard, round, found_M, sent_G)
         self._finish(shard, round)
         return None
 
-    def _hand_out(self, shard: Shard, round: int, found_M: Tensor) -> None:
-        """Give every device of a shard what the server has made of all rows."""
-        shard.receive_mean(self.number, found_M, self.shares(round))
+    def _hand_out(
+        self, shard: Shard, round: int, found_M: Tensor, sent_G: Bools | None = None
+    ) -> None:
+        """Give every device of a shard what the server has made of all rows: of several models, of
+        the groups of numbers ``sent_G`` that a rule has combined."""
+        shard.receive_mean(self.number, found_M, self.shares(round), sent_G)
 
-    def _combined(self, payload: Payload, arrived: Arrived) -> Tensor | None:
-        """What the rule makes of all rows, ``[M]``."""
+    def _combined(self, payload: Payload, arrived: Arrived) -> tuple[Tensor | None, Bools | None]:
+        """What the rule makes of all rows, ``[M]``, and of several models, of which groups of
+        numbers."""
         c, route = self.communication, arrived.route
         assert route is not None
         rows_nM = payload.joined(route, arrived.from_shards)
         draws = Draws(Keys(c.settings.seed, f"aggregator.{self.number}"), payload.round)
-        return combined(c.aggregator, rows_nM, route.sender_m, draws)
+        if self.mixed is not None:
+            return self.mixed.at_server(c.aggregator, rows_nM, route.sender_m, draws)
+        return combined(c.aggregator, rows_nM, route.sender_m, draws), None

@@ -15,6 +15,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.experiments.loading import LoadedRun
 from swarm.learning.models.dense import MLP
+from swarm.results.report.html.page_data import page_data
 from swarm.simulation.experiment.cohorts.members import cohort_of_each
 from tests.support import config, experiment, prepared, records, run, simulation
 
@@ -136,6 +137,11 @@ def test_a_folder_gives_every_device_its_own_module(tmp_path: Path) -> None:
     loaded = swarm.load(tmp_path / "run")
     assert isinstance(loaded, LoadedRun)
     accuracy = loaded.final_devices("swarm")["accuracy"]
+    cohort_N = cohort_of_each(Settings.parse(config(*WORDS)))
+    wanted = [("own", "small")[cohort] for cohort in cohort_N]
+    assert loaded.final_devices("swarm")["cohort"].tolist() == wanted
+    assert list(loaded.devices)[:4] == ["arm", "round", "device", "cohort"]
+    assert page_data(loaded)["cohorts"] == wanted
     widths = []
     for device in range(10):
         state = loaded.state_dict("swarm", device)
@@ -145,6 +151,36 @@ def test_a_folder_gives_every_device_its_own_module(tmp_path: Path) -> None:
         assert right.mean() == pytest.approx(accuracy[device], abs=1e-6)
     assert sorted(set(widths)) == [16, 64]
     assert widths.count(16) == 5
+
+
+# --- the best round -------------------------------------------------------------------------------
+
+
+def test_the_best_round_is_found_by_the_mean_over_a_cohort(tmp_path: Path) -> None:
+    words = (*WORDS, "rounds=4", "scenario.arms=[swarm,isolated,centralised]", "optimizer.lr=2",
+             "early_stopping.metric=loss_cohort_small", "early_stopping.patience=1")  # fmt: skip
+    with pytest.warns(UserWarning, match="the best round is chosen by the test samples"):
+        run(tmp_path / "run", *words)
+    loaded = swarm.load(tmp_path / "run")
+    for arm, key in (("swarm", "loss_cohort_small"), ("centralised", "loss_mean")):
+        facts, rows = loaded.final(arm)["early_stopping"], loaded.arm(arm)
+        assert (facts["metric"], facts["better"]) == (key, "lower")
+        assert facts["best_round"] == rows["round"][rows[key].idxmin()]
+        assert facts["best"] == rows[key].min()
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("accuracy_cohort_smal", "such as accuracy_cohort_own or accuracy_cohort_small (did you"
+         " mean accuracy_cohort_small?)"),
+        ("consensus_accuracy_cohort_small", "is not measured in this run; valid: validation_score"),
+        ("accuracy_cohort_large", "over a cohort, such as accuracy_cohort_own or"),
+    ],
+)  # fmt: skip
+def test_a_mean_over_no_cohort_decides_nothing(metric: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        prepared(*WORDS, f"early_stopping.metric={metric}")
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -169,12 +205,7 @@ BESIDE = {
     "protocol=choco": "must be a protocol that averages numbers one by one",
     "protocol=scaffold": "must be a protocol that averages numbers one by one",
     "protocol=push_sum": "must be a protocol that averages numbers one by one",
-    "aggregator=coordinate_median": "aggregator=coordinate_median: must be mean with cohorts",
-    "compressor=qsgd": "compressor=qsgd: must be none with cohorts",
-    "transforms=[clip]": "transforms=[clip]: must be [] with cohorts",
     "secure_sum=bonawitz": "secure_sum=bonawitz: must be none with cohorts",
-    "attack=sign_flip": "attack=sign_flip: must be none, or one that changes only what devices learn from",
-    "privacy=device_level": "privacy=device_level: must be none with cohorts",
     "personal=fedrep": "must be none, or one that treats every number by itself",
     "compute.compile=true": "compute.compile=true: must be false with cohorts",
 }

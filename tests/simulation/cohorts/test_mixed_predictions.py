@@ -198,7 +198,6 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path, words: tuple[str,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("privacy=device_level",), "must be none with cohorts"),
         (("personal=fedrep",), "must be none, or one that treats every number by itself"),
         (("compressor=low_rank",), r"compressor\.rank=2: finds matrices in a model's"),
         (("aggregator=ubar", "data.local_validation=0.2"), "must be a rule that measures no model"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from swarm.communication.routing import routes
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.experiment import Experiment
 from tests.support import experiment, final_rows, prepared, require_same_bits, run, trajectory
@@ -95,8 +96,15 @@ def require_nested(ready: PreparedRun, weights_NN: Floats, rounds: int = 1) -> N
 def trajectory_alone(ready: PreparedRun) -> Floats:
     """The rows after one round without communication."""
     settings = ready.settings
-    none = {"protocol": {"_target_": "swarm.communication.protocol.dpsgd.LocalOnly"}}
-    return trajectory(PreparedRun.prepare(settings.model_copy(update=none)))[1]
+    plain: dict[str, object] = {
+        "protocol": {"_target_": "swarm.communication.protocol.dpsgd.LocalOnly"},
+        "aggregator": {"_target_": "swarm.communication.aggregation.mean.Mean"},
+        "compressor": {"_target_": "swarm.communication.compression.base.NoCompression"},
+        "attack": {"_target_": "swarm.communication.attack.base.NoAttack", "devices": 0},
+        "pre_aggregators": [],
+        "transforms": [],
+    }
+    return trajectory(PreparedRun.prepare(settings.model_copy(update=plain)))[1]
 
 
 # --- learning -------------------------------------------------------------------------------------
@@ -152,6 +160,25 @@ def test_the_mean_over_all_and_lost_messages_are_nested_means(words: tuple[str, 
         weights = np.eye(11)
         weights[messages.dst_R] = messages.matrix.toarray()
     require_nested(ready, weights)
+
+
+@pytest.mark.parametrize("words", [("network.drop=0.3",), ("delay=exponential", "delay.mean=1.0")])
+def test_the_mean_by_groups_has_the_bits_of_the_mean_by_cohorts(words: tuple[str, ...]) -> None:
+    wide = "cohorts={small: {devices: 0.4, model: {hidden: [64]}}, tiny: {devices: [0, 7], model: {hidden: [32]}}}"
+    e = experiment("devices=11", "model.hidden=[128]", wide, "init=independent", *words)
+    mixed, messages = e.communication.mixed, e.communication.messages.mix(3)
+    assert mixed is not None
+    shards = [np.arange(4), np.arange(4, 11)]
+    for devices, route in zip(shards, routes(messages, shards, np.float32), strict=True):
+        rows = e.model.first_rows(route.sender_m) + torch.as_tensor(route.age_m)[:, None]
+        rows[torch.as_tensor(~has_of(e)[route.sender_m])] = 0.0
+        assert mixed._runs is not None
+        by_group = mixed.mean(route, rows, devices[route.dst_R])
+        mixed.__dict__["_runs"] = None  # as where runs are short
+        by_cohort = mixed.mean(route, rows, devices[route.dst_R])
+        del mixed.__dict__["_runs"]
+        torch.testing.assert_close(by_group, by_cohort, rtol=0, atol=0)
+        assert by_group.abs().sum() > 0
 
 
 def test_a_server_that_hears_some_leaves_what_nobody_sends() -> None:

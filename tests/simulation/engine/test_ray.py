@@ -107,6 +107,10 @@ CASES = {
     "models of several shapes at a server": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",
     ),
+    "models of several shapes, packed and trimmed": (
+        "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "topology=small_world", "compressor=top_k",
+        "transforms=[noise]", "aggregator=trimmed_mean", "privacy=device_level", "partition=iid", "churn=markov",
+    ),
     "goals, whose messages are lost or late": (
         "goal=gap", "data.local_validation=0.2", "partition=iid", "network.drop=0.3", "delay=exponential", "delay.mean=1.0",
         "churn=markov", "metrics=[standard,specialisation,best_in_group]",

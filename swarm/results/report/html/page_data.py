@@ -61,6 +61,7 @@ def page_data(run: Run, drawing: dict[str, Any] | None = None) -> dict[str, Any]
         "changes": {arm: found for arm in run.arms if (found := _changes(run, arm, list(axes)))},
         "frames": shown,
         "names": _names(run),
+        "cohorts": _cohorts(run),
         "graph": _graph(run, drawing, shown["rounds"] if shown else []),
         "scale": [to_hex(colormaps["viridis"](i / 15)) for i in range(16)],
     }
@@ -119,6 +120,18 @@ def _names(run: Run) -> list[str | None] | None:
         )
         names = [known.get(device) for device in range(max(known, default=-1) + 1)] or None
     return names if names and sum(len(name or "") for name in names) <= NAMES_KEPT else None
+
+
+def _cohorts(run: Run) -> list[str | None] | None:
+    """The cohort of each device, by number; None where all have one model, where runs differ in it,
+    or where that is too much text."""
+    if "cohort" not in run.devices:
+        return None
+    pairs = run.devices[["device", "cohort"]].dropna().drop_duplicates()
+    known = dict(zip(pairs["device"], pairs["cohort"].astype(str), strict=True))
+    if not pairs["device"].is_unique or sum(map(len, known.values())) > NAMES_KEPT:
+        return None
+    return [known.get(device) for device in range(max(known, default=-1) + 1)] or None
 
 
 def _changes(run: Run, arm: str, axes: list[str]) -> list[dict[str, Any]]:

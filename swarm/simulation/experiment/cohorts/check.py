@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
+from swarm.communication.aggregation.pre_aggregator import PreAggregated
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.learning.models.base import Wrapped
+from swarm.learning.privacy.correlated import Correlated
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
@@ -29,7 +32,8 @@ def check_cohorts(e: Experiment) -> None:
     if cohorts is None:
         return
     for key, value, valid in _refusals(e):
-        raise ConfigError(key, value, f"{valid} {WITH}")
+        said = valid.format(WITH) if "{}" in valid else f"{valid} {WITH}"
+        raise ConfigError(key, value, said)
     protocol = e.communication.protocol
     if protocol.sends_parameters and any(phase.sends for phase in e.communication.phases):
         _require_overlap(cohorts, called(protocol))
@@ -47,8 +51,12 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "/protocol", called(c.protocol), valid
     if c.protocol.sends_parameters:
         yield from _of_messages(e)
-    if e.data.privacy.unit is not None:
-        yield "/privacy", choice("privacy", s.privacy), "must be none"
+    if isinstance(e.data.privacy, Correlated):
+        valid = "must be none, sample_level or device_level {}: noise that two devices share would"
+        yield "/privacy", choice("privacy", s.privacy), f"{valid} cancel in what both have only"
+    if e.data.privacy.hidden_in_mean:
+        valid = "must be local {}: a mean over the few devices that have a number has too little"
+        yield "/privacy.noise", "distributed", f"{valid} noise"
     if not e.model.personal.by_number:
         valid = "must be none, or one that treats every number by itself,"
         yield "/personal", choice("personal", s.personal), valid
@@ -59,18 +67,33 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
 def _of_messages(e: Experiment) -> Iterator[tuple[str, object, str]]:
     """What takes messages for rows of one shape, which those made of parameters are not."""
     s, c = e.settings, e.communication
-    if not c.aggregator.linear:
-        yield "/aggregator", choice("aggregator", s.aggregator), "must be mean"
-    if c.compressor is not None:
-        yield "/compressor", choice("compressor", s.compressor), "must be none"
-    if c.transforms:
-        names = shown([choice("transform", node) for node in s.transforms])
-        yield "/transforms", names, "must be []"
+    yield from _of_rules(e)
     if c.secure is not None:
         yield "/secure_sum", choice("secure_sum", s.secure_sum), "must be none"
-    if c.message_attack is not None or c.link_attack is not None:
-        valid = "must be none, or one that changes only what devices learn from,"
+    if c.link_attack is not None:
+        valid = "must be none, or one that makes one row for all receivers or changes what devices"
+        valid += " learn from,"
         yield "/attack", choice("attack", s.attack), valid
+
+
+def _of_rules(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """Which rules have no meaning for rows of which some lack numbers."""
+    rule, s = e.communication.aggregator, e.settings
+    name = choice("aggregator", s.aggregator)
+    of_rows = rule.rule if isinstance(rule, PreAggregated) else rule
+    if rule.linear or (rule.partial_rows and not rule.own_validation and not rule.has_memory):
+        return
+    if rule.own_validation:
+        valid = "must be a rule that measures no models {}, as a device has no module for those of"
+        yield "/aggregator", name, f"{valid} another shape"
+    if of_rows.partial_rows:
+        names = shown([choice("pre_aggregator", node) for node in s.pre_aggregators])
+        valid = "must be [] or bucketing {}: distances between all rows have no meaning where two"
+        yield "/pre_aggregators", names, f"{valid} rows may have few numbers in common"
+    valid = "must be mean, coordinate_median or trimmed_mean, which go number by number, or"
+    valid += " clipped_gossip or centred_clipping, which bound what each neighbour changes, {}: a"
+    valid += " rule that ranks rows by their distances would rank models by their size"
+    yield "/aggregator", name, valid
 
 
 def _require_overlap(cohorts: Cohorts, protocol: str) -> None:
@@ -112,11 +135,16 @@ def _require_one_meaning(cohorts: Cohorts) -> None:
 def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """The numbers that each device has to hold at least: of its model, its optimizer, its messages
     and a gradient, ``[N]``."""
-    cohorts, more = e.model.cohorts, e.communication.kept_numbers
+    cohorts, c = e.model.cohorts, e.communication
     if cohorts is None:
-        numbers = e.model.numbers + more + e.model.layout.width
+        numbers = e.model.numbers + c.kept_numbers + e.model.layout.width
         return np.full(e.settings.devices, numbers, np.int64)
-    found: np.ndarray[tuple[int], np.dtype[np.int64]] = cohorts.numbers_N + more
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = cohorts.numbers_N.copy()
+    for shape in (*c.slots.values(), *c.in_flight.values()):
+        own: int | np.ndarray[tuple[int], np.dtype[np.int64]] = shape[-1] if shape else 1
+        if c.mixed is not None and own in (cohorts.union.sent, c.mixed.width):
+            own = c.mixed.kept_N if own == c.mixed.width else cohorts.width_N
+        found += math.prod(shape[:-1]) * own
     return found
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,21 +13,18 @@ import torch
 from torch import Tensor
 
 from swarm.common.rows import Blocks
-from swarm.communication.network.base import UNSENT
-from swarm.communication.round_messages import MessageSizes
-from swarm.communication.routing import Route
-from swarm.learning.cohorts.learner import Piece, pieces, put_
+from swarm.learning.cohorts.learner import Piece, pieces, put_, taken
 from swarm.learning.cohorts.union import Union
 from swarm.simulation.metrics.record import COHORT
 
 if TYPE_CHECKING:
-    from swarm.communication.network.base import MessageOutcomes
-    from swarm.communication.topology.graph import Graph
     from swarm.simulation.experiment.model import Model
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Change = Callable[..., Tensor]
+"""From own rows and the ids of their devices to own rows"""
 
 
 @dataclass(frozen=True)
@@ -58,10 +55,25 @@ class Cohorts:
     def own(self, cohort: int, rows_BP: Tensor) -> Tensor:
         """The numbers of a cohort's own row, cut out of union rows: of all P numbers, or of the
         first M that devices send."""
+        return rows_BP[..., self.place_in(cohort, rows_BP)]
+
+    def place_in(self, cohort: int, rows_BP: Tensor) -> Tensor:
+        """Where the numbers of a cohort's own row lie in union rows: in those of all P numbers, or
+        of the first M that devices send."""
         place = self.union.place_Cc[cohort]
         if rows_BP.shape[-1] < self.union.layout.width:
             place = place[: self.models[cohort].layout.sent.width]
-        return rows_BP[..., place.to(rows_BP.device)]
+        return place.to(rows_BP.device)
+
+    def changed(self, change: Change, devices_B: Ints, *rows: Tensor) -> Tensor:
+        """What ``change`` makes of the union rows of devices, ``[B, P]`` each, where it is given
+        the own rows of the devices of a cohort and their ids, and returns own rows."""
+        out_BP = torch.zeros_like(rows[0])
+        for piece in self.pieces(devices_B, out_BP.device):
+            at = piece.place_m, self.place_in(piece.cohort, out_BP)
+            own = (taken(each, *at) for each in rows)
+            put_(out_BP, *at, change(*own, devices_B[piece.place_m.cpu().numpy()]))
+        return out_BP
 
     # --- what each device has of the union --------------------------------------------------------
 
@@ -90,47 +102,22 @@ class Cohorts:
     def from_mean(self, sum_W: Tensor, shares_N: Floats, own_nW: Tensor, devices_n: Ints) -> Tensor:
         """What each device takes of a mean over all, ``[n, W]``: of each number that it has, the
         mean over those that have it, or its own where nobody with a share does."""
-        mean_W = self.mean_of_holders(sum_W, shares_N).to(own_nW)
+        mean_W = self.mean_of_holders(sum_W, shares_N)
+        return self.handed(mean_W, shares_N @ self.holds_NG > 0, own_nW, devices_n)
+
+    def handed(self, row_W: Tensor, sent_G: Bools, own_nW: Tensor, devices_n: Ints) -> Tensor:
+        """What each device takes of a row for all, ``[n, W]``: of the groups of numbers ``sent_G``
+        that anybody has sent, those that it has, and its own numbers elsewhere."""
+        row_W = row_W.to(own_nW)
         group_W, out_nW = self._group(own_nW), torch.empty_like(own_nW)
         for piece in self.pieces(devices_n, own_nW.device):
             held_G = torch.as_tensor(self.union.held_GC[:, piece.cohort], device=own_nW.device)
-            row_W = torch.where(held_G[group_W], mean_W, 0)
-            out_nW.index_copy_(0, piece.place_m, row_W.expand(len(piece.place_m), -1))
-        silent_G = torch.as_tensor(shares_N @ self.holds_NG <= 0, device=own_nW.device)
-        if silent_G.any():  # a number that a device does not have is 0 in its own row, too
-            silent_W = silent_G[group_W]
+            own_W = torch.where(held_G[group_W], row_W, 0)
+            out_nW.index_copy_(0, piece.place_m, own_W.expand(len(piece.place_m), -1))
+        if not sent_G.all():  # a number that a device does not have is 0 in its own row, too
+            silent_W = torch.as_tensor(~sent_G, device=own_nW.device)[group_W]
             out_nW[:, silent_W] = own_nW[:, silent_W]
         return out_nW
-
-    def mixed(self, route: Route, rows_mW: Tensor, devices_R: Ints) -> Tensor:
-        """Σ_j W_ij · m_j · x_j over Σ_j W_ij · m_j where device i has the number, and 0 elsewhere,
-        ``[R, W]``, given the rows that ``route`` combines; m_j is 1 where device j has the number.
-
-        The weights are scaled by their own sum, so that a number which all neighbours have is
-        left as it is, bit for bit. The receivers of each cohort are one product over the numbers
-        that these have.
-        """
-        dtype = route.matrix.dtype
-        heard_RG = route.matrix @ self.holds_NG[route.sender_m].astype(dtype)
-        whole_R1 = route.matrix @ np.ones((route.matrix.shape[1], 1), dtype)
-        mine_RG = self.holds_NG[devices_R] & (heard_RG != 0)
-        factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0).astype(dtype)
-        factor, group_W = torch.as_tensor(factor_RG, device=rows_mW.device), self._group(rows_mW)
-        out_RW = rows_mW.new_zeros(len(devices_R), rows_mW.shape[1])
-        for piece in self.pieces(devices_R, rows_mW.device):
-            place = self._sent_place(piece.cohort, rows_mW)
-            whole = len(place) == rows_mW.shape[1]
-            own = rows_mW if whole else rows_mW.index_select(1, place)
-            part = replace(route, matrix=route.matrix[piece.place_m.cpu().numpy()])
-            mixed = part.product(own)
-            scale = factor.index_select(0, piece.place_m)
-            put_(out_RW, piece.place_m, place, mixed.mul_(scale.index_select(1, group_W[place])))
-        return out_RW
-
-    def _sent_place(self, cohort: int, rows: Tensor) -> Tensor:
-        """Where the numbers that a cohort sends lie in union rows."""
-        own = self.models[cohort].layout.sent.width
-        return self.union.place_Cc[cohort][:own].to(rows.device)
 
     # --- how large messages are -------------------------------------------------------------------
 
@@ -139,23 +126,6 @@ class Cohorts:
         """How many numbers of what devices send each of them has, ``[N]``."""
         widths: Ints = np.diagonal(self.union.shared_CC)[self.cohort_N]
         return widths
-
-    def bits_on(self, number_bits: int, src_E: Ints, dst_E: Ints) -> Ints:
-        """The bits of a message on each of these links: of the numbers that both ends have."""
-        found: Ints = self.union.shared_CC[self.cohort_N[src_E], self.cohort_N[dst_E]]
-        return found * number_bits
-
-    def sizes_on_links(
-        self, graph: Graph, outcomes: MessageOutcomes, number_bits: int
-    ) -> MessageSizes:
-        """The bits of the messages of a round along links."""
-        bits_E, n = self.bits_on(number_bits, graph.src_E, graph.dst_E), graph.n
-        leaves, arrives = outcomes.ticks_E != UNSENT, outcomes.ticks_E >= 0
-
-        def count(end_E: Ints, which: Bools) -> Ints:
-            return np.bincount(end_E[which], bits_E[which], n).astype(np.int64)
-
-        return MessageSizes(count(graph.src_E, leaves), count(graph.dst_E, arrives))
 
     # --- what it costs ----------------------------------------------------------------------------
 

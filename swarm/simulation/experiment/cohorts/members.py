@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,23 @@ from swarm.common.rng import Keys
 from swarm.communication.attack.placement import placed
 from swarm.communication.topology.graph import Graph
 from swarm.config.settings import Settings
+from swarm.config.settings.sections import MEMORY, TABLE
 
 Ints = npt.NDArray[np.int64]
 
 
-def cohort_of_each(settings: Settings, graph: Callable[[], Graph] | None = None) -> Ints:
+def cohort_of_each(
+    settings: Settings,
+    graph: Callable[[], Graph] | None = None,
+    by: Mapping[str, Callable[[Ints], None]] | None = None,
+) -> Ints:
     """Return the cohort of each device, ``[N]``: 0 for the run's own model, and 1 and above for
     ``cohorts`` in their order.
 
-    Lists come first. Then each cohort takes its share of all devices out of those that are left, as
-    :func:`_counts` says: drawn from the seed, or the first by its placement on ``graph``.
+    Lists come first. Then ``by`` writes into these numbers: by the table of devices, and then by
+    memory, if a cohort asks for that. Then each cohort takes its share of all devices out of those
+    that are left, as :func:`_counts` says: drawn from the seed, or the first by its placement on
+    ``graph``.
 
     Raises :class:`ConfigError` for devices that do not exist or that two cohorts list, for more
     devices than there are, and for a placement that the graph does not have.
@@ -31,9 +38,15 @@ def cohort_of_each(settings: Settings, graph: Callable[[], Graph] | None = None)
     for number, (name, cohort) in enumerate(settings.cohorts.items(), start=1):
         if isinstance(cohort.devices, list):
             number_N[_listed(settings, name, number_N)] = number
+    for word in (TABLE, MEMORY):
+        if any(cohort.devices == word for cohort in settings.cohorts.values()):
+            _require_alone(settings, word)
+            if by is None:
+                raise ConfigError("cohorts", word, "must be lists where nothing else is known")
+            by[word](number_N)
     counts = _counts(settings, int((number_N == 0).sum()))
     for number, (name, cohort) in enumerate(settings.cohorts.items(), start=1):
-        if isinstance(cohort.devices, list):
+        if isinstance(cohort.devices, list | str):
             continue
         asked, key, count = cohort.devices, f"cohorts.{name}", counts[name]
         left = int((number_N == 0).sum())
@@ -99,12 +112,23 @@ def _listed(settings: Settings, name: str, number_N: Ints) -> Ints:
     return ids
 
 
-def listed(settings: Settings, graph: Callable[[], Graph] | None = None) -> Settings:
+def _require_alone(settings: Settings, word: str) -> None:
+    for name, cohort in settings.cohorts.items():
+        if cohort.devices == word and cohort.placement != "random":
+            valid = f"must be random beside devices={word}, which says itself who they are"
+            raise ConfigError(f"cohorts.{name}.placement", cohort.placement, valid)
+
+
+def listed(
+    settings: Settings,
+    graph: Callable[[], Graph] | None = None,
+    by: Mapping[str, Callable[[Ints], None]] | None = None,
+) -> Settings:
     """Return ``settings`` whose cohorts list their devices, so that they are the same ones in all
     arms, also in those without the graph by which they were found."""
     if not settings.cohorts:
         return settings
-    number_N = cohort_of_each(settings, graph)
+    number_N = cohort_of_each(settings, graph, by)
     found = {
         name: cohort.model_copy(
             update={"devices": np.flatnonzero(number_N == number).tolist(), "placement": "random"}

@@ -49,7 +49,7 @@ class MixedModel(Model):
         number_N = cohort_of_each(settings)
         counts = np.bincount(number_N, minlength=1 + len(settings.cohorts)).tolist()
         own, *others = (
-            _model(settings, name, max(1, count), data, dtype, device)
+            model_of_cohort(settings, name, max(1, count), data, dtype, device)
             for name, count in zip([None, *settings.cohorts], counts, strict=True)
         )
         vars(self).update(vars(own))
@@ -157,7 +157,7 @@ class MixedModel(Model):
         return self.cohorts.prediction_flops_N[devices] / self.step_flops
 
 
-def _model(
+def model_of_cohort(
     settings: Settings,
     cohort: str | None,
     count: int,

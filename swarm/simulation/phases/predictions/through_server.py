@@ -29,6 +29,8 @@ class ServerPredictions(Distils, Server):
         heard = n if active_N is None else int(active_N.sum())
         return np.full(n, heard > 1)
 
-    def _hand_out(self, shard: Shard, round: int, found_M: Tensor) -> None:
+    def _hand_out(
+        self, shard: Shard, round: int, found_M: Tensor, sent_G: Bools | None = None
+    ) -> None:
         received_nM = found_M.to(shard.state.x).expand(len(shard.devices), -1)
         self.learn_from(shard, round, received_nM, self.hearing(round)[shard.devices])

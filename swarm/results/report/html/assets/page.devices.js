@@ -29,7 +29,8 @@ const everywhere = names => {
   return [low - margin, high + margin];
 };
 // What a device is called, and which one is meant: by its name, or by its number where no name is a number.
-const nameOf = id => D.names ? D.names[id] : null, titled = id => "device " + id + (nameOf(id) ? " (" + nameOf(id) + ")" : "");
+const nameOf = id => D.names ? D.names[id] : null, cohortOf = id => D.cohorts ? D.cohorts[id] : null;
+const titled = id => "device " + id + (nameOf(id) ? " (" + nameOf(id) + ")" : "") + (cohortOf(id) ? ", cohort " + cohortOf(id) : "");
 const numbered = !(D.names && D.names.some(name => /^-?\d+$/.test(name)));
 function deviceOf(text) {
   const at = D.names ? D.names.indexOf(text.trim()) : -1;
