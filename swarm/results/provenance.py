@@ -43,6 +43,8 @@ _LATER: dict[str, Any] = {
     "train.deadline_cuts": "steps",
     "train.least_steps": 0,
     "scenario.rounds": None,
+    "model.bits": 32,
+    "model.group": 64,
 }
 
 

@@ -131,6 +131,7 @@ def of_runs(
         common = {**values, SEED: seed}
         about = {entry.key: summary.get(entry.key) for entry in run.presentation.entries}
         about["parameters"] = summary.get("parameters")
+        about["frozen_bytes"] = summary.get("frozen_bytes_per_device", 0)
         about["spectral_gap"] = topology.get("spectral_gap")
         about["train_samples"] = data.get("train")
         about["features"] = math.prod(data.get("features") or [])
