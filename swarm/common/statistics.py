@@ -57,6 +57,12 @@ class Interval(NamedTuple):
         )
 
 
+def geometric(ratios: ArrayLike, level: float = LEVEL) -> Interval:
+    """Return the geometric mean of the finite ``ratios`` ``[n]``, which are above 0, and the ends
+    of the interval of their logarithms: that of a ratio is then that of its inverse, inverted."""
+    return Interval(*(math.exp(end) for end in interval(np.log(ratios), level)))
+
+
 def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     """Return the mean of the finite ``values`` ``[n]`` and the ends of its interval, which covers
     the mean of all seeds with the probability ``level``."""
