@@ -25,7 +25,7 @@ from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
 from tests.scenarios.test_claims import Value, claim, judged, noise, results
 
-LENGTHS = (128, 256, 512, 1024, 2048, 4096)
+LENGTHS = (128, 512, 2048, 4096)
 
 
 def timed(training: float, inference: float, wide: float = 0.0, grows: str = TRANSFORMER) -> Value:
@@ -55,8 +55,8 @@ def learning(rounds: dict[str, float]) -> Any:
     """The loss falls by 0.1 a round and is at the target after so many rounds."""
 
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
-        at = np.arange(41)
-        loss = TARGET + 0.1 * (rounds.get(values["model"], 20.0) - at)
+        at = np.arange(17)
+        loss = TARGET + 0.1 * (rounds.get(values["model"], 10.0) - at)
         loss = np.where(at > 0, loss, np.nan)  # nobody has learnt at the start
         return pd.DataFrame({"round": at, "train_loss": loss})
 
@@ -66,10 +66,12 @@ def learning(rounds: dict[str, float]) -> Any:
 @pytest.mark.parametrize(
     ("training", "inference", "wide", "holds"),
     [
-        (8.0, 6.0, 0.0, [True, True]),
-        (6.5, 4.5, 0.0, [False, False]),
-        (7.0, 5.0, 0.1, [None, None]),  # across the threshold at the longest length
-        (6.5, 4.5, 0.3, [None, None]),  # too wide to lie below
+        (8.0, 6.0, 0.0, [True, True, True]),
+        (6.5, 4.5, 0.0, [False, False, False]),
+        (8.0, 4.5, 0.0, [True, True, False]),
+        (6.5, 6.0, 0.0, [False, False, True]),
+        (7.0, 5.0, 0.1, [None, None, None]),  # across the threshold at the longest length
+        (6.5, 4.5, 0.3, [None, None, None]),  # too wide to lie below
     ],
 )
 def test_the_rule_is_that_of_the_text(
@@ -89,31 +91,31 @@ def test_a_ratio_that_is_high_at_a_shorter_length_is_not_refuted() -> None:
             timed(6.0, 4.0)(values, arm, seed) if values["length"] == 4096 else {}
         )
 
-    assert [each.holds for each in judged(of, results(of, value, learning({})))][:2] == [None, None]
+    assert [each.holds for each in judged(of, results(of, value, learning({})))][:3] == [None] * 3
 
 
 def test_rounds_to_the_target_multiply_what_a_round_takes() -> None:
     of = claim("architecture")
     found = results(of, timed(6.0, 4.5), learning({TRANSFORMER: 15.0, MCSD: 10.5}))
-    first = judged(of, found)[0]
-    assert first.holds is True
+    first, second, *_ = judged(of, found)
+    assert [first.holds, second.holds] == [True, False]
     assert first.figures["times"].mean == pytest.approx(6 * 15 / 10.5, rel=0.01)
     row = of.table(found).query("length == 4096 and model == 'MCSD'").iloc[0]
     assert row["rounds to the target"].startswith("10.5 ")
-    assert row["times fewer FLOP"].startswith("1.43 "), "a step takes as many FLOP of all here"
+    assert row["by FLOP"].startswith("1.43 "), "a step takes as many FLOP of all here"
 
 
 def test_who_never_reaches_the_target_is_as_fast_as_nobody() -> None:
     of = claim("architecture")
     found = results(of, timed(8.0, 6.0), learning({TRANSFORMER: 99.0}))
-    assert [each.holds for each in judged(of, found)] == [None, True, True]
+    assert [each.holds for each in judged(of, found)] == [None, True, True, True]
 
 
 @pytest.mark.parametrize("grows", [MCSD, "nobody"])
 def test_a_state_that_grows_is_refuted_and_so_is_one_that_does_not(grows: str) -> None:
     of = claim("architecture")
     found = results(of, timed(8.0, 6.0, grows=grows), learning({}))
-    assert judged(of, found)[2].holds is False
+    assert judged(of, found)[3].holds is False
 
 
 @pytest.mark.parametrize("width", [32, 64, 128])
@@ -138,14 +140,15 @@ def test_what_is_compared_is_equal_but_for_the_architecture() -> None:
     runs = [each for each in of.conditions() if each.values["model"] in MODELS]
     for length in LENGTHS:
         there = [each.changes for each in runs if each.values["length"] == length]
-        assert len(there) == 3
+        assert len(there) == (3 if length <= 512 else 2)
         for key in ("devices", "rounds", "train.batch", "data.context", "data.per_device"):
             assert len({each[key] for each in there}) == 1
         assert there[0]["train.batch"] * length == 4096
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("lengths", [256, 128]), ("lengths", [100]), ("widths", [64]), ("widths", [9])]
+    ("key", "value"),
+    [("lengths", [256, 128]), ("lengths", [100]), ("widths", [64]), ("widths", [9])],
 )
 def test_sizes_that_cannot_be_are_refused(key: str, value: list[int]) -> None:
     node = option("scenario", "architecture")

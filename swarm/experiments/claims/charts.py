@@ -38,8 +38,8 @@ class Line:
         kind: Literal["line", "points"] = "line",
     ) -> Line:
         """The line through the means ``y`` at the places ``x``, with their intervals."""
-        y_K3 = np.array([*y], np.float64).reshape(-1, 3)
-        return cls(name, np.array([*x], np.float64), *y_K3.T, kind)
+        y_K, low_K, high_K = np.array([*y], np.float64).reshape(-1, 3).T
+        return cls(name, np.array([*x], np.float64), y_K, low_K, high_K, kind)
 
     @classmethod
     def law(cls, name: str, x_K: Floats, y_K: Floats) -> Line:

@@ -13,6 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
 from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.sequence import (
+    EMBEDDING_STD,
     GatedFFN,
     RMSNorm,
     SequenceLayer,
@@ -125,6 +126,7 @@ class Transformer(SequenceModel):
         hidden: int,
         predict: Literal["every", "last"] = "every",
         vocabulary: int | None = None,
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         check_sizes(width=width, heads=heads, depth=depth, hidden=hidden)
         if width % (2 * heads):
@@ -135,4 +137,4 @@ class Transformer(SequenceModel):
                 " rotate pairs of numbers",
             )
         layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
-        super().__init__(features, outputs, width, layers, predict, vocabulary)
+        super().__init__(features, outputs, width, layers, predict, vocabulary, embedding_std)

@@ -109,9 +109,7 @@ def test_what_is_written_is_most_probable() -> None:
 
 def kept(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Records without seconds."""
-    return [
-        {k: v for k, v in row.items() if not k.startswith(("wall_s", *TIMED))} for row in rows
-    ]
+    return [{k: v for k, v in row.items() if not k.startswith(("wall_s", *TIMED))} for row in rows]
 
 
 @pytest.mark.parametrize("cohorts", [(), (COHORTS,)])
