@@ -307,7 +307,7 @@ def _compared(length: int, width: int = WIDTH) -> tuple[str, ...]:
 
 def _settings(model: str, width: int, length: int, batches: int) -> dict[str, Any]:
     """What all runs have; a device gets so many mini-batches, one to validate and one to test."""
-    data = {"data.context": length, "data.per_device": batches * STEP // length}
+    data: dict[str, Any] = {"data.context": length, "data.per_device": batches * STEP // length}
     data |= {"data.test": 1 / batches, "data.validation": 1 / batches}
     sizes = {f"model.{key}": value for key, value in sizes_of(width)[model].items()}
     rate, deviation = TUNED[model]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class Line:
     def through(
         cls,
         name: str,
-        x: Iterable[float],
+        x: Iterable[Any],
         y: Iterable[Interval],
         kind: Literal["line", "points"] = "line",
     ) -> Line:
