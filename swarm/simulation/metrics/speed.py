@@ -54,7 +54,7 @@ class Speed(Metric):
     def __init__(self, turns: int = 5, tokens: int = 32) -> None:
         number("turns", turns, 1, 1000)
         number("tokens", tokens, 1, 100_000)
-        self.turns, self.tokens = turns, tokens
+        self.repeats, self.tokens = turns, tokens
 
     def columns(self) -> tuple[Column, ...]:
         """Two speeds and their ratios, which are timed, then bytes and FLOP."""
@@ -75,8 +75,8 @@ class Speed(Metric):
         ``[b, T]``."""
         with torch.inference_mode():
             writing = [Writing(model, x[0], self.tokens) for model in models]
-            trained_CT = taken_turns(steps, self.turns)
-            written_CT = taken_turns(writing, TIMES * self.turns)
+            trained_CT = taken_turns(steps, self.repeats)
+            written_CT = taken_turns(writing, TIMES * self.repeats)
         return [
             {
                 "speed_training": x.numel() / np.median(trained_CT[c]),
