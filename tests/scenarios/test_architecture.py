@@ -79,7 +79,7 @@ def test_the_rule_is_that_of_the_text(
 ) -> None:
     of = claim("architecture")
     found = results(of, timed(training, inference, wide), learning({}))
-    assert [each.holds for each in judged(of, found)] == [*holds, True]
+    assert [each.holds for each in of.conclude(found)] == [*holds, True]
 
 
 def test_a_ratio_that_is_high_at_a_shorter_length_is_not_refuted() -> None:
@@ -91,7 +91,7 @@ def test_a_ratio_that_is_high_at_a_shorter_length_is_not_refuted() -> None:
             timed(6.0, 4.0)(values, arm, seed) if values["length"] == 4096 else {}
         )
 
-    assert [each.holds for each in judged(of, results(of, value, learning({})))][:3] == [None] * 3
+    assert [each.holds for each in of.conclude(results(of, value, learning({})))][:3] == [None] * 3
 
 
 def test_rounds_to_the_target_multiply_what_a_round_takes() -> None:
@@ -108,14 +108,14 @@ def test_rounds_to_the_target_multiply_what_a_round_takes() -> None:
 def test_who_never_reaches_the_target_is_as_fast_as_nobody() -> None:
     of = claim("architecture")
     found = results(of, timed(8.0, 6.0), learning({TRANSFORMER: 99.0}))
-    assert [each.holds for each in judged(of, found)] == [None, True, True, True]
+    assert [each.holds for each in of.conclude(found)] == [None, True, True, True]
 
 
 @pytest.mark.parametrize("grows", [MCSD, "nobody"])
 def test_a_state_that_grows_is_refuted_and_so_is_one_that_does_not(grows: str) -> None:
     of = claim("architecture")
     found = results(of, timed(8.0, 6.0, grows=grows), learning({}))
-    assert judged(of, found)[3].holds is False
+    assert of.conclude(found)[3].holds is False
 
 
 @pytest.mark.parametrize("width", [32, 64, 128])

@@ -71,17 +71,14 @@ def test_a_ratio_is_of_one_turn_so_that_a_busy_machine_slows_both(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock, x = Clock(monkeypatch), torch.randint(7, (3, T))
-    busy = [1.0, 50.0, 1.0, 50.0, 2.0, 50.0]  # by call, the first of which is not counted
-    calls = {"own": iter(busy), "other": iter(busy)}
-    steps = [
-        clock.task("a", lambda: 8 * next(calls["own"])),
-        clock.task("b", lambda: 2 * next(calls["other"])),
-    ]
+    own_s, other_s = iter([9.0, 8.0, 80.0, 24.0]), iter([9.0, 1.0, 20.0, 12.0])
+    steps = [clock.task("a", lambda: next(own_s)), clock.task("b", lambda: next(other_s))]
     monkeypatch.setattr(Writing, "__call__", lambda self: clock.task("w", lambda: 0.5)())
-    own, other = Speed(turns=5, tokens=10).of(models()[:2], steps, x)
+    own, other = Speed(turns=3, tokens=10).of(models()[:2], steps, x)
     assert own["speed_training_ratio"] == 1
-    assert other["speed_training_ratio"] == pytest.approx(4)
-    assert own["speed_training"] == pytest.approx(3 * T / (8 * 50))
+    assert other["speed_training_ratio"] == 4, "the median of 8, 4 and 2"
+    assert own["speed_training"] == pytest.approx(3 * T / 24)
+    assert other["speed_training"] == pytest.approx(3 * T / 12)
     assert other["speed_inference"] == pytest.approx(10 / 0.5)
 
 
