@@ -33,6 +33,7 @@ _LATER: dict[str, Any] = {
     "data.tokens": "characters",
     "data.vocabulary": None,
     "data.tokenizer": None,
+    "model.embedding_std": 0.02,
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",

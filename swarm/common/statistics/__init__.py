@@ -20,7 +20,7 @@ from swarm.common.statistics.growth import (
     growth_aicc,
     power_law,
 )
-from swarm.common.statistics.intervals import LEVEL, Interval, interval
+from swarm.common.statistics.intervals import LEVEL, Interval, geometric, interval
 
 __all__ = [
     "LAWS",
@@ -34,6 +34,7 @@ __all__ = [
     "Trend",
     "aic_difference",
     "doubling",
+    "geometric",
     "growth",
     "growth_aicc",
     "interval",

@@ -32,6 +32,7 @@ from swarm.simulation.metrics.base import (
 from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.membership import Membership
 from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
+from swarm.simulation.metrics.speed import Speed
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
@@ -43,6 +44,7 @@ KINDS = (
     TriggerMetric,
     Membership,
     Asking,
+    Speed,
     RowMetric,
     StreamMetric,
     TrafficMetric,
