@@ -32,9 +32,12 @@ Count = Annotated[int, Field(ge=1)]
 
 class Budget(Section):
     """The budget of a preset: how many seeds, and settings of every run under this preset, which
-    come after those of the claim. A claim adds the sizes that it varies."""
+    come after those of the claim. The seeds are ``seed + first_seed`` and those that follow it: a
+    claim that is judged anew is judged by seeds that nobody has seen the results of. A claim adds
+    the sizes that it varies."""
 
     seeds: Annotated[int, Field(ge=1, le=1000)]
+    first_seed: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     settings: list[str] = Field(default_factory=list)
 
 

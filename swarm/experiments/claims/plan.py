@@ -63,6 +63,11 @@ class ClaimPlan:
         return self.first + self.holdout
 
     @property
+    def first_seed(self) -> int:
+        """The first seed that every condition is run with."""
+        return self.settings.seed + int(self.claim.budget.first_seed)
+
+    @property
     def outline(self) -> str:
         """What the claim would run, in a few words."""
         runs, seeds = len(self.trials), self.claim.budget.seeds
@@ -127,7 +132,8 @@ class ClaimPlan:
             raise error.under("scenario") from None
         _require_apart(settings, [*first, *later])
         _require_free(settings, claim, [*first, *later])
-        seeds = range(settings.seed, settings.seed + claim.budget.seeds)
+        start = settings.seed + claim.budget.first_seed
+        seeds = range(start, start + claim.budget.seeds)
         made = [
             tuple(
                 _trial(settings, claim, condition, seed, to_run)
@@ -152,7 +158,7 @@ class ClaimPlan:
         """
         tracker_of(self.settings, Path(), "check")
         for trial in self.trials:
-            if trial.seed == self.settings.seed:
+            if trial.seed == self.first_seed:
                 try:
                     PreparedRun.prepare(trial.resolved or trial.settings)
                 except ConfigError as error:

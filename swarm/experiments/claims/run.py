@@ -258,7 +258,7 @@ def _summary(
         "scenario": plan.name,
         "preset": plan.claim.preset,
         "seeds": plan.claim.budget.seeds,
-        "first_seed": plan.settings.seed,
+        "first_seed": plan.first_seed,
         "verdicts": [facts_of(verdict, plan.claim.preset) for verdict in verdicts],
         "failed": failed,
         "runs": len(plan.trials),
