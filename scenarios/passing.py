@@ -256,11 +256,12 @@ class Passing(Claim):
         if how == "the last stays":
             said = self._rates(results, ladder).iloc[:, -1]
         elif how == "with a floor":
-            rows = -np.log(self._rates(results, ladder))
-            said = np.exp(-rows.apply(lambda row: power_law(rows.columns, row).at(goal), axis=1))
+            rates = self._rates(results, ladder)
+            laws = {seed: power_law(rates.columns, -np.log(row)) for seed, row in rates.iterrows()}
+            said = pd.Series({seed: math.exp(-law.at(goal)) for seed, law in laws.items()})
         else:
-            laws = self._laws(results, ladder, EXACT if how == "exact" else RATE)
-            said = pd.Series({seed: float(law.at(goal)) for seed, law in laws.items()}, dtype=float)
+            lines = self._laws(results, ladder, EXACT if how == "exact" else RATE)
+            said = pd.Series({seed: float(law.at(goal)) for seed, law in lines.items()})
         measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
         return interval((said - measured).dropna().to_numpy())
 
