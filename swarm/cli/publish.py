@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.schema import Schema, checked, read_json
 from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
-from swarm.experiments.claims.page.talk import chart_of, sentence, talk
+from swarm.experiments.claims.page.talk import chart_of, talk
+from swarm.experiments.claims.page.verdicts import sentence
 from swarm.results.folder import Folder
 from swarm.results.schemas import ClaimSummary, Published, read_summary
 from swarm.simulation import checkpoint
@@ -113,7 +114,7 @@ def published_talk(to: Path) -> str:
 
     Raises :class:`ConfigError` for a damaged file in ``to``."""
     claims = [(file.parent, _published(file)) for file in to.glob(f"*/{FACTS}")]
-    claims.sort(key=lambda one: (one[1]["verdicts"][0]["number"], one[0].name))
+    claims.sort(key=lambda one: one[0].name)
     return talk("Claims, and what became of them", claims)
 
 
@@ -202,14 +203,8 @@ def _readme(facts: Sequence[Facts], to: Path) -> str:
         "claim, one picture and one sentence a screen.",
         "",
     ]
-    lines += _listed(
-        "What was refuted",
-        " the runs say otherwise, ",
-        [row for row in rows if row["verdict"] == "refuted"],
-    )
-    lines += _listed(
-        "What stays undecided", " ", [row for row in rows if row["verdict"] == "undecided"]
-    )
+    for head, word in (("What was refuted", "refuted"), ("What stays undecided", "undecided")):
+        lines += _listed(head, [row for row in rows if row["verdict"] == word])
     return "\n".join([*lines, "## Again", "", REGENERATE])
 
 
@@ -221,10 +216,8 @@ def _linked(to: Path, row: Facts) -> str:
     return f"{image}[{scenario}]({scenario}/{README})"
 
 
-def _listed(head: str, link: str, rows: Sequence[Facts]) -> list[str]:
-    lines = [
-        plain(f"- {row['claim'].rstrip('.')}:{link}{sentence(row['because'])}.") for row in rows
-    ]
+def _listed(head: str, rows: Sequence[Facts]) -> list[str]:
+    lines = [plain(f"- {row['claim']} Measured: {sentence(row['because'])}.") for row in rows]
     return [f"## {head}", "", *(lines or ["Nothing."]), ""]
 
 

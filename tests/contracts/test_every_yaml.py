@@ -172,7 +172,9 @@ def _graph(folder: Path) -> Path:
 
 def _tiles(folder: Path) -> Path:
     file = folder / "tiles.csv"
-    file.write_text("quadkey,avg_d_kbps,avg_u_kbps,tests\n0231,90000,9000,5\n0232,8000,900,3\n")
+    file.write_text(
+        "quadkey,avg_d_kbps,avg_u_kbps,avg_lat_ms,tests\n0231,90000,9000,8,5\n0232,8000,900,40,3\n"
+    )
     return file
 
 
@@ -180,6 +182,16 @@ def _behaviour(folder: Path) -> Path:
     file = folder / "behaviour.json"
     client = {"duration": 5, "active": [0, 4], "inactive": [2, 6], "finish_time": 7, "model": "A"}
     file.write_text(json.dumps({"17": client, "4": {**client, "active": [1, 4]}}))
+    return file
+
+
+def _capacities(folder: Path) -> Path:
+    file = folder / "capacities.json"
+    clients = {
+        "4": {"computation": 162.0, "communication": 5648.1},
+        "9": {"computation": 20, "communication": 900},
+    }
+    file.write_text(json.dumps(clients))
     return file
 
 
@@ -243,6 +255,8 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             "model._target_=user_models.NormMLP",
         ],
         ("fleet", "speedtest"): lambda: [f"fleet.path={_tiles(tmp_path)}"],
+        ("fleet", "capacity"): lambda: [f"fleet.path={_capacities(tmp_path)}"],
+        ("delay", "speedtest"): lambda: [f"delay.path={_tiles(tmp_path)}"],
         ("churn", "behaviour"): lambda: [f"churn.path={_behaviour(tmp_path)}"],
         ("churn", "trace"): lambda: [f"churn.path={_trace(tmp_path)}"],
         ("churn", "crash"): lambda: ["churn.at=1"],

@@ -45,7 +45,10 @@ KEYS_ALONE = {
     *("train", "evaluate", "early_stopping", "checkpoint", "compute", "lr_search", "hydra"),
 }
 # these need files, or people of their own
-TOPOLOGIES_OF_OTHERS = {"chitchat", "contacts", "file", "social", "zoo"}
+OF_OTHERS = {
+    *(("topology", name) for name in ("chitchat", "contacts", "file", "social", "zoo")),
+    ("delay", "speedtest"),
+}
 NEEDS = {
     "pre_aggregators": ["aggregator=trimmed_mean"],
     "aggregator": ["data.local_validation=0.2"],
@@ -57,8 +60,7 @@ OPTIONS = [
     (group, name)
     for group in sorted(OF_MESSAGES)
     for name in options(group)
-    if name not in ("none", "mean", default_options().get(group))
-    and (group, name) not in {("topology", other) for other in TOPOLOGIES_OF_OTHERS}
+    if name not in ("none", "mean", default_options().get(group)) and (group, name) not in OF_OTHERS
 ]
 
 

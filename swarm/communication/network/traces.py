@@ -1,4 +1,4 @@
-"""Fleets and churn from published measurements."""
+"""Fleets, delays and churn from published measurements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.common.system.dataset_cache import locate
-from swarm.communication.network.base import Bools, Churn, Floats
+from swarm.communication.network.base import Bools, Churn, Delay, Floats, Ints
 from swarm.communication.network.fleet import Sharing, UniformFleet
+from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.readers.formats import read_capped
 
-DOWN, UP, TESTS = "avg_d_kbps", "avg_u_kbps", "tests"
+DOWN, UP, LATENCY, TESTS = "avg_d_kbps", "avg_u_kbps", "avg_lat_ms", "tests"
 
 
 class SpeedtestFleet(UniformFleet):
@@ -48,35 +49,62 @@ class SpeedtestFleet(UniformFleet):
         sharing: Sharing = "uplink",
     ) -> None:
         number("max_mib", max_mib, 0, open_low=True)
-        down_R, up_R, tests_R = _measured(path, max_mib)
+        down_N, up_N = _measured(path, max_mib, (DOWN, UP), devices, seed)
         super().__init__(
             devices, seed, flops, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
             stragglers, slowdown, sharing,
         )  # fmt: skip
-        draw_N = Keys(seed, "network.speedtest").uniform(np.arange(devices), 0, 1)[:, 0]
-        until_R = np.cumsum(tests_R)
-        row_N = np.searchsorted(until_R, draw_N * until_R[-1], side="right")
-        row_N = np.minimum(row_N, len(until_R) - 1)
-        self._hardware.downlink[:] = 1000.0 * down_R[row_N]
-        self._hardware.uplink[:] = 1000.0 * up_R[row_N]
+        self._hardware.downlink[:] = 1000.0 * down_N
+        self._hardware.uplink[:] = 1000.0 * up_N
 
 
-def _measured(path: str | None, max_mib: float) -> tuple[Floats, Floats, Floats]:
-    """The downlinks and uplinks of all rows in kbit/s, and their numbers of tests, ``[R]`` each."""
+class SpeedtestDelay(Delay):
+    """Every message takes half the sum of its ends' measured round trips, (l_i + l_j) / 2: each
+    device has the ``avg_lat_ms`` of a random row of a file as :class:`SpeedtestFleet` reads, and of
+    the same row as its lines if both read one file.
+
+    Raises ``ConfigError`` as :class:`SpeedtestFleet` does, about that column.
+    """
+
+    def __init__(
+        self, devices: int, seed: int, path: str | None = None, max_mib: float = 1024.0
+    ) -> None:
+        number("max_mib", max_mib, 0, open_low=True)
+        (milliseconds_N,) = _measured(path, max_mib, (LATENCY,), devices, seed)
+        self.half_N = milliseconds_N / 2000.0
+        self.longest = float(2 * self.half_N.max())
+
+    def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:
+        return self.half_N[graph.src_E[edge_S]] + self.half_N[graph.dst_E[edge_S]]
+
+
+def _measured(
+    path: str | None, max_mib: float, columns: tuple[str, ...], devices: int, seed: int
+) -> list[Floats]:
+    """These columns of the row of each device, ``[N]`` each; the draw does not depend on them."""
     if not path:
-        valid = f"must name a table with the columns {DOWN} and {UP}, and perhaps {TESTS}"
+        valid = f"must name a table with the columns {' and '.join(columns)}, and perhaps {TESTS}"
         raise ConfigError("path", path, valid)
     from swarm.data.files.readers.table_files import read_table  # it takes pandas and pyarrow
 
     table = read_table(Path(locate(path)), int(max_mib * 2**20))
-    down_R, up_R = (_positive(path, table.get(name), name) for name in (DOWN, UP))
-    tests_R = _positive(path, table[TESTS], TESTS) if TESTS in table else np.ones(len(down_R))
-    return down_R, up_R, tests_R
+    found = [_positive(path, table.get(name), name, columns) for name in columns]
+    tests_R = (
+        _positive(path, table[TESTS], TESTS, columns) if TESTS in table else np.ones(len(found[0]))
+    )
+    draw_N = Keys(seed, "network.speedtest").uniform(np.arange(devices), 0, 1)[:, 0]
+    until_R = np.cumsum(tests_R)
+    row_N = np.searchsorted(until_R, draw_N * until_R[-1], side="right")
+    row_N = np.minimum(row_N, len(until_R) - 1)
+    return [each_R[row_N] for each_R in found]
 
 
-def _positive(path: str, column: npt.NDArray[np.generic] | None, name: str) -> Floats:
+def _positive(
+    path: str, column: npt.NDArray[np.generic] | None, name: str, needed: tuple[str, ...]
+) -> Floats:
     if column is None:
-        raise ConfigError("path", path, f"has no column {name}; {DOWN} and {UP} are needed")
+        valid = f"has no column {name}; it must have {' and '.join(needed)}"
+        raise ConfigError("path", path, valid)
     try:
         found = column.astype(np.float64)
     except (TypeError, ValueError):
@@ -87,6 +115,64 @@ def _positive(path: str, column: npt.NDArray[np.generic] | None, name: str) -> F
         valid = f"has {name}={found[row]} in row {row + 1}; it must be a number above 0"
         raise ConfigError("path", path, valid)
     return np.asarray(found, np.float64)
+
+
+class CapacityFleet(UniformFleet):
+    """Devices that compute and send as recorded clients did, by a JSON file in the format of
+    FedScale's device capacities (Lai et al., *FedScale*, ICML 2022): an object with an entry for
+    each client, whose ``computation`` is the milliseconds in which it predicts one sample with a
+    reference model, and whose ``communication`` is the rate of its line in kbit/s, up and down.
+
+    With F the FLOP of one prediction of that model (``reference_flop``), a device sustains
+    F / (computation / 1000) FLOP/s. The default is MobileNet V2 at 224 × 224, some 300 million
+    multiplications and additions (arXiv 1801.04381). Each device is a client that is drawn from the
+    seed, all of them different while there are enough. All else is as in :class:`UniformFleet`.
+
+    Raises ``ConfigError`` for a file that is missing, too large or malformed, with the client and
+    what is wrong about it.
+    """
+
+    def __init__(
+        self,
+        devices: int,
+        seed: int,
+        memory: float,
+        active: float,
+        idle: float,
+        radio_send: float,
+        radio_receive: float,
+        path: str | None = None,
+        reference_flop: float = 6.0e8,
+        max_mib: float = 1024.0,
+        stragglers: float = 0.0,
+        slowdown: float = 1.0,
+        sharing: Sharing = "uplink",
+    ) -> None:
+        number("max_mib", max_mib, 0, open_low=True)
+        number("reference_flop", reference_flop, 0, open_low=True)
+        entries = _entries(path, max_mib, ("computation", "communication"))
+        each_2C = np.array([_capacity(path, name, entry) for name, entry in entries.items()]).T
+        super().__init__(
+            devices, seed, 1.0, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
+            stragglers, slowdown, sharing,
+        )  # fmt: skip
+        order = Keys(seed, "network.capacity").generator().permutation(len(entries))
+        milliseconds_N, rate_N = each_2C[:, order[np.arange(devices) % len(order)]]
+        self._hardware.flops[:] = reference_flop / (milliseconds_N / 1000.0)
+        self._hardware.downlink[:] = self._hardware.uplink[:] = 1000.0 * rate_N
+
+
+def _capacity(path: str | None, name: str, entry: Any) -> tuple[float, float]:
+    """Milliseconds a prediction, and kbit/s."""
+
+    def figure(key: str) -> float:
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if not _figure(value) or not value:
+            why = f"whose {key} is {str(value)[:60]}; a number above 0 is needed"
+            raise _of_client(path, name, why)
+        return float(value)
+
+    return figure("computation"), figure("communication")
 
 
 class Behaviour(Churn):
@@ -114,7 +200,8 @@ class Behaviour(Churn):
     ) -> None:
         number("speed", speed, 0, open_low=True)
         number("max_mib", max_mib, 0, open_low=True)
-        clients = _clients(path, max_mib)
+        entries = _entries(path, max_mib, ("active", "inactive", "finish_time"))
+        clients = [_client(path, name, entry) for name, entry in entries.items()]
         order = Keys(seed, "network.behaviour").generator().permutation(len(clients))
         chosen = [clients[int(order[i % len(order)])] for i in range(devices)]
         self.step = tick * speed
@@ -131,23 +218,29 @@ class Behaviour(Churn):
         return np.bincount(self.device_A[here_A], minlength=len(self.finish_N)) > 0
 
 
-def _clients(path: str | None, max_mib: float) -> list[tuple[Floats, Floats, float]]:
-    """The seconds at which each client came and went, and the length of its record."""
+def _entries(path: str | None, max_mib: float, needed: tuple[str, ...]) -> dict[str, Any]:
+    """The entry of each client of a JSON file, not looked at yet."""
     if not path:
-        needed = "clients, each with active, inactive and finish_time"
-        raise ConfigError("path", path, f"must name a JSON file of {needed}")
+        listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
+        raise ConfigError("path", path, f"must name a JSON file of clients, each with {listed}")
     try:
         document = json.loads(read_capped(path, max_mib))
     except (ValueError, RecursionError) as error:
         raise ConfigError("path", path, f"is no JSON ({error}); a pickle is not read") from None
     if not isinstance(document, dict) or not document:
         raise ConfigError("path", path, "must be an object with an entry for each client")
-    return [_client(path, name, entry) for name, entry in document.items()]
+    return document
 
 
-def _client(path: str, name: str, entry: Any) -> tuple[Floats, Floats, float]:
+def _of_client(path: str | None, name: str, why: str) -> ConfigError:
+    return ConfigError("path", path, f"has a client {name[:40]!r} {why}")
+
+
+def _client(path: str | None, name: str, entry: Any) -> tuple[Floats, Floats, float]:
+    """The seconds at which a client came and went, and the length of its record."""
+
     def wrong(why: str) -> ConfigError:
-        return ConfigError("path", path, f"has a client {name[:40]!r} {why}")
+        return _of_client(path, name, why)
 
     if not isinstance(entry, dict):
         raise wrong("that is no object with active, inactive and finish_time")
@@ -155,7 +248,7 @@ def _client(path: str, name: str, entry: Any) -> tuple[Floats, Floats, float]:
     for key in ("active", "inactive", "finish_time"):
         value = entry.get(key)
         listed = value if key != "finish_time" else [value]
-        if not isinstance(listed, list) or not all(_seconds(each) for each in listed):
+        if not isinstance(listed, list) or not all(_figure(each) for each in listed):
             raise wrong(f"whose {key} is {str(value)[:60]}; seconds of at least 0 are needed")
         found[key] = np.array(listed, np.float64)
     active, inactive, finish = found["active"], found["inactive"], float(found["finish_time"][0])
@@ -169,7 +262,7 @@ def _client(path: str, name: str, entry: Any) -> tuple[Floats, Floats, float]:
     return active, inactive, finish
 
 
-def _seconds(value: object) -> bool:
-    """Whether a value of the file is a number of seconds."""
+def _figure(value: object) -> bool:
+    """Whether a value of the file is a number of at least 0."""
     number_like = isinstance(value, int | float) and not isinstance(value, bool)
     return number_like and 0 <= value < 2**53  # type: ignore[operator]

@@ -149,7 +149,7 @@ def _run_and_conclude(plan: ClaimPlan, home: Folder) -> Result:
     failed |= damaged
     summary, files = _conclude(plan, home, code, results, failed)
     attach(plan.settings, home, [*files, home.path / PREDICTION], say)
-    print_verdicts([summary])
+    print_verdicts([(home.path, summary)])
     print(f"run folder: {home.path}")
     if failed:
         name, cause = next(iter(failed.items()))
@@ -171,7 +171,7 @@ def _conclude(
     summary = _summary(plan, home, code, verdicts, results, failed)
     files = write_pages(plan, results, summary, home.path, whole=not failed and defect is None)
     if defect:
-        print_verdicts([summary])
+        print_verdicts([(home.path, summary)])
         checkpoint.write_json(home.path / UNJUDGED, {"because": defect})
         again = f"resume={home.path} judges again, and repeats no run"
         raise UnjudgedError(f"all {len(plan.trials)} runs are finished, but {defect}; {again}")

@@ -19,8 +19,8 @@ from swarm.config.settings import Settings
 from swarm.experiments.claims import run
 from swarm.experiments.claims.base import Suite
 from swarm.experiments.claims.page.page import PAGE, badge, framed, inline_png
-from swarm.experiments.claims.page.talk import TALK, chart_of, sentence, talk
-from swarm.experiments.claims.page.verdicts import print_verdicts, summary_in
+from swarm.experiments.claims.page.talk import TALK, chart_of, talk
+from swarm.experiments.claims.page.verdicts import by_number, print_verdicts, sentence, summary_in
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.prepared import tracker_of
@@ -128,7 +128,7 @@ def _run_all(plans: SuitePlan, home: Folder, overrides: dict[str, Any]) -> Resul
     pages = _write_pages(home, claims)
     checkpoint.write_json(home.path / "summary.json", closing(total))
     attach(plans.settings, home, pages, print)
-    print_verdicts(summaries)
+    print_verdicts([(claim, summary) for claim, summary in claims if summary])
     print(f"run folder: {home.path}")
     if failed:
         raise SwarmError(f"no verdict from {', '.join(failed)}; resume={home.path} tries again")
@@ -161,11 +161,8 @@ def _first_number(claim: Path) -> tuple[float, str]:
 def _write_pages(home: Folder, claims: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[Path]:
     """Write the table of verdicts, with a link to the page of each claim, and the page for a talk;
     returns the files."""
-    rows = [
-        _row(claim, row)
-        for claim, summary in claims
-        for row in summary.get("verdicts") or [UNFINISHED]
-    ]
+    rows = [_row(claim, row) for claim, _, row in by_number(claims)]
+    rows += [_row(claim, UNFINISHED) for claim, summary in claims if not summary.get("verdicts")]
     head = "<tr><th>claim</th><th>verdict</th><th>because</th><th>page</th></tr>"
     table = f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     seconds = sum(summary.get("wall_s", 0.0) for _, summary in claims)

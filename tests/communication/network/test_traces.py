@@ -11,7 +11,13 @@ import pandas as pd
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.traces import Behaviour, SpeedtestFleet
+from swarm.communication.network.traces import (
+    Behaviour,
+    CapacityFleet,
+    SpeedtestDelay,
+    SpeedtestFleet,
+)
+from swarm.communication.topology.graph import Graph
 from tests.support import prepared, require_same_bits
 
 TILES = pd.DataFrame(
@@ -44,6 +50,21 @@ def test_devices_have_the_lines_of_measured_rows(tmp_path: Path, kind: str) -> N
     np.testing.assert_array_equal(again.uplink, found.uplink)
 
 
+def test_a_message_takes_half_the_round_trips_of_its_ends(tmp_path: Path) -> None:
+    """And the latency of a device is of the row that its lines are of."""
+    file = tmp_path / "tiles.csv"
+    TILES.to_csv(file, index=False)
+    delay = SpeedtestDelay(40, 3, str(file))
+    lines = SpeedtestFleet(40, 3, **FIGURES, path=str(file)).hardware
+    latency_N = np.array([{5e6: 0.06, 2e7: 0.02, 1e8: 0.01}[line] for line in lines.downlink])
+    graph = Graph.from_edges(40, [(i, (i + 1) % 40) for i in range(40)])
+    edges = np.array([0, 7, 39])
+    found = delay.seconds(graph, edges, np.full(3, 0.5))
+    ends = latency_N[graph.src_E[edges]] + latency_N[graph.dst_E[edges]]
+    np.testing.assert_allclose(found, ends / 2)
+    assert delay.longest == pytest.approx(latency_N.max())
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -69,6 +90,54 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         prepared("fleet=speedtest")
     with pytest.raises(ConfigError, match=r"fleet.path=nowhere.csv: is not a file"):
         prepared("fleet=speedtest", "fleet.path=nowhere.csv")
+
+
+CAPACITIES = {
+    "432802": {"computation": 162.0, "communication": 5648.0},
+    "7": {"computation": 20, "communication": 900},
+    "8": {"computation": 50.0, "communication": 30000.0},
+}
+
+
+def test_devices_compute_and_send_as_recorded_clients(tmp_path: Path) -> None:
+    """FedScale's time of a batch, 3 · samples · computation / 1000 seconds for the reference model,
+    is ours, and every client is used before one is used again."""
+    file = _file(tmp_path, CAPACITIES)
+    figures = {key: value for key, value in FIGURES.items() if key != "flops"}
+    found = CapacityFleet(6, 1, **figures, path=str(file), reference_flop=6e8).hardware
+    batch_s = 3 * 32 * 6e8 / found.flops
+    expected = sorted(3 * 32 * client["computation"] / 1000 for client in CAPACITIES.values())
+    np.testing.assert_allclose(sorted(batch_s), np.repeat(expected, 2))
+    assert sorted(set(found.uplink)) == [9e5, 5.648e6, 3e7]
+    np.testing.assert_array_equal(found.uplink, found.downlink)
+    np.testing.assert_array_equal(found.flops[:3], found.flops[3:])
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"communication": 5.0}, "whose computation is None; a number above 0 is needed"),
+        ({"computation": 5.0, "communication": 0}, "whose communication is 0; a number above 0"),
+        ({"computation": "5", "communication": 1}, "whose computation is 5; a number above 0"),
+        ([1, 2], "whose computation is None"),
+    ],
+)
+def test_impossible_capacities_are_named(tmp_path: Path, entry: Any, said: str) -> None:
+    file = _file(tmp_path, {**CAPACITIES, "5": entry})
+    with pytest.raises(ConfigError, match=f"fleet.path.*has a client '5' {said}"):
+        prepared("fleet=capacity", f"fleet.path={file}")
+    with pytest.raises(ConfigError, match=r"fleet.reference_flop=0: must be"):
+        prepared("fleet=capacity", f"fleet.path={file}", "fleet.reference_flop=0")
+    with pytest.raises(ConfigError, match=r"fleet.path=null: must name a JSON file of clients"):
+        prepared("fleet=capacity")
+
+
+def test_shards_and_resume_do_not_change_a_bit_of_capacities_and_latencies(tmp_path: Path) -> None:
+    TILES.to_csv(tmp_path / "tiles.csv", index=False)
+    of_devices = ("fleet=capacity", f"fleet.path={_file(tmp_path, CAPACITIES)}")
+    of_messages = ("delay=speedtest", f"delay.path={tmp_path / 'tiles.csv'}")
+    options = (*of_devices, *of_messages, "network.round_seconds=0.02", "devices=11")
+    require_same_bits(tmp_path, *options, "engine.block=2", rounds=6, cut=3)
 
 
 CLIENTS = {

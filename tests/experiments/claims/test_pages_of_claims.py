@@ -313,7 +313,7 @@ def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[
         " undecided." in table
     )
     refuted = table[table.index("## What was refuted") : table.index("## What stays undecided")]
-    assert refuted.count(": the runs say otherwise, accuracy") == 1
+    assert refuted.count(". Measured: accuracy") == 1
     assert "<script" not in table
     assert str(judged.resolve().parent) not in table
     (home / "README.md").unlink()

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from swarm.experiments.claims.page.page import badge, inline_png, picture
+from swarm.experiments.claims.page.verdicts import Facts, by_number, sentence
 
 TALK = "talk.html"
-Facts = Mapping[str, Any]
-
-
-def sentence(because: str) -> str:
-    """The first clause of a verdict's reason, up to the first semicolon outside brackets: a talk
-    has no time for more.
-    """
-    depth = 0
-    for place, sign in enumerate(because):
-        depth += (sign in "([") - (sign in ")]")
-        if sign == ";" and depth == 0:
-            return because[:place]
-    return because
 
 
 def chart_of(folder: Path, row: Facts) -> Path | None:
@@ -33,14 +20,10 @@ def chart_of(folder: Path, row: Facts) -> Path | None:
 
 
 def talk(title: str, claims: Sequence[tuple[Path, Facts]]) -> str:
-    """The HTML of the page, self-contained: ``claims`` are the folders of claims with their
-    summaries, in the order of the talk.
+    """The HTML of the page, self-contained, by the numbers of the claims: ``claims`` are their
+    folders with their summaries.
     """
-    slides = [
-        _slide(folder, summary, row)
-        for folder, summary in claims
-        for row in summary.get("verdicts", ())
-    ]
+    slides = [_slide(folder, summary, row) for folder, summary, row in by_number(claims)]
     template = (Path(__file__).parent / "talk.html").read_text(encoding="utf-8")
     return Template(template).substitute(title=escape(title), slides="\n".join(slides))
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from swarm.experiments.claims.base import Preset, Verdict
 from swarm.results.schemas import ClaimSummary, read_summary
 
+Facts = Mapping[str, Any]
 STYLES = {
     "confirmed": "bold green",
     "refuted": "bold red",
@@ -46,19 +47,38 @@ def facts_of(verdict: Verdict, preset: Preset) -> dict[str, Any]:
     }
 
 
-def print_verdicts(summaries: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
-    """Print the table of the verdicts in these summaries."""
+def sentence(because: str) -> str:
+    """The first clause of a verdict's reason, up to the first semicolon outside brackets: a talk
+    has no time for more.
+    """
+    depth = 0
+    for place, sign in enumerate(because):
+        depth += (sign in "([") - (sign in ")]")
+        if sign == ";" and depth == 0:
+            return because[:place]
+    return because
+
+
+def by_number(claims: Sequence[tuple[Path, Facts]]) -> list[tuple[Path, Facts, Facts]]:
+    """Folder, summary and row of each verdict in these claims, in the order of their numbers."""
+    rows = [
+        (folder, summary, row) for folder, summary in claims for row in summary.get("verdicts", ())
+    ]
+    return sorted(rows, key=lambda found: found[2]["number"])
+
+
+def print_verdicts(claims: Sequence[tuple[Path, Facts]], console: Console | None = None) -> None:
+    """Print the table of the verdicts on these claims; of several claims each verdict has the first
+    clause of its reason only."""
     console = console or Console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("scenario", no_wrap=True)
     table.add_column("claim")
     table.add_column("verdict", no_wrap=True)
     table.add_column("because")
-    for summary in summaries:
-        for row in summary["verdicts"]:
-            style = STYLES.get(row["verdict"].split()[0], "")
-            verdict = f"[{style}]{escape(row['verdict'])}[/]"
-            table.add_row(
-                escape(summary["scenario"]), escape(row["claim"]), verdict, escape(row["because"])
-            )
+    for _, summary, row in by_number(claims):
+        style = STYLES.get(row["verdict"].split()[0], "")
+        verdict = f"[{style}]{escape(row['verdict'])}[/]"
+        because = row["because"] if len(claims) == 1 else sentence(row["because"])
+        table.add_row(escape(summary["scenario"]), escape(row["claim"]), verdict, escape(because))
     console.print(table)
