@@ -22,7 +22,7 @@ def rated(surprise: float, wide: float = 0.0) -> Any:
         c, alpha = (9.0, 0.7) if values["ladder"] == "swarm size" else (200.0, 0.75)
         rate = math.exp(-c * n**-alpha * (1 + noise(seed, 1e-3)))
         if large:
-            rate -= surprise + wide * (seed - 4.5)
+            rate -= surprise + wide * (seed - 2)
         return {RATE: rate, EXACT: rate, "accuracy_mean": 0.9}
 
     return value

@@ -13,7 +13,7 @@ import torch
 
 from swarm.common.statistics import passing_law, passing_rate
 from swarm.simulation.metrics.passing import ExactPassing, PassUntil
-from tests.support import prepared, records
+from tests.support import experiment, prepared, records
 
 SIZE = "answers: 1, tasks: 20"
 NEW = f"metrics=[accuracy,{{passing: {{{SIZE}, most: 700}}}},{{passing_exact: {{{SIZE}}}}}]"
@@ -94,6 +94,8 @@ def test_draws_follow_the_seed_of_the_run() -> None:
     np.testing.assert_array_equal(one, same)
     np.testing.assert_array_equal(one[0], one[1])  # the same random numbers for every device
     assert (one != other).any()
+    (metric,) = (m for m in experiment(NEW, "seed=3").metrics.outputs if isinstance(m, PassUntil))
+    assert metric.keys.seed == 3
 
 
 def test_the_passing_law_is_found_again() -> None:
