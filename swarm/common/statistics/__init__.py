@@ -21,6 +21,7 @@ from swarm.common.statistics.growth import (
     power_law,
 )
 from swarm.common.statistics.intervals import LEVEL, Interval, geometric, interval
+from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
 
 __all__ = [
     "LAWS",
@@ -28,6 +29,7 @@ __all__ = [
     "Growth",
     "Interval",
     "LossLaw",
+    "PassingLaw",
     "PowerLaw",
     "Reference",
     "ScoreCurve",
@@ -39,6 +41,8 @@ __all__ = [
     "growth_aicc",
     "interval",
     "loss_law",
+    "passing_law",
+    "passing_rate",
     "power_law",
     "reference",
     "score_curve",

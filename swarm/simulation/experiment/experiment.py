@@ -112,6 +112,7 @@ class Experiment:
             self.poison is not None and self.poison.triggered is not None,
             self.data.policy.streams,
             data.tokens is not None,
+            self.settings.seed,
         )
 
     @cached_property

@@ -135,7 +135,7 @@ def chosen(
             found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
-        metric = build(dict(node), Metric, SECTION, plugins, label=task.label)
+        metric = build(dict(node), Metric, SECTION, plugins, label=task.label, seed=task.seed)
         if (reason := metric.why_not(task)) is not None:
             raise ConfigError(SECTION, choice("metric", node), reason)
         _require_free(metric, choice("metric", node), found)
