@@ -85,4 +85,5 @@ def _rounded(x_G: Tensor, bits: int) -> Tensor:
     scale = (x_G.max() - low) / (2**bits - 1)
     if scale == 0:
         return x_G
-    return low + torch.round((x_G - low) / scale) * scale
+    steps_G = torch.round((x_G - low) / scale)
+    return torch.add(low, steps_G * scale)
