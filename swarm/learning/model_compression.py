@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.rows import HasNeurons
+from swarm.learning.quantised import check_quantised, quantised
 
 
 def prune_neurons(
@@ -66,24 +67,11 @@ def quantise(state: Mapping[str, Tensor], bits: int, group: int = 64) -> dict[st
     are rounded to the nearest of 2^bits values at equal distances (MiniCPM's int4, arXiv
     2404.06395). Vectors, such as biases, stay as they are.
 
-    Raises ``ValueError`` unless ``bits`` is from 1 to 16 and ``group`` at least 1.
+    Raises :class:`~swarm.common.errors.ConfigError` as
+    :func:`~swarm.learning.quantised.check_quantised` does.
     """
-    if not 1 <= bits <= 16 or group < 1:
-        raise ValueError("bits must be from 1 to 16, and a group at least 1 number")
-    found = {}
-    for name, value in state.items():
-        whole = value.detach().clone()
-        if value.ndim > 1:
-            parts = torch.split(whole.flatten(), group)
-            whole = torch.cat([_rounded(part, bits) for part in parts]).reshape(value.shape)
-        found[name] = whole
-    return found
-
-
-def _rounded(x_G: Tensor, bits: int) -> Tensor:
-    low = x_G.min()
-    scale = (x_G.max() - low) / (2**bits - 1)
-    if scale == 0:
-        return x_G
-    steps_G = torch.round((x_G - low) / scale)
-    return torch.add(low, steps_G * scale)
+    check_quantised(bits, group)
+    return {
+        name: quantised(value, bits, group) if value.ndim > 1 else value.detach().clone()
+        for name, value in state.items()
+    }

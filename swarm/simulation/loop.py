@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from swarm.common.errors import DivergedError
+from swarm.common.errors import ConfigError, DivergedError
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded, work_beside_learning
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
@@ -322,6 +322,10 @@ class Simulation:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
         arrays, facts = checkpoint.arrays, checkpoint.facts
+        if facts.get("grid") != self.experiment.model.facts.get("grid"):
+            start = self.experiment.settings.init
+            valid = "is another start than the run's, from which the grid of its devices follows"
+            raise ConfigError("init", start, valid)
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
         if self.experiment.accountant is not None:

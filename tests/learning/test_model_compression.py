@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from swarm.common.errors import ConfigError
 from swarm.learning.model_compression import prune_neurons, quantise
 from swarm.learning.models.cnn import CNN
 from swarm.learning.models.dense import MLP
@@ -104,5 +105,5 @@ def test_rounding_is_half_a_step_at_most_and_the_ends_of_a_group_stay(bits: int)
 
 def test_equal_numbers_stay_and_strange_bits_are_refused() -> None:
     assert torch.equal(quantise({"w": torch.full((2, 2), 3.0)}, 4)["w"], torch.full((2, 2), 3.0))
-    with pytest.raises(ValueError, match="bits"):
+    with pytest.raises(ConfigError, match="bits=0"):
         quantise({}, 0)

@@ -20,7 +20,8 @@ from swarm.common.statistics.growth import (
     growth_aicc,
     power_law,
 )
-from swarm.common.statistics.intervals import LEVEL, Interval, interval
+from swarm.common.statistics.intervals import LEVEL, Interval, geometric, interval
+from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
 
 __all__ = [
     "LAWS",
@@ -28,16 +29,20 @@ __all__ = [
     "Growth",
     "Interval",
     "LossLaw",
+    "PassingLaw",
     "PowerLaw",
     "Reference",
     "ScoreCurve",
     "Trend",
     "aic_difference",
     "doubling",
+    "geometric",
     "growth",
     "growth_aicc",
     "interval",
     "loss_law",
+    "passing_law",
+    "passing_rate",
     "power_law",
     "reference",
     "score_curve",

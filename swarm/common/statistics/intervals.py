@@ -67,3 +67,9 @@ def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         return Interval(mean, math.nan, math.nan)
     half = float(stats.t.ppf((1 + level) / 2, len(x_N) - 1) * stats.sem(x_N))
     return Interval(mean, mean - half, mean + half)
+
+
+def geometric(ratios: ArrayLike, level: float = LEVEL) -> Interval:
+    """Return the geometric mean of the finite ``ratios`` ``[n]``, which are above 0, and the ends
+    of the interval of their logarithms: that of a ratio is then that of its inverse, inverted."""
+    return Interval(*(math.exp(end) for end in interval(np.log(ratios), level)))

@@ -212,7 +212,7 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
 
     s, arms = prepared.settings, progress["arms"]
     experiment = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
-    run = load(folder.path)
+    run, frozen = load(folder.path), experiment.model.lead.frozen_bytes
     summary = {
         "schema": 1,
         "run": folder.name,
@@ -229,6 +229,7 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
         "scaling": describe_scaling(prepared.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.model.lead.layout.width,
+        **({"frozen_bytes_per_device": frozen} if frozen else {}),
         **describe_cohorts(experiment),
         "versions": versions(),
     }

@@ -43,7 +43,7 @@ NUMBERS = (
     Column("flops_total", "floating-point operations of learning", "", "lower", PAGE, sparse=True),
     Column("bytes_total", "bytes sent by all devices", "", "lower", AXIS),
     Column("virtual_s", "virtual time", "s", "lower", AXIS),
-    Column("wall_s", "wall time", "s", "lower", AXIS),
+    Column("wall_s", "wall time", "s", "lower", AXIS, timed=True),
     Column("messages_total", "messages sent by all devices", "", "lower", RECORDED),
     Column("lost_total", "messages that were lost", "", "lower", RECORDED),
     Column("late_total", "messages that were given up as late", "", "lower", RECORDED),
@@ -66,7 +66,7 @@ NUMBERS = (
 
 FINAL = (
     Column("rounds", "rounds", "", None, RECORDED),
-    Column("steps_per_s", "local steps a second", "", "higher", RECORDED),
+    Column("steps_per_s", "local steps a second", "", "higher", RECORDED, timed=True),
     Column("forgetting", "forgetting", "", "lower", RECORDED),
     Column("backward_transfer", "backward transfer", "", "higher", RECORDED),
 )

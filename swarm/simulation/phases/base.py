@@ -210,7 +210,12 @@ class Phase(ABC):
     # --- for the kinds ----------------------------------------------------------------------------
 
     def _finish(self, shard: Shard, round: int) -> None:
-        """Clear, after the last phase of ``round``, the buffers that last for one round only."""
+        """Round parameters to the devices' grid, if they have one, and clear, after the last phase
+        of ``round``, the buffers that last for one round only."""
+        grid, state = shard.experiment.model.grid, shard.state
+        if grid is not None:
+            round_n, when = np.full_like(shard.devices, round), f"phase.{self.number}"
+            state.x = grid.rounded(state.x, shard.devices, round_n, when)
         later = self.communication.phases[self.place + 1 :]
         if not any(phase.plays(round) for phase in later):
             shard.state.round_buffers.clear()

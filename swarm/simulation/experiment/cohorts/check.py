@@ -146,3 +146,14 @@ def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
             own = c.mixed.kept_N if own == c.mixed.width else cohorts.width_N
         found += math.prod(shape[:-1]) * own
     return found
+
+
+def frozen_bytes(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The bytes that each device takes for parameters that never change, as it stores them,
+    ``[N]``."""
+    own = np.array([model.frozen_bytes for model in e.model.each], np.int64)
+    cohorts = e.model.cohorts
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = own[
+        np.zeros(e.settings.devices, np.int64) if cohorts is None else cohorts.cohort_N
+    ]
+    return found
