@@ -33,9 +33,15 @@ from swarm.experiments.claims.base import (
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 from swarm.learning.kernels.module import initialised
+from swarm.learning.model_compression.quantised import (
+    PLAIN,
+    check_quantised,
+    matrices,
+    packed_bytes,
+    with_bits,
+)
 from swarm.learning.models.dense import MLP
 from swarm.learning.models.lora import Adapters
-from swarm.learning.quantised import PLAIN, check_quantised, matrices, packed_bytes, with_bits
 
 HIDDEN, GROUP, RANK, ALPHA = 64, 64, 8, 8.0
 SPLIT = 14  # of the real digits, for the base and for devices: it has seen nothing that they answer

@@ -16,9 +16,9 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, packed_in_a_row
 from swarm.learning.batch import Batch
+from swarm.learning.model_compression.quantised import packed_bytes, quantised
 from swarm.learning.models.dense import MLP
 from swarm.learning.optim.grid import Grid
-from swarm.learning.quantised import packed_bytes, quantised
 from tests.support import experiment, final_rows, prepared, require_same_bits, run
 
 DIGITS = (
@@ -110,7 +110,7 @@ def test_a_fleet_counts_the_bits_of_the_base(tmp_path: Path) -> None:
         experiment(*given)
 
 
-@pytest.mark.filterwarnings("ignore:cohorts.s: no device has this model")
+@pytest.mark.filterwarnings("ignore:cohorts.s. no device has this model")
 def test_devices_take_the_base_whose_bits_they_have_memory_for(tmp_path: Path) -> None:
     given = on_base(tmp_path, "fleet=uniform", "protocol=none", "topology=none")
     cohort = "cohorts={s: {devices: memory, model: {bits: 4}}}"

@@ -23,7 +23,7 @@ from scenarios.quantised import (
 )
 from swarm.common.errors import ConfigError
 from swarm.learning.kernels.module import initialised
-from swarm.learning.quantised import PLAIN, packed_bytes, quantised
+from swarm.learning.model_compression.quantised import PLAIN, packed_bytes, quantised
 from tests.scenarios.test_claims import Value, claim, judged, noise, results
 
 

@@ -26,9 +26,15 @@ from swarm.common.rows import size_of
 from swarm.common.system.files import content
 from swarm.learning.buffers import copied
 from swarm.learning.initial_parameters import saved_tokenizer
+from swarm.learning.model_compression.quantised import (
+    PLAIN,
+    check_quantised,
+    matrices,
+    packed_bytes,
+    with_bits,
+)
 from swarm.learning.models.base import BatchedBase, ReadsFiles, Wrapped
 from swarm.learning.models.sequence import SequenceModel
-from swarm.learning.quantised import PLAIN, check_quantised, matrices, packed_bytes, with_bits
 
 MOST = 64 << 30  # bytes of a file
 MOST_MERGED = 4_000_000  # numbers of a base of which each device of a block has its own copy
@@ -66,9 +72,10 @@ class Adapters(nn.Module, Wrapped):
     layers whose names ``layers`` matches (a shell pattern, or several).
 
     The weights of ``base`` are what ``bits`` bits can say, ``group`` of them with one scale
-    (:mod:`swarm.learning.quantised`); the caller has rounded them. A simulation holds them as
-    floating-point numbers, once for all devices, and counts for a device what its bits take. The
-    adapters, what they are multiplied with, and gradients are floating-point numbers.
+    (:mod:`swarm.learning.model_compression.quantised`); the caller has rounded them. A simulation
+    holds them as floating-point numbers, once for all devices, and counts for a device what its
+    bits take. The adapters, what they are multiplied with, and gradients are floating-point
+    numbers.
 
     Raises :class:`ConfigError` for a pattern that matches no linear layer, and a rank below 1 or
     above the smallest side of an adapted layer.

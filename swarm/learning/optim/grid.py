@@ -17,9 +17,9 @@ from swarm.learning.batch import Batch
 from swarm.learning.kernels.kernel import Kernel, Views
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.learner import Learner
+from swarm.learning.model_compression.quantised import PLAIN, check_quantised
 from swarm.learning.optim.optimizer import SGD, Optimizer
 from swarm.learning.optim.schedule import Schedule
-from swarm.learning.quantised import PLAIN, check_quantised
 
 Rounding = Literal["nearest", "stochastic"]
 Ints = npt.NDArray[np.int64]

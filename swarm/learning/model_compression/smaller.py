@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.rows import HasNeurons
-from swarm.learning.quantised import check_quantised, quantised
+from swarm.learning.model_compression.quantised import check_quantised, quantised
 
 
 def prune_neurons(
@@ -68,7 +68,7 @@ def quantise(state: Mapping[str, Tensor], bits: int, group: int = 64) -> dict[st
     2404.06395). Vectors, such as biases, stay as they are.
 
     Raises :class:`~swarm.common.errors.ConfigError` as
-    :func:`~swarm.learning.quantised.check_quantised` does.
+    :func:`~swarm.learning.model_compression.quantised.check_quantised` does.
     """
     check_quantised(bits, group)
     return {
