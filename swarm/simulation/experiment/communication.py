@@ -46,7 +46,8 @@ from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.privacy.correlated import Pairs
-from swarm.simulation.experiment.cohorts.messages import mixed_messages, require_parts
+from swarm.simulation.experiment.cohorts.check import require_parts
+from swarm.simulation.experiment.cohorts.messages import mixed_messages
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.model import Model
 from swarm.simulation.goals.set_goals import SetGoals

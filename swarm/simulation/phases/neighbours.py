@@ -19,7 +19,7 @@ from swarm.communication.network.base import UNSENT
 from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
 from swarm.simulation.hostile.sending import Draft, sent_rows
-from swarm.simulation.phases.base import Floats, Ints, Phase
+from swarm.simulation.phases.base import Bools, Floats, Ints, Phase
 from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
@@ -169,11 +169,19 @@ class Packets(ToNeighbours):
         wanted = rows + before
         packets = pack(wanted, draw)
         left = wanted - packets
-        silent_n = self.communication.messages.silent(round)[shard.devices]
-        silent = torch.as_tensor(silent_n, device=rows.device)
-        left[silent] = before[silent]  # a device that sends nothing keeps its error
+        for part, silent_N in self._silent(round):  # what sends nothing keeps its error
+            silent = torch.as_tensor(silent_N[shard.devices], device=rows.device)
+            left[silent, part] = before[silent, part]
         shard.in_flight[self._error] = left
         return packets
+
+    def _silent(self, round: int) -> list[tuple[slice, Bools]]:
+        """Of each packet that a device makes, where it lies in a payload row, and which devices
+        send it to nobody, ``[N]``."""
+        messages = self.communication.messages
+        if self.mixed is None:
+            return [(slice(None), messages.silent(round))]
+        return self.mixed.silent(*messages.sent(round))
 
     def _remember(self, shard: Shard, payload: Payload) -> None:
         """Keep the packets of the active devices, for messages that take longer than a round."""

@@ -34,7 +34,15 @@ from tests.simulation.cohorts.test_nested_averaging import (
     trajectory_alone,
 )
 from tests.simulation.cohorts.test_robust_rules import heard_by, number_by_number, trimmed
-from tests.support import experiment, final_rows, prepared, records, require_same_bits, trajectory
+from tests.support import (
+    experiment,
+    final_rows,
+    prepared,
+    records,
+    require_same_bits,
+    simulation,
+    trajectory,
+)
 
 THREE = "cohorts={small: {devices: 0.4, model: {hidden: [4]}}, tiny: {devices: [0, 7], model: {hidden: [2]}}}"
 SMALL = ("devices=11", "engine.block=3", "compute.dtype=float64", "model.hidden=[6]", THREE)
@@ -137,6 +145,32 @@ def test_what_a_packet_left_out_comes_with_the_next_to_the_same_cohort() -> None
     )
     assert last < 0.6 * first
     assert last < 0.6 * never
+
+
+def test_the_error_of_a_packet_for_a_cohort_is_kept_while_no_receiver_is_in_it() -> None:
+    """Where each device has one receiver a round, the packets for the other cohorts go to nobody."""
+    words = (*SMALL, "topology=random_matching", "rounds=2", "compressor=top_k")
+    ready = prepared(*words)
+    with simulation(ready) as running:
+        e, errors = running.experiment, []
+        for round in (1, 2):
+            for _ in running.engine.advance(round):  # type: ignore[attr-defined]
+                pass
+            errors.append(running.engine.snapshot()["wire.error.1"])
+    cohorts, mixed = e.model.cohorts, e.communication.mixed
+    assert cohorts is not None
+    assert mixed is not None
+    kept = 0
+    for round, (before, after) in enumerate(zip([0 * errors[0], *errors], errors, strict=False), 1):
+        graph = e.communication.messages.graph(round)
+        for device in range(11):
+            of = set(cohorts.cohort_N[graph.dst_E[graph.src_E == device]].tolist())
+            for cohort in range(3):
+                part = slice(*mixed.start_C[cohort : cohort + 2])
+                same = torch.equal(after[device, part], before[device, part])
+                assert same == (cohort not in of)
+                kept += same and bool(before[device, part].any())
+    assert kept
 
 
 # --- clipped and noised ---------------------------------------------------------------------------

@@ -12,8 +12,10 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.aggregation.pre_aggregator import PreAggregated
-from swarm.config.build import choice
+from swarm.communication.compression.base import Compressor
+from swarm.config.build import choice, class_of
 from swarm.config.explain import shown
+from swarm.config.settings import Settings
 from swarm.learning.models.base import Wrapped
 from swarm.learning.privacy.correlated import Correlated
 
@@ -38,6 +40,17 @@ def check_cohorts(e: Experiment) -> None:
     if protocol.sends_parameters and any(phase.sends for phase in e.communication.phases):
         _require_overlap(cohorts, called(protocol))
         _require_one_meaning(cohorts)
+
+
+def require_parts(settings: Settings, cohorts: Cohorts | None) -> None:
+    """Refuse a compressor of whole models where messages are parts of them."""
+    kind: type[Compressor] = class_of(
+        settings.compressor, Compressor, "compressor", settings.plugins
+    )
+    if cohorts is not None and kind.whole_rows:
+        valid = "must be one that packs any numbers with cohorts, whose messages are parts of a"
+        valid += " model: it packs the matrices or neurons of a whole one"
+        raise ConfigError("/compressor", choice("compressor", settings.compressor), valid)
 
 
 def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:

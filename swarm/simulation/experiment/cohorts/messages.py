@@ -26,8 +26,6 @@ from swarm.communication.network.base import UNSENT
 from swarm.communication.round_messages import MessageSizes
 from swarm.communication.routing import Route
 from swarm.communication.transform.base import MessageTransform, transformed
-from swarm.config.build import choice, class_of
-from swarm.config.settings import Settings
 from swarm.learning.cohorts.learner import put_, taken
 from swarm.learning.cohorts.runs import Runs, zeros
 
@@ -98,9 +96,8 @@ class MixedMessages:
             bits = {int(w): bits_of(self.compressor, int(w)) for w in np.unique(shared_CC) if w}
         except ConfigError as error:
             raise error.under("compressor") from None
-        found: Ints = np.vectorize(lambda width: bits.get(int(width), 0), otypes=[np.int64])(
-            shared_CC
-        )
+        of = np.vectorize(lambda width: bits.get(int(width), 0), otypes=[np.int64])
+        found: Ints = of(shared_CC)
         return found
 
     def bits_on(self, src_E: Ints, dst_E: Ints) -> Ints:
@@ -163,6 +160,15 @@ class MixedMessages:
                     some = taken(rows_nW, piece.place_m, place)
                     put_(out_nW, piece.place_m, place, packed(self.compressor, some, own))
         return out_nW
+
+    def silent(self, graph: Graph, outcomes: MessageOutcomes) -> list[tuple[slice, Bools]]:
+        """Where the packet for each cohort lies in a payload row, and which devices send nothing to
+        that cohort, ``[N]``."""
+        leaves, cohort_N = outcomes.ticks_E != UNSENT, self.cohorts.cohort_N
+        silent_CN = np.ones((len(self.place_Cc), graph.n), bool)
+        silent_CN[cohort_N[graph.dst_E[leaves]], graph.src_E[leaves]] = False
+        ends = zip(self.start_C[:-1].tolist(), self.start_C[1:].tolist(), strict=True)
+        return [(slice(*pair), silent_N) for pair, silent_N in zip(ends, silent_CN, strict=True)]
 
     def own_rows(self, rows_nW: Tensor, devices_n: Ints) -> Tensor:
         """The union rows of devices, given what they have addressed to their own cohorts."""
@@ -320,17 +326,6 @@ class MixedMessages:
             if made is not None:
                 out_M[columns], sent_G[group] = made, True
         return out_M, sent_G
-
-
-def require_parts(settings: Settings, cohorts: Cohorts | None) -> None:
-    """Refuse a compressor of whole models where messages are parts of them."""
-    kind: type[Compressor] = class_of(
-        settings.compressor, Compressor, "compressor", settings.plugins
-    )
-    if cohorts is not None and kind.whole_rows:
-        valid = "must be one that packs any numbers with cohorts, whose messages are parts of a"
-        valid += " model: it packs the matrices or neurons of a whole one"
-        raise ConfigError("/compressor", choice("compressor", settings.compressor), valid)
 
 
 def mixed_messages(
