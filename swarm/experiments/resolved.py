@@ -41,7 +41,7 @@ from swarm.experiments.device_table import take_by_table
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.learning.models.base import ReadsFiles
 from swarm.learning.privacy.accountant import require_library
-from swarm.learning.privacy.mechanism import MOST_NOISE
+from swarm.learning.privacy.mechanism import LEAST_NOISE, MOST_NOISE
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import RunSpec
@@ -213,8 +213,12 @@ def to_plan_with(settings: Settings) -> Settings:
     """``settings`` that an experiment can be built from before its noise is known: with the most
     noise that there can be.
 
-    Raises :class:`ConfigError` where noise has nothing to be found from.
+    Raises :class:`ConfigError` where noise has nothing to be found from, and for another word.
     """
+    given = settings.privacy.get("noise_multiplier")
+    if isinstance(given, str) and given != "auto":
+        valid = f"must be 0, a number from {LEAST_NOISE:g} to {MOST_NOISE:g}, or auto"
+        raise ConfigError(NOISE, given, valid)
     if not seeks_noise(settings):
         return settings
     needed = {

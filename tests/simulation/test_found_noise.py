@@ -97,6 +97,7 @@ def test_the_number_stays_when_a_run_goes_on(
     said = capsys.readouterr().out
     assert "privacy.noise_multiplier=auto is" in said
     assert "spends most" in said
+    assert "steps, each on " in said
     progress = json.loads((tmp_path / "auto" / "progress.json").read_text("utf-8"))
     sigma = progress["noise"]["swarm"]["0"]
     assert f"swarm: privacy.noise_multiplier=auto is {sigma:g}, the least" in said
@@ -138,6 +139,10 @@ def test_every_arm_has_the_noise_that_it_needs() -> None:
         ("privacy=device_level privacy.epsilon=3 privacy.clip_norm=null", "privacy.clip_norm=null: must be a norm with"),
         ("privacy=device_level privacy.epsilon=0.006 rounds=20",
          r"privacy.epsilon=0.006: cannot be kept with a noise_multiplier of at most 1000, with which 0\.0\d+ would be"),
+        ("privacy=device_level privacy.epsilon=1 privacy.noise_multiplier=Auto",
+         "privacy.noise_multiplier=Auto: must be 0, a number from 0.05 to 1000, or auto"),
+        ("privacy=device_level privacy.epsilon=1e-6",
+         r"privacy.epsilon=1e-06: is spent by the first round of .* or more with privacy.noise_multiplier=1000$"),
         ("privacy=device_level privacy.epsilon=1 rounds=0", "privacy.noise_multiplier=auto: must be a number where no"),
         ("privacy=device_level privacy.epsilon=1 update=frozen train.batch=2", "privacy.noise_multiplier=auto: must be a"),
     ],

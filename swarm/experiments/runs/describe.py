@@ -195,5 +195,5 @@ def describe_noise(found: LeastNoise, planned: Experiment) -> str:
     text += f" rounds; {titled(found.device, who)} spends most, {found.epsilon:.4g}"
     if accountant is not None and accountant.privacy.unit == "sample":
         rate = accountant.rate_N[found.device]
-        text += f", in {found.releases} steps on {rate:.3g} of its samples each"
+        text += f", in {found.releases} steps, each on {100 * rate:.3g}% of its samples"
     return text

@@ -47,7 +47,10 @@ def check_privacy(experiment: Experiment) -> None:
             return
         one = float(accountant.epsilon_N(first_N).min())
         what = "step" if privacy.unit == "sample" else "round"
-        valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
+        valid = (
+            f"is spent by the first {what} of every device, whose ε is {one:.3g} or more with"
+            f" privacy.noise_multiplier={privacy.noise_multiplier:g}"
+        )
         raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
 
 
