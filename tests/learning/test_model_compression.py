@@ -105,5 +105,7 @@ def test_rounding_is_half_a_step_at_most_and_the_ends_of_a_group_stay(bits: int)
 
 def test_equal_numbers_stay_and_strange_bits_are_refused() -> None:
     assert torch.equal(quantise({"w": torch.full((2, 2), 3.0)}, 4)["w"], torch.full((2, 2), 3.0))
+    places = torch.arange(64).view(8, 8)
+    assert torch.equal(quantise({"places": places}, 2)["places"], places)
     with pytest.raises(ConfigError, match="bits=0"):
         quantise({}, 0)

@@ -65,13 +65,14 @@ def quantise(state: Mapping[str, Tensor], bits: int, group: int = 64) -> dict[st
     """Return the parameters with every matrix rounded to ``bits`` bits a number, and as numbers
     again: of ``group`` consecutive numbers the least and the largest are kept, and those between
     are rounded to the nearest of 2^bits values at equal distances (MiniCPM's int4, arXiv
-    2404.06395). Vectors, such as biases, stay as they are.
+    2404.06395). Vectors, such as biases, and whole numbers, such as positions, stay as they are.
 
     Raises :class:`~swarm.common.errors.ConfigError` as
     :func:`~swarm.learning.model_compression.quantised.check_quantised` does.
     """
     check_quantised(bits, group)
+    found = {name: value.detach().clone() for name, value in state.items()}
     return {
-        name: quantised(value, bits, group) if value.ndim > 1 else value.detach().clone()
-        for name, value in state.items()
+        name: quantised(each, bits, group) if each.ndim > 1 and each.is_floating_point() else each
+        for name, each in found.items()
     }
