@@ -43,7 +43,8 @@ def with_options(values: dict[str, Any], key: str, *words: str) -> dict[str, Any
     group = GROUPS[key]
     names = [*words, *options(group)]
     if not isinstance(listed, list):
-        hint = f"; {key}=[{','.join([*words, str(listed)])}]" if listed in names else ""
+        meant = ",".join(dict.fromkeys([*words, str(listed)]))
+        hint = f"; {key}=[{meant}]" if listed in names else ""
         raise ConfigError(key, shown(listed), f"must be a list of {group}s{hint}")
     return {**values, key: [_section(entry, key, group, names, words) for entry in listed]}
 

@@ -293,6 +293,7 @@ def test_a_report_imports_no_code_of_the_runs(mine: list[Path]) -> None:
          "metrics=macro_f1: measures classes, and the targets of these data are numbers"),
         (["metrics=[standard,auc,auc]"], "metrics=auc: there is another metric called auc"),
         (["metrics=[acu]"], "metrics=acu: no such option .did you mean auc"),
+        (["metrics=standard"], r"metrics=standard: must be a list of metrics; metrics=\[standard\]$"),
         (["metrics=auc"], r"metrics=auc: must be a list of metrics; metrics=\[standard,auc\]"),
         (["metrics=[3]"], "metrics=3: must be a name"),
     ],
