@@ -223,7 +223,10 @@ class Architecture(Claim):
 
         def lines(of: Any, models: Any, x: list[int] = lengths, also: str = "") -> list[Line]:
             at = {m: [each for each in x if m != GRU or each <= GRU_UNTIL] for m in models}
-            return [Line.through(NAMES[m] + also, at[m], [of(m, x) for x in at[m]]) for m in models]
+            return [
+                Line.through(NAMES[m] + also, at[m], [of(m, x) for x in at[m]], "points")
+                for m in models
+            ]
 
         def ratios(title: str, what: str, threshold: float) -> Chart:
             of = partial(self._times, results, what)
@@ -242,11 +245,11 @@ class Architecture(Claim):
 
         return [
             ratios("Time until the target loss", TIME, SEVEN),
-            ratios("Training, tokens a second", TRAINING, SEVEN),
+            ratios("Training", TRAINING, SEVEN),
             ratios("Writing token by token after a whole sequence", INFERENCE, FIVE),
             measured("What a device keeps between two tokens", "state_bytes", "bytes"),
-            measured("Training", TRAINING, "tokens a second"),
-            measured("Writing", INFERENCE, "tokens a second"),
+            measured("Training, tokens a second", TRAINING, "tokens a second"),
+            measured("Writing, tokens a second", INFERENCE, "tokens a second"),
             Chart(f"Learning in sequences of {last}", "round", "loss before learning, nats a token",
                   [results.by_round(LOSS, NAMES[m], model=m, length=last, arm="swarm")
                    for m in _compared(last)], level=(TARGET, "target")),

@@ -181,14 +181,12 @@ class Compressed(Claim):
             score = interval(self._score(results, name).to_numpy())
             lines.append(_points(name, [self._size(name)], [score]))
         names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
+        shown = [name.replace(LONGER, "from scratch, longer") for name in names]
         rho = [interval(self._rho(results, families, name).to_numpy()) for name in names]
-        axis = (
-            "0 from scratch, 1 longer, 2 pruned, 3 distilled; in a swarm 4 from scratch, 5 pruned"
-        )
         return [
-            Chart("Density of small models", axis, "density ρ",
+            Chart("Density of small models", "how the model was made", "density ρ",
                   [_points("small models", list(range(len(names))), rho)],
-                  level=(1.0, "the reference family")),
+                  level=(1.0, "the reference family"), names=shown),
             Chart("Accuracy by size", "parameters", "accuracy", lines, log_x=True),
         ]  # fmt: skip
 

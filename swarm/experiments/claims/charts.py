@@ -53,7 +53,8 @@ class Line:
 @dataclass(frozen=True)
 class Chart:
     """One picture: a title, labels ``x`` and ``y`` of the axes, and lines. ``level`` draws a
-    horizontal threshold with its name, ``at`` a vertical one."""
+    horizontal threshold with its name, ``at`` a vertical one. With ``names`` the places 0, 1, 2, …
+    have these names, and points are not joined, as there is nothing between them."""
 
     title: str
     x: str
@@ -63,3 +64,4 @@ class Chart:
     log_y: bool = False
     level: tuple[float, str] | None = None
     at: tuple[float, str] | None = None
+    names: Sequence[str] = ()

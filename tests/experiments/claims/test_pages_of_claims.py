@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -44,6 +45,9 @@ def test_the_folder_of_a_claim(judged: Path) -> None:
     assert "**indicates yes**: accuracy" in markdown
     assert "confirmed if above & beyond 0" in markdown
     assert "scenario=tiny preset=quick" in markdown
+    said = "Says something of two graphs, and always says yes of two seeds or more."
+    assert f"## What was run\n\n{said}\n" in markdown
+    assert f"<h2>What was run</h2><p>{said}</p>" in (judged / "report.html").read_text()
     # nothing of the option's own but what was typed
     assert "'scenario.quick.foretold=[\"star\"]'" in markdown
     assert "scenario.quick.seeds" not in markdown
@@ -113,6 +117,28 @@ def test_a_curve_that_lies_on_another_is_seen(points: int) -> None:
     pixels = matplotlib.image.imread(io.BytesIO(draw(Chart("t", "x", "y", same))))[..., :3]
     for colour in pictures.LIGHT.lines[:2]:
         assert np.isclose(pixels, matplotlib.colors.to_rgb(colour), atol=0.01).all(-1).sum() > 20
+
+
+def test_names_of_places_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on a wide picture nor on a narrow one, and nothing joins what they name."""
+    seen: list[matplotlib.figure.Figure] = []
+
+    def look(figure: matplotlib.figure.Figure, *_: object, **__: object) -> None:
+        figure.canvas.draw()
+        seen.append(figure)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", look)
+    x, names = np.arange(6.0), [*["from scratch, in a swarm", "pruned", "distilled"] * 2]
+    for form in (pictures.WIDE, pictures.NARROW):
+        draw(Chart("t", "x", "y", [Line("a", x, x, x, x, "points")], names=names), form=form)
+        axes = seen[-1].axes[0]
+        labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()] == names
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
+        assert labels[0].x0 > 0
+        assert labels[-1].x1 < seen[-1].bbox.width
+        assert axes.xaxis.label.get_window_extent().y0 > 0
+        assert axes.get_lines()[0].get_linestyle() == "None"
 
 
 @pytest.mark.parametrize("kind", ["line", "points"])

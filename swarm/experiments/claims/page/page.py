@@ -5,7 +5,9 @@ repository can show.
 from __future__ import annotations
 
 import base64
+import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -27,7 +29,7 @@ from swarm.simulation import checkpoint
 PAGE, MARKDOWN, TABLE, RUNS = "report.html", "verdict.md", "table.csv", "runs.csv"
 INTERVALS = "Brackets are 95% intervals over seeds (Student's t); differences are paired by seed."
 _LISTED = 8  # arms that diverged
-UNTESTED = "What this does not test"
+UNTESTED, RUN = "What this does not test", "What was run"
 LONG = 48  # a cell of more characters is broken into lines
 Facts = Mapping[str, Any]
 T = TypeVar("T")
@@ -119,6 +121,7 @@ def page(
     body = [
         *(f'<p class="card note" role="alert">{escape(line)}</p>' for line in notes),
         *map(_verdict, summary["verdicts"]),
+        _about(plan.claim),
         *map(_figure, charts, drawn),
         f'<section class="card"><h2>Results</h2><div class="scroll">{_table(table)}</div>'
         f'<p class="hint">{escape(INTERVALS)}</p></section>' if len(table.columns) else "",
@@ -164,6 +167,18 @@ def _verdict(row: Facts) -> str:
         f'<section class="card verdicts"><h2>{escape(row["claim"])}</h2>'
         f"<p>{badge(row['verdict'])} {escape(row['because'])}</p><dl>{listed}</dl></section>"
     )
+
+
+def paragraphs(claim: Claim) -> list[str]:
+    """What a claim runs and measures, as the docstring of its class says it."""
+    text = inspect.cleandoc(type(claim).__doc__ or "")
+    return [" ".join(each.split()) for each in text.split("\n\n") if each.strip()]
+
+
+def _about(claim: Claim) -> str:
+    told = [re.sub("`+(.+?)`+", r"<code>\1</code>", escape(each)) for each in paragraphs(claim)]
+    body = "".join(f"<p>{each}</p>" for each in told)
+    return f'<section class="card"><h2>{RUN}</h2>{body}</section>' if told else ""
 
 
 def badge(verdict: str) -> str:
@@ -277,6 +292,8 @@ def markdown(
     for row in summary["verdicts"]:
         lines += [f"## {row['claim']}", "", f"**{row['verdict']}**: {row['because']}", ""]
         lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}", ""]
+    if told := paragraphs(plan.claim):
+        lines += [f"## {RUN}", "", *(line for each in told for line in (each, ""))]
     for number, chart in enumerate(charts, 1):
         lines += [f"![{chart.title}]({picture(number)})", ""]
     if len(table.columns):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,20 +75,24 @@ def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
     """The chart as a PNG."""
     figure = Figure(figsize=(form.width, form.height), dpi=140, facecolor=theme.page)
     FigureCanvasAgg(figure)
-    title = textwrap.wrap(chart.title, form.title)
+    title, names = textwrap.wrap(chart.title, form.title), _wrapped(chart.names, form)
+    below = 0.55 + 0.13 * max([name.count("\n") for name in names], default=0)
     figure.subplots_adjust(
         left=0.72 / form.width, right=1 - 0.12 / form.width,
-        top=1 - (0.22 + 0.19 * len(title)) / form.height, bottom=0.55 / form.height,
+        top=1 - (0.22 + 0.19 * len(title)) / form.height, bottom=below / form.height,
     )  # fmt: skip
     axes = figure.subplots()
     _dress(axes, chart, theme)
+    if names:
+        axes.set_xticks(range(len(names)), names, fontsize=8.5 if form is WIDE else 7)
+        axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_title(
         _plain("\n".join(title)), fontsize=11.5, color=theme.ink, loc="left", x=-0.6 / form.width
     )
     measured = [line.name for line in chart.lines if line.kind != "law"]
     for line in chart.lines:
         place = measured.index(line.name) if line.name in measured else len(measured)
-        _draw_line(axes, line, theme, place, len(set(measured)))
+        _draw_line(axes, line, theme, place, len(set(measured)), joined=not names)
     if chart.level is not None:
         axes.axhline(
             chart.level[0],
@@ -185,8 +190,16 @@ def _marks(place: int, of: int, points: int) -> dict[str, Any]:
     }
 
 
-def _draw_line(axes: Axes, line: Line, theme: Theme, place: int, of: int) -> None:
-    """Draw one of ``of`` measured lines, the one at ``place``, or a law."""
+def _wrapped(names: Sequence[str], form: Format) -> list[str]:
+    """The names of places, in lines that fit beside one another."""
+    room = int((form.width - 0.84) / max(len(names), 1) / (0.065 if form is WIDE else 0.055))
+    return ["\n".join(textwrap.wrap(_plain(name), max(room, 1))) for name in names]
+
+
+def _draw_line(
+    axes: Axes, line: Line, theme: Theme, place: int, of: int, joined: bool = True
+) -> None:
+    """Draw one of ``of`` measured lines, the one at ``place``, or a law; points may be joined."""
     colour, name = theme.lines[place % len(theme.lines)], _plain(line.name)
     if line.kind == "law":
         axes.plot(
@@ -215,6 +228,7 @@ def _draw_line(axes: Axes, line: Line, theme: Theme, place: int, of: int) -> Non
         color=colour,
         marker=_MARKS[place % len(_MARKS)],
         markersize=5.5,
+        linestyle="solid" if joined else "none",
         linewidth=1.3,
         capsize=3,
         label=name,
