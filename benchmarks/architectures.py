@@ -125,7 +125,10 @@ def read(model: SequenceModel, length: int) -> list[tuple[torch.Tensor, ...]]:
     if not isinstance(model, Transformer):
         return state
     return [
-        tuple(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer)
+        (
+            *(part.new_zeros(*part.shape[:2], length, part.shape[3]) for part in layer[:2]),
+            *layer[2:],
+        )
         for layer in state
     ]
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from scipy.optimize import brentq, curve_fit
+from scipy.optimize import brentq
 
 import swarm
 from swarm.common.rng import Keys
+from swarm.common.statistics import LossLaw, ScoreCurve, loss_law, score_curve, trend
 from swarm.communication.mixing import effective_neighbours, second_eigenvalue, weights
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.config.build import build, option
@@ -219,31 +220,28 @@ def densing(seed: int) -> tuple[Densing, Densing]:
     model of N̂ = ρN parameters, and the density ρ grows as ln ρ = A t + B.
     """
     draw = Keys(seed, "densing").generator(0)
-    law, curve, day_M = (16.0, 0.24, 110.0, 0.28), (0.75, -15.0, 0.2, 0.2), np.arange(0.0, 600, 20)
+    law, curve = LossLaw(16.0, 0.24, 110.0, 0.28), ScoreCurve(0.75, -15.0, 0.2, 0.2)
+    day_M = np.arange(0.0, 600, 20)
     growth, D0 = math.log(2) / 95, 1e12
     N_R, D_R = (each.ravel() for each in np.meshgrid(np.geomspace(1e7, 3e9, 8),
                                                      np.geomspace(1e10, 1e12, 6)))  # fmt: skip
-    loss_R = _loss((N_R, D_R), *law) * (1 + 0.001 * draw.standard_normal(len(N_R)))
-    score_R = _score(loss_R, *curve) + 0.001 * draw.standard_normal(len(N_R))
+    loss_R = law.at(N_R, D_R) * (1 + 0.001 * draw.standard_normal(len(N_R)))
+    score_R = curve.at(loss_R) + 0.001 * draw.standard_normal(len(N_R))
     size_M, known_M = np.exp(draw.uniform(np.log(1e9), np.log(8e9), len(day_M))), growth * day_M
     effective_M = size_M * np.exp(known_M - 3)
-    true_M = _score(_loss((effective_M, D0), *law), *curve)
+    true_M = curve.at(law.of_samples(D0).at(effective_M))
     score_M = true_M + 0.001 * draw.standard_normal(len(day_M))
-    a, alpha, b, beta = curve_fit(_loss, (N_R, D_R), loss_R, (10, 0.3, 100, 0.3), maxfev=20000)[0]
-    c, gamma, middle, d = curve_fit(_score, loss_R, score_R, (0.7, -10, 0.25, 0.2), maxfev=20000)[0]
-    inside = (score_M > d) & (score_M < c + d)  # the law has an inverse there only
-    loss_M = middle - np.log(c / (score_M[inside] - d) - 1) / gamma
-    found_M = np.log(((loss_M - b * D0**-beta) / a) ** (-1 / alpha) / size_M[inside])
-    slope = float(np.polyfit(day_M[inside], found_M, 1)[0])
+    fitted, scores = loss_law(N_R, D_R, loss_R), score_curve(loss_R, score_R)
+    found_M = np.log(fitted.of_samples(D0).size(scores.loss(score_M)) / size_M)
+    inside = np.isfinite(found_M)  # the curve has no inverse beyond its ends
     return (
-        Densing(law[1], law[3], curve[1], growth, day_M, known_M - 3),
-        Densing(alpha, beta, gamma, slope, day_M[inside], found_M),
+        Densing(law.alpha, law.beta, curve.gamma, growth, day_M, known_M - 3),
+        Densing(
+            fitted.alpha,
+            fitted.beta,
+            scores.gamma,
+            trend(day_M[inside], found_M[inside]).slope.mean,
+            day_M[inside],
+            found_M[inside],
+        ),
     )
-
-
-def _loss(size: Any, a: float, alpha: float, b: float, beta: float) -> Any:
-    return a * size[0] ** -alpha + b * size[1] ** -beta
-
-
-def _score(loss: Any, c: float, gamma: float, middle: float, d: float) -> Any:
-    return c / (1 + np.exp(-gamma * (loss - middle))) + d

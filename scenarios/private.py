@@ -13,7 +13,8 @@ from swarm.common.statistics import Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
-from swarm.learning.privacy.accountant import noise_for, require_library
+from swarm.learning.privacy.accountant import require_library
+from swarm.learning.privacy.noise import noise_for
 
 ACCURACY, FOUND, SPENT = "accuracy_mean", "membership_auc_mean", "epsilon_max"
 PLAIN, SAMPLE, DEVICE, SUM = "nothing", "sample", "device", "device with secure sums"

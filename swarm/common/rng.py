@@ -169,6 +169,32 @@ class KeyedWords:
         return self._source.random_raw(-(-count // 2)).view(np.uint32)[:count]
 
 
+def hashed_words(keys_n2: Words, width: int) -> Words:
+    """Return ``[n, width]`` random words, in a tenth of the time that a generator takes, for rows
+    with keys of two random words, of which the second is odd; word j does not depend on ``width``.
+
+    Word j of a row with the key (a, b) is mix((j · b + a) mod 2³²): a Weyl sequence, which differs
+    from row to row and has no equal values, goes through a 32-bit finaliser. This is good enough
+    for stochastic rounding; everything else draws from Philox.
+    """
+    x = np.arange(width, dtype=np.uint32) * keys_n2[:, 1:]
+    x += keys_n2[:, :1]
+    x ^= (high := x >> np.uint32(16))
+    x *= np.uint32(0x7FEB352D)
+    x ^= np.right_shift(x, np.uint32(15), out=high)
+    x *= np.uint32(0x846CA68B)
+    x ^= np.right_shift(x, np.uint32(16), out=high)
+    return x
+
+
+def hashed_uniform(keys_n2: Words, width: int) -> npt.NDArray[np.float32]:
+    """Return ``[n, width]`` uniform numbers in [0, 1), multiples of 2⁻²⁴; see
+    :func:`hashed_words`."""
+    x = hashed_words(keys_n2, width)
+    x >>= np.uint32(8)
+    return x.astype(np.float32) * np.float32(2.0**-24)
+
+
 def shuffled(
     position: npt.ArrayLike,
     size: npt.ArrayLike,

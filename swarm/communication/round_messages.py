@@ -48,7 +48,7 @@ class Overhead:
     """What the secure sums of a phase send beside the masked rows.
 
     Attributes:
-        sent_N: The bits that each device sends.
+        sent_N: The bits that each device sends; one number where all send as many.
         received_N: The bits that each device gets.
         from_server: The bits that a server sends.
         round_trips: How many times messages go back or forth, those of the rows included.
@@ -56,8 +56,8 @@ class Overhead:
         lost: Those of them that cannot be recovered.
     """
 
-    sent_N: Ints
-    received_N: Ints
+    sent_N: Ints | int
+    received_N: Ints | int
     from_server: int = 0
     round_trips: int = 0
     sums: int = 0
@@ -66,7 +66,10 @@ class Overhead:
     @property
     def bits(self) -> int:
         """All bits sent."""
-        return int(self.sent_N.sum()) + self.from_server
+        return int(np.sum(self.sent_N)) + self.from_server
+
+
+NOTHING = Overhead(0, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ class Traffic:
         ticks: The rounds that all delivered messages together are under way.
         bits: The size of one message, or of the largest.
         from_server: The messages that a server sent.
-        overhead: What secure sums send beside these messages; None without.
+        overhead: What secure sums send beside these messages.
         sizes: How large the messages are; None where all have ``bits``.
     """
 
@@ -107,20 +110,20 @@ class Traffic:
     ticks: int
     bits: int
     from_server: int = 0
-    overhead: Overhead | None = None
+    overhead: Overhead = NOTHING
     sizes: MessageSizes | None = None
 
     @property
     def sent_bits_N(self) -> Ints:
         """The bits that each device sent."""
         found_N = self.sent_N * self.bits if self.sizes is None else self.sizes.sent_N
-        return found_N if self.overhead is None else found_N + self.overhead.sent_N
+        return found_N + self.overhead.sent_N
 
     @property
     def received_bits_N(self) -> Ints:
         """The bits that each device will receive."""
         found_N = self.received_N * self.bits if self.sizes is None else self.sizes.received_N
-        return found_N if self.overhead is None else found_N + self.overhead.received_N
+        return found_N + self.overhead.received_N
 
     @property
     def messages(self) -> int:
@@ -140,7 +143,7 @@ class Traffic:
     @property
     def bytes(self) -> int:
         """The bytes sent."""
-        more = 0 if self.overhead is None else self.overhead.bits
+        more = self.overhead.bits
         if self.sizes is not None:
             return (int(self.sizes.sent_N.sum()) + self.sizes.from_server + more) // 8
         return (self.messages * self.bits + more) // 8
@@ -148,17 +151,17 @@ class Traffic:
     @property
     def secure_bytes(self) -> int:
         """Those of them that secure sums add."""
-        return 0 if self.overhead is None else self.overhead.bits // 8
+        return self.overhead.bits // 8
 
     @property
     def secure_round_trips(self) -> int:
         """How many times messages go back or forth in secure sums."""
-        return 0 if self.overhead is None else self.overhead.round_trips
+        return self.overhead.round_trips
 
     @property
     def sums_lost(self) -> int:
         """The secure sums that cannot be recovered."""
-        return 0 if self.overhead is None else self.overhead.lost
+        return self.overhead.lost
 
 
 def traffic_of(graph: Graph, ticks_E: Ints, bits: int, copies_N: Ints | None) -> Traffic:

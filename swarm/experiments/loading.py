@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,11 +18,13 @@ from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
+from swarm.experiments.resolved import resolve
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.writing import written
 from swarm.results import load as folders
+from swarm.results.folder import Folder
 from swarm.results.folder.kept_tokens import with_kept_tokens
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.load import SWEEP, Run
@@ -187,7 +189,9 @@ class LoadedRun(Run):
             ConfigError: :meth:`dataset` would raise it, or ``look`` does.
         """
         with blamed(), admitted(self.folder, {}, trust):
-            return look(PreparedRun.prepare(Settings.parse(self.config)))
+            resolved = resolve(Settings.parse(self.config))
+            noise = Folder(self.folder).progress().get("noise", {})
+            return look(PreparedRun.prepare(replace(resolved, noise=noise)))
 
 
 def _experiment(prepared: PreparedRun, arm: str) -> Experiment:

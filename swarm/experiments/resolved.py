@@ -1,6 +1,6 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at six moments, each as early as it can be:
+What ``auto`` stands for is decided at seven moments, each as early as it can be:
 
 - what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
   the rounds of ``scenario=consensus``, in :func:`resolve`;
@@ -10,17 +10,20 @@ What ``auto`` stands for is decided at six moments, each as early as it can be:
 - which devices belong to which cohort by the run's own graph, its fleet or its table of
   devices, in :func:`with_cohorts`;
 - which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
+- the noise of each arm by its target ε and all that its devices are going to do, before the arm is
+  checked, by :func:`swarm.simulation.experiment.private.found_noise`;
 - the learning rate by trying those of :func:`candidate_rates` on the validation split, in
   :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
 
 A run folder records the settings of :class:`Resolved`, which still say ``auto`` where the user did.
-The settings that an experiment is built from have no ``auto`` as loss or learning rate.
+The settings that an experiment is built from have no ``auto`` as loss, noise or learning rate.
 ``mixing=auto`` is never replaced: it is a rule that chooses the weights of each round's graph.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +40,8 @@ from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.device_table import take_by_table
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.learning.models.base import ReadsFiles
+from swarm.learning.privacy.accountant import require_library
+from swarm.learning.privacy.mechanism import MOST_NOISE
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import RunSpec
@@ -47,6 +52,7 @@ from swarm.simulation.experiment.early_stopping import without_cohort
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0)
 """The learning rates that ``optimizer.lr=auto`` chooses from, unless ``lr_search.lrs`` lists
 others."""
+NOISE = "privacy.noise_multiplier"
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,15 @@ class Resolved:
     scenario.
 
     ``settings`` are those that a run folder records, with the block size that the engine needs.
-    ``engine`` runs all arms, one after the other; it is built once, here.
+    ``engine`` runs all arms, one after the other; it is built once, here. ``noise`` has the noise
+    multipliers of a run that is prepared once more, by the name of an arm and the number of its
+    variant: they stay what they were when more rounds follow.
     """
 
     settings: Settings
     engine: Engine
     scenario: AnyScenario
+    noise: Mapping[str, Mapping[str, float]] = field(default_factory=dict, kw_only=True)
 
 
 def resolve(settings: Settings) -> Resolved:
@@ -160,7 +169,7 @@ def with_cohorts(
         take_by_table(settings, split.names or topology().node_names, number_N)
 
     def by_memory(number_N: npt.NDArray[np.int64]) -> None:
-        chosen = with_lr(decided(settings, data), candidate_rates(settings)[0])
+        chosen = to_plan_with(with_lr(decided(settings, data), candidate_rates(settings)[0]))
         take_by_memory(settings, room_of(RunSpec(chosen, data, split), policy), number_N)
 
     return listed(settings, graph, {TABLE: by_table, MEMORY: by_memory})
@@ -185,3 +194,35 @@ def with_hostile(settings: Settings, hostile_N: npt.NDArray[np.bool_] | None) ->
 def with_lr(settings: Settings, lr: float) -> Settings:
     """``settings`` with the learning rate ``lr``."""
     return settings.model_copy(update={"optimizer": {**settings.optimizer, "lr": float(lr)}})
+
+
+def seeks_noise(settings: Settings) -> bool:
+    """Whether the noise of these settings is to be found."""
+    return bool(settings.privacy.get("noise_multiplier") == "auto")
+
+
+def with_noise(settings: Settings, noise_multiplier: float) -> Settings:
+    """``settings`` with this noise multiplier, where theirs is ``auto``."""
+    if not seeks_noise(settings):
+        return settings
+    found = {**settings.privacy, "noise_multiplier": float(noise_multiplier)}
+    return settings.model_copy(update={"privacy": found})
+
+
+def to_plan_with(settings: Settings) -> Settings:
+    """``settings`` that an experiment can be built from before its noise is known: with the most
+    noise that there can be.
+
+    Raises :class:`ConfigError` where noise has nothing to be found from.
+    """
+    if not seeks_noise(settings):
+        return settings
+    needed = {
+        "epsilon": f"must be the ε that each device may spend by the last round with {NOISE}=auto",
+        "clip_norm": f"must be a norm with {NOISE}=auto: noise hides what clipping has bounded",
+    }
+    for key, valid in needed.items():
+        if key in settings.privacy and settings.privacy[key] is None:
+            raise ConfigError(f"privacy.{key}", None, valid)
+    require_library(choice("privacy", settings.privacy))
+    return with_noise(settings, MOST_NOISE)

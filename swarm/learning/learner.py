@@ -225,11 +225,11 @@ class Learner:
                 clip_(g_BP, self.clip)
             t_B1 = batch.done[:, None] + (k + 1)
             if batch.active is None:
-                self._step_(x_BP, g_BP, slots, rate, t_B1)
+                self._step_(x_BP, g_BP, slots, rate, t_B1, batch)
                 continue
             held = [x_BP, *slots.values()]
             before = [rows.clone() for rows in held]
-            self._step_(x_BP, g_BP, slots, rate, t_B1)
+            self._step_(x_BP, g_BP, slots, rate, t_B1, batch)
             for rows, old in zip(held, before, strict=True):
                 rows.copy_(torch.where(batch.active[:, k, None], rows, old))
         return x_BP, torch.stack(outs, 1)
@@ -238,7 +238,9 @@ class Learner:
         """The function that adds gradients at ``x`` to ``into``."""
         return self.kernel.gradients(into, x, samples)
 
-    def _step_(self, x_BP: Tensor, g_BP: Tensor, slots: Views, rate: Tensor, t_B1: Tensor) -> None:
+    def _step_(
+        self, x_BP: Tensor, g_BP: Tensor, slots: Views, rate: Tensor, t_B1: Tensor, batch: Batch
+    ) -> None:
         """A step of the optimiser, which leaves running statistics as they are."""
         if self._fixed is None:
             self.optimizer.step(x_BP, g_BP, slots, rate, t_B1)

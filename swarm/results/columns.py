@@ -43,6 +43,7 @@ class _Column(Closed):
     head: Text = ""
     main: Main | None = None
     sparse: bool = False
+    timed: bool = False
 
 
 class _Columns(Closed):

@@ -33,6 +33,7 @@ _LATER: dict[str, Any] = {
     "data.tokens": "characters",
     "data.vocabulary": None,
     "data.tokenizer": None,
+    "model.embedding_std": 0.02,
     "train.class_weights": None,
     "lr_search.method": "grid",
     "buffers": "average",
@@ -43,6 +44,9 @@ _LATER: dict[str, Any] = {
     "train.deadline_cuts": "steps",
     "train.least_steps": 0,
     "scenario.rounds": None,
+    "privacy.accountant": "rdp",
+    "model.bits": 32,
+    "model.group": 64,
 }
 
 

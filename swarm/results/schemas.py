@@ -96,11 +96,12 @@ class DoneArm(Arm):
 
 class Progress(Closed):
     """``progress.json``: learning rates chosen and arms done, with the settings that they were made
-    with.
+    with, and the noise multipliers found for a target ε, by arm and number of the variant.
     """
 
     tuning: dict[str, Tuning]
     arms: dict[str, DoneArm]
+    noise: dict[str, dict[str, float]] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # not in folders of earlier versions
     seal: Hash | None = None
 

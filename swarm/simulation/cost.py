@@ -106,10 +106,14 @@ class Deadline:
 
     def usual(self) -> Ints:
         """Return how many steps each device has time for in a round without stragglers, ``[N]``."""
+        return self.of_round(1, slowed=False)
+
+    def of_round(self, round: int, slowed: bool = True) -> Ints:
+        """Return how many steps each device has time for in ``round``, ``[N]``."""
         relative_N = self.experiment.data.relative_batch_N
         everybody = np.arange(self.experiment.settings.devices)
         work_N = (1.0 if relative_N is None else relative_N) * self._relative_work
-        return self.steps(1, everybody, work_N, slowed=False)
+        return self.steps(round, everybody, work_N, slowed)
 
     def batches(self) -> Ints:
         """Return the size of each device's mini-batches with which all its local steps fit into a

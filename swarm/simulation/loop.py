@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from swarm.common.errors import DivergedError
+from swarm.common.errors import ConfigError, DivergedError
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded, work_beside_learning
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
@@ -180,7 +180,7 @@ class Simulation:
             "round": self.round,
             "virtual_s": counters.virtual,
             "awake": self._awake(self.round),
-            **totals.named("_total", self.experiment.communication.secure is not None),
+            **totals.named("_total", self.experiment.communication.sums.secure),
             "steps_total": counters.steps,
             "flops_total": counters.work * self.experiment.model.step_flops
             if counters.work
@@ -200,6 +200,7 @@ class Simulation:
         found = {
             "epsilon_max": float(epsilon_n.max()),
             "epsilon_median": float(np.median(epsilon_n)),
+            "noise_multiplier": accountant.privacy.noise_multiplier,
         }
         if accountant.privacy.epsilon is not None:
             poor_N = accountant.poor_N(self.releases_N, self.round + 1)
@@ -246,7 +247,7 @@ class Simulation:
         on average.
         """
         sent = MessageTotals.of(happened.traffic)
-        secure = self.experiment.communication.secure is not None
+        secure = self.experiment.communication.sums.secure
         values: dict[str, Any] = {**sent.named("", secure)}
         if self.experiment.communication.messages.depth:
             arriving = sum(int(each.received_N.sum()) for each in happened.traffic)
@@ -322,6 +323,10 @@ class Simulation:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same plan."""
         arrays, facts = checkpoint.arrays, checkpoint.facts
+        if facts.get("grid") != self.experiment.model.facts.get("grid"):
+            start = self.experiment.settings.init
+            valid = "is another start than the run's, from which the grid of its devices follows"
+            raise ConfigError("init", start, valid)
         self.round = checkpoint.round
         self.counters = Counters.restored(arrays, facts)
         if self.experiment.accountant is not None:

@@ -18,7 +18,7 @@ from swarm.data.dataset import concept_exposure
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.evaluation import compared_each
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.metrics import asking, membership
+from swarm.simulation.metrics import asking, membership, speed
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics.base import DeviceScores
 from swarm.simulation.metrics.chosen import over_devices
@@ -31,7 +31,7 @@ Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, colum
 # times the loss of a model that has learnt nothing: no sample is so far out, and no such model
 # comes back
 BEYOND = 1e9
-LOOKED_AT = 256  # training samples on which that loss is taken
+LOOKED_AT = 256  # labels of training samples on which that loss is taken
 
 
 class SwarmEvaluator:
@@ -60,7 +60,7 @@ class SwarmEvaluator:
         look = partial(self.engine.evaluate, "members", self.evaluated_blocks)
         together, own = membership.measured(e.metrics.membership, look, found.devices_M)
         scores, values = scores | own, values | together
-        values |= asking.measured(e, self.engine, round)
+        values |= asking.measured(e, self.engine, round) | speed.measured(e, round)
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
@@ -273,7 +273,8 @@ class SwarmEvaluator:
         if not e.communication.learns:
             return np.inf
         train = e.data.dataset.train
-        samples = train[:: -(-len(train) // LOOKED_AT)]
+        each = e.data.dataset.y[0].size if e.model.loss.classification else 1
+        samples = train[:: -(-len(train) * each // LOOKED_AT)]
         x, y = self._samples(samples)
         with torch.inference_mode():
             row = e.model.lead.first_rows(np.zeros(1, np.int64))

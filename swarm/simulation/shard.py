@@ -6,7 +6,7 @@ other blocks it owns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ from swarm.simulation.phases.transport import Payload
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
+    from swarm.simulation.phases.base import Phase
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -54,6 +55,7 @@ class Shard:
         payload: The rows that a phase has collected, until it is applied.
         draft: The rows that it is going to send, once colluders have looked at them.
         known: What colluders know of these rows.
+        listener: Called with a phase, a round and the rows that devices send, as others read them.
     """
 
     def __init__(self, experiment: Experiment, blocks: Ints) -> None:
@@ -77,6 +79,7 @@ class Shard:
         self.payload: Payload | None = None
         self.draft: Draft | None = None
         self.known: Known | None = None
+        self.listener: Callable[[Phase, int, Tensor], None] | None = None
 
     def _links(self) -> Links | None:
         e = self.experiment
@@ -338,13 +341,9 @@ class Shard:
         self._hold(rows["x"].to(device))
         self.state.now = RoundInfo(0, 0.0, np.zeros(len(self.devices), np.int64))
         self.batch_loader.restore(rows)
-        kept = (
-            ("protocol", self.state.slots),
-            ("optimizer", self.optimizer_slots),
-            ("personal", self.kept),
-            ("wire", self.in_flight),
-        )
-        for group, arrays in kept:
+        kept = {"protocol": self.state.slots, "optimizer": self.optimizer_slots}
+        kept |= {"personal": self.kept, "wire": self.in_flight}
+        for group, arrays in kept.items():
             for name in arrays:
                 arrays[name] = rows[f"{group}.{name}"].to(device)
         self.experiment.model.personal.resumed(self.kept, self.experiment.settings.rounds)

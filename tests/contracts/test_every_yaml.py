@@ -346,6 +346,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             "+cohorts={small: {devices: 0.5, model: {hidden: [4]}}}",
             "scenario.arms=[swarm]",
         ],
+        ("metric", "speed"): lambda: ["data=markov", "partition=natural", "model=gru"],
         ("metric", "label_accuracy"): lambda: ["evaluate.label=3"],
         ("metric", "perplexity"): lambda: ["data=markov", "partition=natural", "model=gru"],
         **{

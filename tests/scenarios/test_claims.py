@@ -4,6 +4,7 @@ or across it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -189,7 +190,7 @@ def knowing(
     time: Callable[[str, float], float], accuracy: float = 0.9
 ) -> Callable[[dict[str, Any], int], pd.DataFrame]:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
-        rounds = np.arange(0, 4001, 5)
+        rounds = np.unique(np.geomspace(1, 60_000, 1500).astype(int))
         at = time(values["topology"], values["devices"]) * (1 + noise(seed, 0.02))
         return pd.DataFrame(
             {"round": rounds, "label_accuracy_p10": (rounds >= at) * 0.6, "accuracy_p10": accuracy}
@@ -233,6 +234,40 @@ def test_what_is_not_seen_in_time_confirms_nothing() -> None:
     of = claim("knowledge_spread")
     found = results(of, nothing, knowing(lambda t, n: logarithmic(t, n) if n < 64 else 1e9))
     assert judged(of, found)[0].holds is not True
+
+
+def spreading(random: Callable[[float], float], ring: float, wide: float = 0.0) -> Any:
+    """Rounds of the complete graph that grow with n, times a factor of the other graphs."""
+
+    def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
+        n, graph = values["devices"], values["topology"]
+        apart = n ** (wide * (seed % 5 - 2) + noise(seed + len(graph), 0.005))
+        factor = {"ring": n**ring, "random_matching": random(n) * apart}.get(graph, 1.0)
+        return knowing(lambda *_: 20 * n**0.4 * factor)(values, seed)
+
+    return curve
+
+
+@pytest.mark.parametrize(
+    ("random", "ring", "wide", "holds"),
+    [
+        (lambda n: 2 + 0.5 * np.log(n), 1.2, 0, True),
+        (lambda n: n**0.6, 1.2, 0, False),
+        (lambda n: 2 + 0.5 * np.log(n), 0.3, 0, False),
+        (lambda n: n**0.5, 1.2, 0.05, None),
+        (lambda n: 4.0, 2.2, 0, True),  # a large ring is late, and steep all the same
+        (lambda n: n**2.5, 1.2, 0, None),  # nor do random peers, so that they seem less steep
+    ],
+)
+def test_spreading_is_what_the_complete_graph_does_not_take(
+    random: Callable[[float], float], ring: float, wide: float, holds: bool | None
+) -> None:
+    of = claim("knowledge_spread")
+    verdict = judged(of, results(of, nothing, spreading(random, ring, wide)))[1]
+    assert verdict.holds is holds
+    assert ("reach their limit: ring" in verdict.because) == (ring == 2.2)
+    if ring == 1.2 and not wide:
+        assert re.search(r"among random peers and 1\.2\d \[.* on the ring", verdict.because)
 
 
 # --- resilience -----------------------------------------------------------------------------------
@@ -598,14 +633,14 @@ def scaled(surprise: float, wide: float = 0.0) -> Value:
         n = values["size"]
         large = n == 640 or n > 20_000
         loss = (3.0 * n**-0.5 + 0.4) * (1 + noise(seed, 1e-4))
-        return {"loss_mean": loss / (1 + (surprise + wide * (seed - 4.5) if large else 0.0))}
+        return {"loss_mean": loss / (1 + (surprise + wide * (seed - 19.5) if large else 0.0))}
 
     return value
 
 
 @pytest.mark.parametrize(
     ("surprise", "wide", "holds"),
-    [(0.0, 0, True), (0.1, 0, False), (-0.1, 0, False), (0.05, 0.02, None)],
+    [(0.0, 0, True), (0.1, 0, False), (-0.1, 0, False), (0.05, 0.004, None)],
 )
 def test_scaling(surprise: float, wide: float, holds: bool | None) -> None:
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:

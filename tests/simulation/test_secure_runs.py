@@ -10,7 +10,10 @@ import pytest
 from swarm.common.errors import ConfigError, OutOfRangeError
 from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.secure.rounds import SecureRounds
+from swarm.simulation.experiment import Experiment
 from swarm.simulation.secure import check
+from swarm.simulation.secure.sums import SecureSums
 from tests.support import (
     experiment,
     logged,
@@ -26,6 +29,12 @@ SERVER = (*SECURE, "protocol=fedavg", "topology=none")
 RING = (*SECURE, "topology=torus")
 CHURN = ("churn=markov", "churn.leave_rate=0.2", "churn.return_rate=0.5")
 SPLIT = ("outage=split", "outage.start=1", "outage.end=3")
+
+
+def rounds_of(e: Experiment) -> SecureRounds:
+    """Who takes part in the secure sums of each round."""
+    assert isinstance(e.communication.sums, SecureSums)
+    return e.communication.sums.rounds
 
 
 @pytest.mark.parametrize(
@@ -75,8 +84,7 @@ def test_those_that_are_left_are_averaged_as_without_masks(settings: tuple[str, 
     """Drop-outs are recovered, at a server and at each device; where too few are left, see below."""
     common = ("partition=iid", "compute.dtype=float64", "rounds=6", *CHURN, *settings)
     masked = ("secure_sum=bonawitz", "secure_sum.threshold=0.51")
-    secure = experiment(*common, *masked).communication.secure
-    assert secure is not None
+    secure = rounds_of(experiment(*common, *masked))
     rounds = range(1, 7)
     if "topology=none" in settings:
         groups = {r: [secure.at_server(r, 1)] for r in rounds}
@@ -94,8 +102,7 @@ def test_below_the_threshold_a_round_is_called_off(tmp_path: Path) -> None:
     """Nobody learns, the model stays, and the keys and shares that were sent are counted."""
     strict = (*SERVER, *CHURN, "secure_sum.threshold=1")
     e = experiment(*strict)
-    assert e.communication.secure is not None
-    groups = [e.communication.secure.at_server(round, 1) for round in range(1, 5)]
+    groups = [rounds_of(e).at_server(round, 1) for round in range(1, 5)]
     lost = [not group.recovered for group in groups]
     assert True in lost
     assert False in lost
@@ -114,11 +121,10 @@ def test_below_the_threshold_a_round_is_called_off(tmp_path: Path) -> None:
 def test_a_neighbourhood_that_lost_too_many_keeps_its_own_row() -> None:
     strict = (*RING, *CHURN, "protocol=averaging", "secure_sum.threshold=1", "init=independent")
     e, rows = experiment(*strict), trajectory(prepared(*strict))
-    assert e.communication.secure is not None
     kept = []
     for round in range(1, 5):
         for i in range(12):
-            group = e.communication.secure.at_device(round, 0, i)
+            group = rounds_of(e).at_device(round, 0, i)
             kept.append(group is None or not group.recovered)
             assert np.array_equal(rows[round, i], rows[round - 1, i]) == kept[-1]
     assert 4 < sum(kept) < 44
@@ -142,8 +148,7 @@ def test_bytes_and_round_trips_are_counted(tmp_path: Path) -> None:
 def test_neighbours_pay_for_each_neighbourhood() -> None:
     """On a torus a device hands on the keys and shares of four, and takes part in four other sums."""
     e = experiment(*RING)
-    assert e.communication.secure is not None
-    found = e.communication.secure.neighbour_overhead(1, 1)
+    found = rounds_of(e).neighbour_overhead(1, 1)
     up, down = 2 * 256 + 2 * 3 * 256 + 4 * 256, 2 * 3 * 512
     assert found.sent_N.tolist() == [4 * (up + down)] * 12
     assert found.received_N.tolist() == found.sent_N.tolist()
@@ -152,8 +157,7 @@ def test_neighbours_pay_for_each_neighbourhood() -> None:
 
 def test_no_secret_is_used_twice() -> None:
     """Not in another round, phase or neighbourhood: what two masked rows have in common would be bare."""
-    secure = experiment(*RING, "protocol=gossip_pga", "protocol.every=1").communication.secure
-    assert secure is not None
+    secure = rounds_of(experiment(*RING, "protocol=gossip_pga", "protocol.every=1"))
     groups = [secure.at_device(round, 1, i) for round in (1, 2) for i in range(12)]
     groups += [secure.at_server(round, phase) for round in (1, 2) for phase in (1, 2)]
     words = np.concatenate([group.words_gw for group in groups if group is not None])

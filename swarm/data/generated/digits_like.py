@@ -50,7 +50,7 @@ class DigitsLike(Source):
         room("per_device", self.per_device, self.count, 64)
 
     def load(self) -> Dataset:
-        real = Digits(scale="none", seed=self.seed).load()
+        real = self._real()
         held_out = np.concatenate([real.validation, real.test])
         x = np.empty((self.count + len(held_out), 64), np.float32)
         y = np.empty(len(x), np.int64)
@@ -60,6 +60,10 @@ class DigitsLike(Source):
         shaped = x if self.flat else x.reshape(-1, 1, 8, 8)
         samples = Samples(shaped, y, classes=10, validation=validation, test=test, one_scale=True)
         return prepare(samples, self.seed, scale=self.scale)
+
+    def _real(self) -> Dataset:
+        """The real digits, split into those that are blended and those that are held out."""
+        return Digits(scale="none", seed=self.seed).load()
 
     def _generate(self, real_x: Floats, real_y: Ints, x: Floats, y: Ints) -> None:
         """Fill the first ``count`` rows block by block, so that temporary memory stays at some tens

@@ -19,7 +19,6 @@ from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.evaluation import OwnSamples
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.phases.base import Phase
-from swarm.simulation.phases.transport import Payload
 from swarm.simulation.shard import Shard
 
 Floats = npt.NDArray[np.float64]
@@ -42,27 +41,20 @@ class Tapped(LocalEngine):
     """
 
     def start(self, experiment: Experiment) -> None:
-        """See :meth:`Engine.start`; the phases of this experiment are listened to from here on."""
+        """See :meth:`Engine.start`."""
         super().start(experiment)
-        width, rows = experiment.communication.layout.width, self.shards[0].state.x
-        self.sent_NM = torch.full_like(rows, torch.nan)
-        self.heard_N = np.zeros(len(rows), np.int64)
-        for phase in experiment.communication.phases:
-            if phase.sends and not phase.per_edge and phase.width == width:
-                self._listen(phase)
+        self.sent_NM = torch.full_like(self.shards[0].state.x, torch.nan)
+        self.heard_N = np.zeros(len(self.sent_NM), np.int64)
+        self.shards[0].listener = self._hear
 
-    def _listen(self, phase: Phase) -> None:
-        collect = phase.collect
-
-        def collected(shard: Shard, round: int) -> Payload:
-            payload, traffic = collect(shard, round), phase.traffic(round)
-            arrives_N = traffic.sent_N > traffic.lost_N + traffic.late_N
-            new = np.flatnonzero(arrives_N & (self.heard_N < round))
-            self.sent_NM[new] = payload.packets[new]
-            self.heard_N[new] = round
-            return payload
-
-        phase.collect = collected  # type: ignore[method-assign]
+    def _hear(self, phase: Phase, round: int, packets_NM: Tensor) -> None:
+        if packets_NM.shape != self.sent_NM.shape:
+            return
+        traffic = phase.traffic(round)
+        arrives_N = traffic.sent_N > traffic.lost_N + traffic.late_N
+        new = np.flatnonzero(arrives_N & (self.heard_N < round))
+        self.sent_NM[new] = packets_NM[new]
+        self.heard_N[new] = round
 
 
 @dataclass(frozen=True)
@@ -177,7 +169,7 @@ def _readable(experiment: Experiment) -> bool:
     """Whether each message is its sender's whole model, and not masked."""
     c = experiment.communication
     whole = c.layout.width == experiment.model.layout.width
-    return whole and c.secure is None and c.protocol.sends_models()
+    return whole and not c.sums.secure and c.protocol.sends_models()
 
 
 def _losses(shard: Shard, rows_NP: Tensor | None, held: DeviceSplit) -> Floats:

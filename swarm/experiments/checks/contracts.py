@@ -229,7 +229,7 @@ def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
 def _measured(prepared: PreparedRun, shards: int) -> list[dict[str, str | None]]:
     """The metric's numbers in each record, as text, because NaN is not equal to itself."""
     experiment = first_of(prepared)
-    keys = [column.key for column in experiment.metrics.columns]
+    keys = [column.key for column in experiment.metrics.columns if not column.timed]
     with Simulation(experiment, LocalEngine(prepared.engine.block, shards)) as running:
         records = [row.values for row in running.records(prepared.settings.rounds)]
     return [

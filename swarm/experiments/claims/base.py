@@ -8,9 +8,9 @@ so all of them are on record before the first full run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -24,6 +24,9 @@ from swarm.config.settings.sections import Section
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 from swarm.experiments.runs.scenario import AnyScenario, KindName
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Preset = Literal["quick", "full"]
 Count = Annotated[int, Field(ge=1)]
@@ -42,16 +45,35 @@ class Budget(Section):
 
 
 @dataclass(frozen=True)
+class Start:
+    """The finished run whose model a condition starts from: the one of the same seed under the
+    condition with these ``values``, which starts from no other run itself.
+
+    The model is that of a ``device`` of an ``arm`` after the last round. ``made`` turns its
+    ``state_dict`` into the first parameters (None: they are its own), as :func:`prune_neurons
+    <swarm.learning.model_compression.prune_neurons>` does; it has to be the same function of the
+    ``state_dict`` whenever it is called.
+    """
+
+    values: Mapping[str, Any]
+    arm: str
+    device: int = 0
+    made: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
 class Condition:
     """The settings of a run besides its seed: ``values`` name the condition, ``changes`` are the
     settings that it changes.
 
     ``changes`` are written as on the command line: an option's name for a group, ``"topology":
-    "ring"``, or a dotted key, ``"optimizer.lr": 0.3``.
+    "ring"``, or a dotted key, ``"optimizer.lr": 0.3``. With ``start`` the run waits for another one
+    and begins with its model, as with ``init=FILE``.
     """
 
     values: Mapping[str, Any]
     changes: Mapping[str, Any]
+    start: Start | None = None
 
     @property
     def title(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from swarm.common.statistics import Interval
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +28,18 @@ class Line:
     low_K: Floats
     high_K: Floats
     kind: Literal["line", "points", "law"] = "line"
+
+    @classmethod
+    def through(
+        cls,
+        name: str,
+        x: Iterable[Any],
+        y: Iterable[Interval],
+        kind: Literal["line", "points"] = "line",
+    ) -> Line:
+        """The line through the means ``y`` at the places ``x``, with their intervals."""
+        y_K, low_K, high_K = np.array([*y], np.float64).reshape(-1, 3).T
+        return cls(name, np.array([*x], np.float64), y_K, low_K, high_K, kind)
 
     @classmethod
     def law(cls, name: str, x_K: Floats, y_K: Floats) -> Line:

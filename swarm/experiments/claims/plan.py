@@ -132,6 +132,7 @@ class ClaimPlan:
             raise error.under("scenario") from None
         _require_apart(settings, [*first, *later])
         _require_free(settings, claim, [*first, *later])
+        _require_starts(settings, first, later)
         start = settings.seed + claim.budget.first_seed
         seeds = range(start, start + claim.budget.seeds)
         made = [
@@ -198,6 +199,24 @@ def _require_apart(settings: Settings, conditions: Sequence[Condition]) -> None:
                 name,
                 f"has a condition whose values, {title}, are too long to name a folder",
             )
+
+
+def _require_starts(
+    settings: Settings, first: Sequence[Condition], later: Sequence[Condition]
+) -> None:
+    """Refuse a start from a condition that there is not, that starts from another one itself, or
+    that is not finished by then, and one beside an ``init`` of the condition's own."""
+    name = choice("scenario", settings.scenario)
+    alone = [dict(condition.values) for condition in first if condition.start is None]
+    for condition in (each for each in [*first, *later] if each.start is not None):
+        assert condition.start is not None
+        if dict(condition.start.values) not in alone:
+            wrong = f"which no condition without a start has: {dict(condition.start.values)}"
+            valid = f"lets the condition {condition.title} start from one with values {wrong}"
+            raise ConfigError("scenario", name, valid)
+        if "init" in condition.changes:
+            valid = f"gives the condition {condition.title} both an init and a start"
+            raise ConfigError("scenario", name, valid)
 
 
 def _require_free(settings: Settings, claim: Claim, conditions: Sequence[Condition]) -> None:

@@ -86,7 +86,9 @@ class Results:
         ``x``."""
         rows = _chosen(self.finals, where)
         at = sorted(rows[x].unique()) if x in rows else []
-        return _line(name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind)
+        return Line.through(
+            name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
+        )
 
     def by_round(self, metric: str, name: str, **where: Any) -> Line:
         """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
@@ -97,7 +99,7 @@ class Results:
             if len(rows)
             else []
         )
-        return _line(
+        return Line.through(
             name, [at for at, _ in groups], (interval(values) for _, values in groups), "line"
         )
 
@@ -109,13 +111,6 @@ def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     for key, value in where.items():
         keep &= (rows[key] == value).to_numpy() if key in rows else False
     return rows[keep]
-
-
-def _line(
-    name: str, x: Iterable[Any], values: Iterable[Interval], kind: Literal["line", "points"]
-) -> Line:
-    y = np.array([*values], np.float64).reshape(-1, 3)
-    return Line(name, np.array([*x], np.float64), y[:, 0], y[:, 1], y[:, 2], kind)
 
 
 def of_runs(
@@ -131,6 +126,7 @@ def of_runs(
         common = {**values, SEED: seed}
         about = {entry.key: summary.get(entry.key) for entry in run.presentation.entries}
         about["parameters"] = summary.get("parameters")
+        about["frozen_bytes"] = summary.get("frozen_bytes_per_device", 0)
         about["spectral_gap"] = topology.get("spectral_gap")
         about["train_samples"] = data.get("train")
         about["features"] = math.prod(data.get("features") or [])

@@ -22,6 +22,7 @@ from swarm.experiments.claims.page.page import PAGE, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
 from swarm.experiments.claims.plan import ClaimPlan, Trial, folder_of
 from swarm.experiments.claims.results import Results, of_runs
+from swarm.experiments.claims.starts import placed, write_starts
 from swarm.experiments.claims.trials import (
     Code,
     Say,
@@ -181,23 +182,44 @@ def _conclude(
 
 
 def _run(plan: ClaimPlan, home: Path, code: Code, say: Say) -> dict[str, str]:
-    """Run all trials, and predict between the first ones and those of the holdout.
+    """Run all trials: those that start from the model of another one after all others, and those
+    of the holdout after the prediction.
 
     Returns the causes of failures by trial.
     """
+    plan = placed(plan, home)
     outdated = set_outdated_aside(home, plan.trials, code, say)
     # a prediction from runs that are moved away is moved away too
     if (home / PREDICTION).exists() and any(trial in plan.first for trial in outdated):
         (home / SUPERSEDED).mkdir(exist_ok=True)
         (home / PREDICTION).rename(home / SUPERSEDED / f"{time.time_ns()}-{PREDICTION}")
-    failed = run_trials(home, plan.first, code, plan.claim.jobs, say)
+    failed = _run_in_order(home, plan.first, code, plan, say)
     if not plan.holdout:
         return failed
     if failed:
         say("the prediction needs all runs before it, so nothing is predicted")
         return failed
     _predict(plan, home, say)
-    return run_trials(home, plan.holdout, code, plan.claim.jobs, say)
+    return _run_in_order(home, plan.holdout, code, plan, say)
+
+
+def _run_in_order(
+    home: Path, trials: Sequence[Trial], code: Code, plan: ClaimPlan, say: Say
+) -> dict[str, str]:
+    """Run trials, those that start from the model of another one last. Returns the causes of
+    failures by trial."""
+    jobs = plan.claim.jobs
+    alone = [trial for trial in trials if trial.condition.start is None]
+    failed = run_trials(home, alone, code, jobs, say) if alone else {}
+    waiting = [trial for trial in trials if trial.condition.start is not None]
+    if not waiting:
+        return failed
+    if failed:
+        say("runs that start from the models of others wait until all of these are finished")
+        return failed
+    failed = write_starts(home, waiting, plan, code)
+    ready = [trial for trial in waiting if trial.name not in failed]
+    return failed | run_trials(home, ready, code, jobs, say)
 
 
 def _predict(plan: ClaimPlan, home: Path, say: Say) -> None:

@@ -58,6 +58,10 @@ def run_arms(
     the searches that were begun before."""
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
+    for arm in prepared.arms:
+        if arm.noise:
+            found = {number: sigma for number, (sigma, _) in arm.noise.items()}
+            progress.setdefault("noise", {})[arm.name] = found
     folder.write_progress(progress)
     open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]
     if (warning := costly(prepared.settings, open_arms)) is not None:
@@ -212,7 +216,7 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
 
     s, arms = prepared.settings, progress["arms"]
     experiment = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
-    run = load(folder.path)
+    run, frozen = load(folder.path), experiment.model.lead.frozen_bytes
     summary = {
         "schema": 1,
         "run": folder.name,
@@ -229,6 +233,7 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
         "scaling": describe_scaling(prepared.dataset),
         "engine": next(iter(arms.values()))["engine"],
         "parameters": experiment.model.lead.layout.width,
+        **({"frozen_bytes_per_device": frozen} if frozen else {}),
         **describe_cohorts(experiment),
         "versions": versions(),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from swarm.common.names import few
+from swarm.common.names import few, named, titled
 from swarm.communication.mixing import (
     effective_neighbours,
     observed_rate,
@@ -22,6 +22,8 @@ from swarm.communication.topology.base import WHOLE
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
+from swarm.experiments.resolved import NOISE
+from swarm.learning.privacy.noise import LeastNoise
 from swarm.simulation.experiment import Experiment
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
@@ -183,3 +185,15 @@ def option_name(node: dict[str, Any]) -> str:
     """The name of a plug-in's class in snake case: ``small_world`` for
     ``swarm.communication.topology.random.SmallWorld``."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node["_target_"].rsplit(".", 1)[-1]).lower()
+
+
+def describe_noise(found: LeastNoise, planned: Experiment) -> str:
+    """What a run says of the noise that it has found for an arm."""
+    text = f"{NOISE}=auto is {found.noise_multiplier:g}, the least with which no device"
+    text += f" spends more than privacy.epsilon={found.target:g} in {planned.settings.rounds}"
+    who, accountant = named(planned.names, found.device), planned.accountant
+    text += f" rounds; {titled(found.device, who)} spends most, {found.epsilon:.4g}"
+    if accountant is not None and accountant.privacy.unit == "sample":
+        rate = accountant.rate_N[found.device]
+        text += f", in {found.releases} steps on {rate:.3g} of its samples each"
+    return text

@@ -23,13 +23,16 @@ from swarm.experiments.resolved import (
     candidate_rates,
     decided,
     resolve,
+    seeks_noise,
+    to_plan_with,
     with_cohorts,
     with_hostile,
     with_lr,
+    with_noise,
     without_cohorts,
 )
 from swarm.experiments.run_data import load_data
-from swarm.experiments.runs.describe import versions
+from swarm.experiments.runs.describe import describe_noise, versions
 from swarm.experiments.runs.idle import idle, warn_of_idle
 from swarm.experiments.runs.memory import require_memory, running_out, with_searches
 from swarm.experiments.runs.preflight import (
@@ -52,6 +55,7 @@ from swarm.learning.update.policy import UpdatePolicy
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.results.track.base import Tracker
 from swarm.simulation.experiment import Experiment, RunSpec
+from swarm.simulation.experiment.private import found_noise
 from swarm.simulation.footprint import NOTHING, Footprint
 
 
@@ -59,13 +63,15 @@ from swarm.simulation.footprint import NOTHING, Footprint
 class PreparedArm(Arm):
     """An arm whose variants have passed the checks, the learning rates that it chooses from,
     whether its devices measure models on validation samples of their own, whether they exchange
-    predictions for samples that they share, and which settings are without effect in it, with a
-    sentence each."""
+    predictions for samples that they share, which settings are without effect in it, with a
+    sentence each, and the noise of each of its variants, by number, where that was ``auto``, with
+    what is to be said of it."""
 
     rates: tuple[float, ...] = ()
     own_validation: bool = False
     predicts: bool = False
     idle: Mapping[str, str] = field(default_factory=dict)
+    noise: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
     @property
     def chooses(self) -> bool:
@@ -123,16 +129,17 @@ class PreparedRun(Resolved):
             )
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
         dataset, split = load_data(s, scenario.learns, policy.streams)
-        draft = cls(s, resolved.engine, scenario, policy, dataset, split)
+        draft = cls(s, resolved.engine, scenario, policy, dataset, split, noise=resolved.noise)
         own = with_cohorts(s, dataset, split, policy)
-        experiment = draft._built(with_lr(own, candidate_rates(s)[0]), split)
+        first = to_plan_with(with_lr(own, candidate_rates(s)[0]))
+        experiment = draft._built(first, split)
         # so that all arms have the same names, also those without the graph that has them
         if split.names is None and experiment.names is not None:
             draft = replace(draft, split=replace(split, names=experiment.names))
         if s.train.devices is not None:
             named = draft.split.names
             draft = replace(draft, split=with_table(draft.split, s.train.devices, named))
-            experiment = draft._built(with_lr(own, candidate_rates(s)[0]), draft.split)
+            experiment = draft._built(first, draft.split)
             require_what_a_table_can_do(experiment, s)
         draft.engine.check(experiment)
         steps = experiment.data.steps_a_round
@@ -159,6 +166,15 @@ class PreparedRun(Resolved):
             warn_of_an_uncounted_search()
         prepared.made_tracker(Path(), "check")
         return prepared
+
+    @property
+    def about_noise(self) -> list[str]:
+        """What is to be said of the noise that was found, and for which arms."""
+        arms_of: dict[str, list[str]] = {}
+        for arm in self.arms:
+            for _, said in arm.noise.values():
+                arms_of.setdefault(said, []).append(arm.name)
+        return [f"{', '.join(arms)}: {said}" for said, arms in arms_of.items() if said]
 
     @property
     def outline(self) -> str:
@@ -226,10 +242,25 @@ class PreparedRun(Resolved):
         with as_typed(settings.plug_ins()):
             return Experiment(spec, policy)
 
-    def _made_or_new(self, arm: Arm, settings: Settings, made: Experiment | None) -> Experiment:
+    def _tried(
+        self, arm: Arm, number: str, variant: Settings, made: Experiment | None
+    ) -> tuple[Experiment, dict[str, tuple[float, str]]]:
+        """The experiment of variant ``number`` of an arm with the first of its rates, and the noise
+        that was found for it, by this number. It is ``made`` already, if that has its settings.
+
+        Raises :class:`ConfigError` if it cannot work."""
+        found, settings = {}, with_lr(variant, candidate_rates(variant)[0])
+        if seeks_noise(variant):
+            found[number] = self.noise.get(arm.name, {}).get(number, 0.0), ""
+            if not found[number][0]:
+                planned = self.experiment(arm, to_plan_with(settings))
+                least = found_noise(planned)
+                found[number] = least.noise_multiplier, describe_noise(least, planned)
+            settings = with_noise(settings, found[number][0])
         if made is None or arm.pooled or made.settings != decided(settings, self.dataset):
-            return self.experiment(arm, settings)
-        return made
+            made = self.experiment(arm, settings)
+        self.engine.check_arm(made)
+        return made, found
 
     def _checked(self, arm: Arm, made: Experiment | None) -> tuple[PreparedArm, Footprint]:
         """The arm with the variants that can work, and the memory of the largest of them. A variant
@@ -243,14 +274,15 @@ class PreparedRun(Resolved):
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
-        for variant in arm.variants:
-            its = candidate_rates(variant)
+        noise = dict[str, tuple[float, str]]()
+        for number, given in enumerate(arm.variants):
+            its = candidate_rates(given)
             try:
-                experiment = self._made_or_new(arm, with_lr(variant, its[0]), made)
-                self.engine.check_arm(experiment)
+                experiment, found = self._tried(arm, str(number), given, made)
             except ConfigError as error:
                 wrong.append(error)
                 continue
+            variant = given.model_copy(update={"privacy": experiment.settings.privacy})
             halving = len(its) > 1 and variant.lr_search.method == "halving"
             held = len(its) * len(arm.variants) if halving else 0
             needed.append(require_memory(experiment, self.engine, held))
@@ -266,6 +298,7 @@ class PreparedRun(Resolved):
                 own = variant.protocol == self.settings.protocol
                 without = idle(experiment, None if own else arm.name)
             kept.append(variant)
+            noise |= found
         if not kept:
             first = wrong[0]
             raise ConfigError(
@@ -275,7 +308,7 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, measures, predicts, without)
+        about = (rates, measures, predicts, without, noise)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)

@@ -78,6 +78,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     path = home.path
     home.require_settings(old.model_dump())
     resolved = resolve(overridden(old, overrides))
+    resolved = replace(resolved, noise=home.progress().get("noise", {}))
     new = resolved.settings
     _require_same_numbers(old, new)
     if new.rounds < old.rounds:
@@ -231,6 +232,8 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Re
     mirrors = [console, beside(tracker)]
     sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), mirrors, warn=console.say, columns=found)
     console.say(stated(prepared.footprint))
+    for said in prepared.about_noise:
+        console.say(said)
     try:
         with running_out(
             f"(resume={home.path} goes on where the run was)", prepared.footprint, settings.devices

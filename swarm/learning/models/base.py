@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
+from swarm.common.rows import frozen_parameters, size_of
 
 MOST_LAYERS, MOST_WIDTH, MOST_UNITS = 1000, 1_000_000, 10_000_000
 """The most layers of a bundled model, the most units of one layer, and of all layers together.
@@ -118,6 +119,11 @@ class Wrapped(ABC):
     def batched(self) -> BatchedBase | None:
         """What runs the model for B devices at once; None where nothing does."""
         return None
+
+    def frozen_bytes(self) -> int:
+        """The bytes that its frozen parameters take on a device, which may store them in fewer bits
+        than a simulation does."""
+        return size_of(frozen_parameters(self)) if isinstance(self, nn.Module) else 0
 
     def beside(self) -> dict[str, str]:
         """Return what its learning numbers mean something beside, in words, {what: which}: numbers

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from swarm.learning.models import rows
 from swarm.learning.models.base import HasParts, check_sizes
-from swarm.learning.models.sequence import SequenceLayer, SequenceModel, State, Views
+from swarm.learning.models.sequence import (
+    EMBEDDING_STD,
+    SequenceLayer,
+    SequenceModel,
+    State,
+    Views,
+)
 
 
 class GRULayer(SequenceLayer, HasParts):
@@ -71,7 +77,8 @@ class GRU(SequenceModel):
         depth: int,
         predict: Literal["every", "last"] = "every",
         vocabulary: int | None = None,
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         check_sizes(width=width, depth=depth)
         layers: list[SequenceLayer] = [GRULayer(width) for _ in range(depth)]
-        super().__init__(features, outputs, width, layers, predict, vocabulary)
+        super().__init__(features, outputs, width, layers, predict, vocabulary, embedding_std)

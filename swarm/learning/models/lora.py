@@ -1,11 +1,13 @@
-"""Adapters of low rank on a frozen model (LoRA: Hu et al., ICLR 2022, arXiv 2106.09685)."""
+"""Adapters of low rank on a frozen model (LoRA: Hu et al., ICLR 2022, arXiv 2106.09685), whose
+weights may be stored in few bits (QLoRA: Dettmers et al., NeurIPS 2023, arXiv 2305.14314).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +22,17 @@ from torch.nn import functional
 from swarm.common.errors import ConfigError
 from swarm.common.names import listed
 from swarm.common.ranges import number
+from swarm.common.rows import size_of
 from swarm.common.system.files import content
 from swarm.learning.buffers import copied
 from swarm.learning.initial_parameters import saved_tokenizer
+from swarm.learning.model_compression.quantised import (
+    PLAIN,
+    check_quantised,
+    matrices,
+    packed_bytes,
+    with_bits,
+)
 from swarm.learning.models.base import BatchedBase, ReadsFiles, Wrapped
 from swarm.learning.models.sequence import SequenceModel
 
@@ -57,40 +67,30 @@ class AdaptedLinear(nn.Module):
         return made
 
 
-class LoRA(nn.Module, Wrapped, ReadsFiles):
+class Adapters(nn.Module, Wrapped):
     """The model ``base``, frozen, with adapters of ``rank`` numbers beside those of its linear
     layers whose names ``layers`` matches (a shell pattern, or several).
 
-    The parameters of ``base`` are those of ``base_file``, a .safetensors file with its
-    ``state_dict``, such as :func:`swarm.save_start` writes. All devices of a process share them; a
-    row and a message have the adapters alone. ``base_sha256`` is the file's hash (None: whatever it
-    is); a run records it, and goes on with that very file only.
+    The weights of ``base`` are what ``bits`` bits can say, ``group`` of them with one scale
+    (:mod:`swarm.learning.model_compression.quantised`); the caller has rounded them. A simulation
+    holds them as floating-point numbers, once for all devices, and counts for a device what its
+    bits take. The adapters, what they are multiplied with, and gradients are floating-point
+    numbers.
 
-    Raises :class:`ConfigError` without a base or a file, for a file that cannot be read or does not
-    fit the base, a pattern that matches no linear layer, and a rank below 1 or above the smallest
-    side of an adapted layer.
+    Raises :class:`ConfigError` for a pattern that matches no linear layer, and a rank below 1 or
+    above the smallest side of an adapted layer.
     """
 
     def __init__(
         self,
-        base: nn.Module | None = None,
-        base_file: str | None = None,
-        base_sha256: str | None = None,
-        rank: int = 4,
-        alpha: float = 8.0,
+        base: nn.Module,
+        rank: int,
+        alpha: float,
         layers: str | list[str] = "*",
+        bits: int = PLAIN,
+        group: int = 64,
     ) -> None:
         super().__init__()
-        if base is None:
-            valid = (
-                "must be the frozen model: an option of model=, such as model.base=transformer, or"
-                " model.base={transformer: {width: 32}}"
-            )
-            raise ConfigError("base", "null", valid)
-        number("alpha", alpha, 0, open_low=True)
-        path, held = _checked_file(base_file, base_sha256)
-        self.file, self.sha256, self.tokenizer_sha256 = path, held.sha256, held.tokenizer_sha256
-        _load(base, held.values, path)
         places = dict(_places(base, [layers] if isinstance(layers, str) else layers))
         if not places:
             there = [name for name, each in base.named_modules() if type(each) is nn.Linear]
@@ -100,6 +100,9 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         if not 1 <= rank <= most:
             valid = f"must be from 1 to {most}, the smallest side of an adapted layer"
             raise ConfigError("rank", rank, valid)
+        self.bits, self.group = bits, group
+        base.requires_grad_(False)
+        self.stored_bytes = _stored_bytes(base, bits, group)
         _replace(
             base, {id(linear): AdaptedLinear(linear, rank, alpha) for linear in places.values()}
         )
@@ -123,6 +126,54 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         small = sum(each.numel() for each in self.base.parameters()) <= MOST_MERGED
         return Merged(self.base) if small and isinstance(self.base, SequenceModel) else None
 
+    def frozen_bytes(self) -> int:
+        """See :meth:`Wrapped.frozen_bytes`: in its bits, with the scales of the groups."""
+        return self.stored_bytes
+
+    def beside(self) -> dict[str, str]:
+        """See :meth:`Wrapped.beside`: the factor of what is added, and the bits of the base."""
+        stored = f"{self.bits}" if self.bits == PLAIN else f"{self.bits} in groups of {self.group}"
+        return {"model.alpha / model.rank": f"{self.scale:.17g}", "model.bits": stored}
+
+
+class LoRA(Adapters, ReadsFiles):
+    """:class:`Adapters` on a base whose parameters are those of ``base_file``, a .safetensors file
+    with its ``state_dict``, such as :func:`swarm.save_start` writes.
+
+    With ``bits`` from 2 to 8 its matrices are rounded as they are read, ``group`` numbers with one
+    scale. All devices of a process share them; a row and a message have the adapters alone.
+    ``base_sha256`` is the file's hash (None: whatever it is); a run records it, and goes on with
+    that very file only.
+
+    Raises :class:`ConfigError` without a base or a file, for a file that cannot be read or does not
+    fit the base, for other bits or groups, and as :class:`Adapters` does.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module | None = None,
+        base_file: str | None = None,
+        base_sha256: str | None = None,
+        rank: int = 4,
+        alpha: float = 8.0,
+        layers: str | list[str] = "*",
+        bits: int = PLAIN,
+        group: int = 64,
+    ) -> None:
+        if base is None:
+            valid = (
+                "must be the frozen model: an option of model=, such as model.base=transformer, or"
+                " model.base={transformer: {width: 32}}"
+            )
+            raise ConfigError("base", "null", valid)
+        number("alpha", alpha, 0, open_low=True)
+        check_quantised(bits, group)
+        stored = () if bits == PLAIN else matrices(base)
+        path, held = _checked_file(base_file, base_sha256, stored, bits, group)
+        _load(base, held.values, path)
+        super().__init__(base, rank, alpha, layers, bits, group)
+        self.file, self.sha256, self.tokenizer_sha256 = path, held.sha256, held.tokenizer_sha256
+
     def require_tokens(self, rules: str | None) -> None:
         """See :meth:`ReadsFiles.require_tokens`."""
         found = None if rules is None else hashlib.sha256(rules.encode()).hexdigest()
@@ -137,11 +188,8 @@ class LoRA(nn.Module, Wrapped, ReadsFiles):
         raise ConfigError("base_file", self.file, valid)
 
     def beside(self) -> dict[str, str]:
-        """See :meth:`Wrapped.beside`: the base's file, and the factor of what is added to it."""
-        return {
-            "the SHA-256 of model.base_file": f"{self.sha256[:16]}…",
-            "model.alpha / model.rank": f"{self.scale:.17g}",
-        }
+        """See :meth:`Wrapped.beside`: the base's file, too."""
+        return {"the SHA-256 of model.base_file": f"{self.sha256[:16]}…", **super().beside()}
 
     @classmethod
     def with_hashes(cls, section: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,15 +253,31 @@ class _Held:
     tokenizer_sha256: str | None
 
 
-def _checked_file(base_file: str | None, expected: str | None) -> tuple[Path, _Held]:
-    """The path of a file with parameters, and what it holds."""
+def _checked_file(
+    base_file: str | None, expected: str | None, stored: tuple[str, ...], bits: int, group: int
+) -> tuple[Path, _Held]:
+    """The path of a file with parameters, and what it holds, those ``stored`` in few bits rounded
+    to what these can say."""
     file = _file(base_file)
     try:
         facts = file.stat()
     except (OSError, ValueError) as error:
         valid = f"cannot be read ({getattr(error, 'strerror', None) or error}); check the file"
         raise ConfigError("base_file", file, valid) from None
-    return file, _held(file, expected, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    same = facts.st_mtime_ns, facts.st_size, facts.st_ino
+    if not stored:
+        return file, _held(file, expected, *same)
+    return file, _rounded(file, expected, stored, bits, group, *same)
+
+
+@lru_cache(maxsize=4)
+def _rounded(
+    file: Path, expected: str | None, stored: tuple[str, ...], bits: int, group: int, *facts: int
+) -> _Held:
+    """What a file holds, in few bits: as :func:`_held`, all modules of a process share it."""
+    held = _held(file, expected, *facts)
+    with torch.device("cpu"), torch.inference_mode(False):
+        return replace(held, values=with_bits(held.values, stored, bits, group))
 
 
 @lru_cache(maxsize=2)
@@ -254,6 +318,16 @@ def _load(base: nn.Module, values: Mapping[str, Tensor], file: Path) -> None:
     kept = {name: value.to(own[name].dtype) for name, value in values.items()}
     base.load_state_dict(kept, assign=True)
     base.requires_grad_(False)
+
+
+def _stored_bytes(base: nn.Module, bits: int, group: int) -> int:
+    """The bytes of a frozen base on a device: its matrices in few bits, and all else as it is."""
+    few = {*matrices(base)} if bits != PLAIN else set()
+    every = base.named_parameters()  # a tied one counts once
+    return sum(
+        packed_bytes(p.numel(), bits, group) if name in few else size_of({name: p})
+        for name, p in every
+    )
 
 
 def _places(base: nn.Module, patterns: list[str]) -> Iterator[tuple[str, nn.Linear]]:

@@ -27,6 +27,7 @@ from swarm.learning.models import rows
 from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.rows import CHUNK
 from swarm.learning.models.sequence import (
+    EMBEDDING_STD,
     GatedFFN,
     RMSNorm,
     SequenceLayer,
@@ -164,6 +165,7 @@ class MCSD(SequenceModel, HasParts):
         hidden: int,
         predict: Literal["every", "last"] = "every",
         vocabulary: int | None = None,
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         check_sizes(width=width, channels=channels, depth=depth, hidden=hidden)
         if width % channels:
@@ -173,7 +175,7 @@ class MCSD(SequenceModel, HasParts):
                 f"must divide width={width}: a channel has width / channels numbers",
             )
         layers: list[SequenceLayer] = [SlopeDecay(width, channels, hidden) for _ in range(depth)]
-        super().__init__(features, outputs, width, layers, predict, vocabulary)
+        super().__init__(features, outputs, width, layers, predict, vocabulary, embedding_std)
         self.channels = channels
 
     def parts(self) -> dict[str, dict[int, int]]:

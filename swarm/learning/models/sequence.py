@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
+from swarm.common.ranges import number
 from swarm.learning.models import rows
 from swarm.learning.models.base import MOST_WIDTH, Wrapped
 
 Views = dict[str, Tensor]  # each parameter of B devices as ``[B, *shape]``
 State = tuple[Tensor, ...]
+EMBEDDING_STD = 0.02  # standard deviation of an embedding's first numbers
 
 
 class SequenceLayer(nn.Module, ABC):
@@ -84,10 +86,11 @@ class SequenceModel(nn.Module):
 
     It takes token numbers ``[b, T]`` of any dtype and predicts ``outputs`` = C classes: with
     ``predict="every"`` the next token at every position, ``[b, T, C]``; with ``"last"`` one class
-    for the sequence, ``[b, C]``. The embedding has ``vocabulary`` tokens; None means C.
+    for the sequence, ``[b, C]``. The embedding has ``vocabulary`` tokens (None means C), and its
+    first numbers the standard deviation ``embedding_std``.
 
-    Raises :class:`ConfigError` if the samples are not sequences of tokens, and for a vocabulary
-    below 1 or too large.
+    Raises :class:`ConfigError` if the samples are not sequences of tokens, and for a vocabulary or
+    a deviation that is out of its range.
     """
 
     def __init__(
@@ -98,8 +101,10 @@ class SequenceModel(nn.Module):
         layers: list[SequenceLayer],
         predict: Literal["every", "last"],
         vocabulary: int | None,
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         super().__init__()
+        number("embedding_std", embedding_std, 0, 1e3, open_low=True)
         if len(features) != 1:
             raise ConfigError(
                 "/model",
@@ -113,7 +118,7 @@ class SequenceModel(nn.Module):
             raise ConfigError("vocabulary", vocabulary, valid)
         self.predict = predict
         self.embed = nn.Embedding(vocabulary or outputs, width)
-        nn.init.normal_(self.embed.weight, std=0.02)
+        nn.init.normal_(self.embed.weight, std=embedding_std)
         self.layers = nn.ModuleList(layers)
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, outputs)

@@ -13,6 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.learning.models import rows
 from swarm.learning.models.base import HasParts, check_sizes
 from swarm.learning.models.sequence import (
+    EMBEDDING_STD,
     GatedFFN,
     RMSNorm,
     SequenceLayer,
@@ -21,12 +22,15 @@ from swarm.learning.models.sequence import (
     Views,
 )
 
+NEWEST = 128  # tokens whose keys and values are copied with each token; older ones are not
+
 
 class Attention(SequenceLayer, HasParts):
     """Causal attention of ``heads`` heads, then a gated feed-forward network.
 
     Rotary embeddings (Su et al., arXiv 2104.09864) rotate queries and keys by their position, so
-    sequences may have any length. The state grows by 2·D numbers a token.
+    sequences may have any length. The state grows by 2·D numbers a token: the keys and values of
+    old tokens, and those of the up to ``NEWEST`` newest ones.
     """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
@@ -60,14 +64,22 @@ class Attention(SequenceLayer, HasParts):
 
     def empty(self, like_bD: Tensor) -> State:
         nothing = like_bD.new_zeros(len(like_bD), self.heads, 0, like_bD.shape[1] // self.heads)
-        return nothing, nothing
+        return nothing, nothing, nothing, nothing
 
     def step(self, x_bD: Tensor, state: State) -> tuple[Tensor, State]:
-        t = torch.tensor([state[0].shape[2]], device=x_bD.device)
+        old_k, old_v, new_k, new_v = state
+        old = old_k.shape[2]
+        t = torch.tensor([old + new_k.shape[2]], device=x_bD.device)
         q, k, v = self._heads(x_bD[:, None], t)
-        k, v = torch.cat([state[0], k], 2), torch.cat([state[1], v], 2)
-        share = torch.softmax(q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5, -1)
-        return self._rest(x_bD, (share @ v)[:, :, 0].flatten(1)), (k, v)
+        # a state stays what it was, so that one can go on from it twice: nothing is written into it
+        new_k, new_v = torch.cat([new_k, k], 2), torch.cat([new_v, v], 2)
+        scores = torch.cat([q @ old_k.transpose(-1, -2), q @ new_k.transpose(-1, -2)], -1)
+        share = torch.softmax(scores * q.shape[-1] ** -0.5, -1)
+        y = share[..., :old] @ old_v + share[..., old:] @ new_v
+        if new_k.shape[2] == NEWEST:
+            old_k, old_v = torch.cat([old_k, new_k], 2), torch.cat([old_v, new_v], 2)
+            new_k, new_v = new_k[:, :, :0], new_v[:, :, :0]
+        return self._rest(x_bD, y[:, :, 0].flatten(1)), (old_k, old_v, new_k, new_v)
 
     def _heads(self, x_bTD: Tensor, t_T: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (
@@ -114,6 +126,7 @@ class Transformer(SequenceModel):
         hidden: int,
         predict: Literal["every", "last"] = "every",
         vocabulary: int | None = None,
+        embedding_std: float = EMBEDDING_STD,
     ) -> None:
         check_sizes(width=width, heads=heads, depth=depth, hidden=hidden)
         if width % (2 * heads):
@@ -124,4 +137,4 @@ class Transformer(SequenceModel):
                 " rotate pairs of numbers",
             )
         layers: list[SequenceLayer] = [Attention(width, heads, hidden) for _ in range(depth)]
-        super().__init__(features, outputs, width, layers, predict, vocabulary)
+        super().__init__(features, outputs, width, layers, predict, vocabulary, embedding_std)

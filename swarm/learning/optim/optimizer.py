@@ -8,13 +8,18 @@ optimisers apply the same formulas to rows, and tests compare both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import returned
+from swarm.common.rows import Layout
 from swarm.learning.optim.schedule import Schedule
+
+if TYPE_CHECKING:
+    from swarm.learning.optim.grid import Grid
 
 
 class Optimizer(ABC):
@@ -58,6 +63,11 @@ class Optimizer(ABC):
                 "schedule", self.schedule, "factor", f"returns {factor!r}", "a number ≥ 0 is needed"
             )
         return factor
+
+    def grid(self, layout: Layout, start_P: Tensor, seed: int) -> Grid | None:
+        """Return the grid that parameters lie on, of devices that start from the row ``start_P``;
+        None if they may be any numbers."""
+        return None
 
     @abstractmethod
     def step(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys, NormalRows
 from swarm.learning.privacy.accountant import Accountant
-from swarm.learning.privacy.mechanism import MOST_NOISE, Gaussian
+from swarm.learning.privacy.mechanism import MOST_NOISE, Counting, Gaussian
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -54,8 +54,9 @@ class Correlated(Gaussian):
         delta: float = 1e-5,
         epsilon: float | None = None,
         colluders: int = 0,
+        accountant: Counting = "rdp",
     ) -> None:
-        super().__init__(clip_norm, noise_multiplier, delta, epsilon)
+        super().__init__(clip_norm, noise_multiplier, delta, epsilon, accountant)
         if not 0 <= correlated_multiplier <= MOST_NOISE:
             valid = f"must be a number from 0 to {MOST_NOISE:g}"
             raise ConfigError("correlated_multiplier", correlated_multiplier, valid)
@@ -156,6 +157,7 @@ class PairAccountant(Accountant):
     """
 
     full: ClassVar[int] = 1 << 24
+    privacy: Correlated
 
     def __init__(
         self,
@@ -169,6 +171,15 @@ class PairAccountant(Accountant):
         self._ratio = (privacy.correlated_multiplier / privacy.noise_multiplier) ** 2
         self._colluders = privacy.colluders
         self._kept: dict[int, Ints] = {}
+
+    def with_noise(self, noise_multiplier: float) -> PairAccountant:
+        """See :meth:`Accountant.with_noise`; the noise of pairs stays as it is."""
+        privacy = self.privacy.with_noise(noise_multiplier)
+        return PairAccountant(privacy, self._phase, self._pairs, self._honest_N)
+
+    def phase(self, round: int) -> int:
+        """See :meth:`Accountant.phase`: one for each graph."""
+        return self._phase(round)
 
     def price_N(self, round: int) -> Ints:
         """What a release of each device in ``round`` costs, ``[N]``."""

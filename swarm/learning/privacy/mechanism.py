@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from copy import copy
+from typing import ClassVar, Literal, Self
 
 from swarm.common.errors import ConfigError
 
 MOST_NOISE, LEAST_NOISE = 1000.0, 0.05  # between them the accountant's sums are exact enough
+
+
+Counting = Literal["rdp", "pld"]
 
 
 class Privacy:
@@ -20,6 +24,8 @@ class Privacy:
         noise_multiplier: σ; the noise of a release has the standard deviation σ·C.
         delta: δ of the guarantee (ε, δ).
         epsilon: The budget: a device stops learning before its ε would exceed it; None: none.
+        accountant: By what ε is counted: Rényi divergences (``rdp``), or privacy loss distributions
+            (``pld``).
         rate: The probability with which a sample takes part in a step; None: ``train.batch`` over
             the number of samples.
     """
@@ -29,6 +35,7 @@ class Privacy:
     noise_multiplier: float = 0.0
     delta: float = 0.0
     epsilon: float | None = None
+    accountant: Counting = "rdp"
     rate: float | None = None
 
     @property
@@ -52,6 +59,12 @@ class Privacy:
         """Whether there is a guarantee to count: without noise ε is infinite."""
         return self.unit is not None and self.noise_multiplier > 0
 
+    def with_noise(self, noise_multiplier: float) -> Self:
+        """The same mechanism with another noise multiplier."""
+        found = copy(self)
+        found.noise_multiplier = noise_multiplier
+        return found
+
 
 class NoPrivacy(Privacy):
     """Nothing is clipped or noised."""
@@ -71,6 +84,7 @@ class Gaussian(Privacy):
         noise_multiplier: float,
         delta: float,
         epsilon: float | None,
+        accountant: Counting = "rdp",
     ) -> None:
         if clip_norm is not None and not 1e-12 <= clip_norm <= 1e12:
             raise ConfigError("clip_norm", clip_norm, "must be null or a norm from 1e-12 to 1e12")
@@ -92,7 +106,7 @@ class Gaussian(Privacy):
             valid = "must be null with noise_multiplier=0, which spends any budget at once"
             raise ConfigError("epsilon", epsilon, valid)
         self.clip_norm, self.noise_multiplier = clip_norm, noise_multiplier
-        self.delta, self.epsilon = delta, epsilon
+        self.delta, self.epsilon, self.accountant = delta, epsilon, accountant
 
 
 class SampleLevel(Gaussian):
@@ -116,8 +130,9 @@ class SampleLevel(Gaussian):
         delta: float = 1e-5,
         epsilon: float | None = None,
         rate: float | None = None,
+        accountant: Counting = "rdp",
     ) -> None:
-        super().__init__(clip_norm, noise_multiplier, delta, epsilon)
+        super().__init__(clip_norm, noise_multiplier, delta, epsilon, accountant)
         if rate is not None and not 1e-9 <= rate <= 1:
             raise ConfigError("rate", rate, "must be null or a probability from 1e-9 to 1")
         self.rate = rate
@@ -147,8 +162,9 @@ class DeviceLevel(Gaussian):
         delta: float = 1e-5,
         epsilon: float | None = None,
         noise: Literal["local", "distributed"] = "local",
+        accountant: Counting = "rdp",
     ) -> None:
-        super().__init__(clip_norm, noise_multiplier, delta, epsilon)
+        super().__init__(clip_norm, noise_multiplier, delta, epsilon, accountant)
         self.noise = noise
 
     @property

@@ -64,6 +64,7 @@ class Facts(Schema):
     least: dict[str, float] = Field(default_factory=dict)
     early_stopping: EarlyStopping | None = None
     cohorts: list[Cohort] = Field(default_factory=list)
+    grid: Hash | None = None
 
 
 class Manifest(Closed):

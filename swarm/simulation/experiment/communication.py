@@ -39,7 +39,6 @@ from swarm.communication.pairs import RandomPairs, exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.secure.base import SecureSum
-from swarm.communication.secure.rounds import SecureRounds
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
@@ -54,7 +53,7 @@ from swarm.simulation.experiment.model import Model
 from swarm.simulation.goals.set_goals import SetGoals
 from swarm.simulation.hostile.collude import with_collusion
 from swarm.simulation.phases import KINDS, Phase
-from swarm.simulation.secure.check import secure_rounds
+from swarm.simulation.secure.sums import Sums, sums_of
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -123,7 +122,7 @@ class Communication:
         if data.goal is not None:
             self.goals = SetGoals(len(kinds), self, data.goal, data.outputs)
             self.phases = (self.goals, *self.phases)
-        self.secure: SecureRounds | None = None
+        self.sums = Sums(self)
         self.lines: LinkRates | None = None
         self.network = self._network(data, model)
         if self.protocol.requirements.pairs:
@@ -138,7 +137,7 @@ class Communication:
             tuple(number for number, kind in enumerate(kinds) if kind.through_server),
         )
         if any(phase.sends for phase in self.phases):
-            self.secure = secure_rounds(secure_sum, self.messages, s.seed)
+            self.sums = sums_of(secure_sum, self)
         self._take_hostile()
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
@@ -267,7 +266,7 @@ class Communication:
     def active(self, round: int) -> Bools | None:
         """Which devices learn and are heard in ``round``, ``[N]``; None means all of them. Nobody
         does in a round that is called off, as the secure sum of a server could not be recovered."""
-        if self.secure is not None and self.secure.called_off(round):
+        if self.sums.called_off(round):
             return np.zeros(self.settings.devices, bool)
         return self.messages.participants(round, self.settings.seed)
 
@@ -279,13 +278,6 @@ class Communication:
             return shares
         heard = np.where(active, shares, 0.0)
         return heard / heard.sum() if heard.any() else shares
-
-    def invited_shares(self, round: int) -> Floats:
-        """The weights ``[N]`` with which devices multiply their rows for a server's secure sum:
-        they sum to one over those that are to take part, as nobody knows yet who drops out."""
-        assert self.secure is not None
-        shares = np.where(self.secure.invited(round), shares_of(self.protocol, self.sizes_N), 0.0)
-        return shares / shares.sum() if shares.any() else shares
 
     def learning_n(self, devices: Ints) -> Bools | None:
         """Which of these devices learn if they are active, ``[n]``; None: all of them."""

@@ -30,7 +30,7 @@ from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_ru
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
 from swarm.simulation.hostile.poison import Poison, facts_of
-from swarm.simulation.metrics import asking
+from swarm.simulation.metrics import asking, speed
 from swarm.simulation.metrics.base import OutputMetric, Task
 from swarm.simulation.metrics.chosen import chosen
 
@@ -73,6 +73,7 @@ class Experiment:
         validate(self)
         self.metrics = chosen(self.settings.metrics, self.task, self.settings.plugins)
         asking.check(self)
+        speed.check(self)
         self.stopping: StoppingRule | None = stopping_rule(self)
 
     @property
@@ -111,6 +112,7 @@ class Experiment:
             self.poison is not None and self.poison.triggered is not None,
             self.data.policy.streams,
             data.tokens is not None,
+            self.settings.seed,
         )
 
     @cached_property

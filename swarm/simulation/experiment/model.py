@@ -38,7 +38,8 @@ from swarm.learning.kernels.module import check_module, check_tokens, initialise
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
-from swarm.learning.models.base import ReadsFiles
+from swarm.learning.models.base import ReadsFiles, Wrapped
+from swarm.learning.optim.grid import GridLearner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
@@ -66,6 +67,7 @@ class Model:
         template: The module whose constant buffers and frozen parameters all devices share.
         constants: The template's buffers and frozen parameters, which no step changes.
         start: The row ``[P]`` that devices start from, if all start from the same.
+        grid: What numbers their parameters may be; None: any.
         cohorts: Which device has which model; None where all have this one.
     """
 
@@ -89,6 +91,9 @@ class Model:
         self.layout: Layout = layout_of(module, statistics, settings.buffers, settings.share)
         self.constants = Constants.of(module, [s.name for s in statistics])
         self.start = read_start(settings.init, module, self.layout, self.constants, dtype)
+        self.grid = self.optimizer.grid(self.layout, self.start, settings.seed)
+        if self.grid is not None:
+            self.start = self.grid.nearest(self.start[None])[0]
 
     def _build(self, node: dict[str, Any], expect: type, section: str, **context: Any) -> Any:
         return build(node, expect, section, self.settings.plugins, **context)
@@ -191,6 +196,9 @@ class Model:
         """A learner that trains blocks of up to ``block`` devices at once."""
         train = self.settings.train
         kernel = kernel_for(self.template, self.loss, self.sample(), block, self.layout)
+        if self.grid is not None:
+            grid, clip = self.grid, train.clip_norm
+            return GridLearner(kernel, self.loss, self.optimizer, self.data.outputs, clip, grid)
         if self.data.privacy.unit == "sample":
             seed, privacy = self.settings.seed, self.data.privacy
             return PrivateLearner(
@@ -218,7 +226,8 @@ class Model:
         """
         if self.settings.init == "independent":
             rows = [self.layout.pack(entries(self.module(int(d)))) for d in devices]
-            return torch.stack(rows).to(self.device)
+            drawn = torch.stack(rows)
+            return (drawn if self.grid is None else self.grid.nearest(drawn)).to(self.device)
         return self.start.repeat(len(devices), 1).to(self.device)
 
     def rate(self, round: int) -> float:
@@ -255,8 +264,9 @@ class Model:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint holds of how parameters lie in a row."""
-        return layout_facts(self.layout)
+        """What a checkpoint holds of how parameters lie in a row, and of where they may be."""
+        grid = {} if self.grid is None else {"grid": self.grid.sha256}
+        return {**layout_facts(self.layout), **grid}
 
     @property
     def arrays(self) -> dict[str, Tensor]:
@@ -278,6 +288,13 @@ class Model:
         """The number of numbers that a device keeps for its models and their optimizers."""
         own = sum(math.prod(shape) for shape in self.kept.values())
         return (1 + len(self.optimizer.slots)) * self.layout.width + own
+
+    @cached_property
+    def frozen_bytes(self) -> int:
+        """The bytes that a device takes for parameters that never change, as it stores them."""
+        if isinstance(self.template, Wrapped):
+            return self.template.frozen_bytes()
+        return size_of(frozen_parameters(self.template))
 
     @cached_property
     def kept(self) -> dict[str, tuple[int, ...]]:

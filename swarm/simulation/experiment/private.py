@@ -10,12 +10,16 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.learning.privacy.accountant import require_library
 from swarm.learning.privacy.correlated import MOST_DEVICES, Correlated
+from swarm.learning.privacy.noise import LeastNoise, Plan, least_noise
 from swarm.learning.update.policy import batch_plans_of
 
 if TYPE_CHECKING:
@@ -39,12 +43,45 @@ def check_privacy(experiment: Experiment) -> None:
         _warn_of_delta(experiment)
     if (accountant := experiment.accountant) is not None and privacy.epsilon is not None:
         first_N = accountant.price_N(1)
-        if (accountant.most_N >= first_N).any():
+        if not accountant.poor_N(np.zeros_like(first_N), 1).all():
             return
         one = float(accountant.epsilon_N(first_N).min())
         what = "step" if privacy.unit == "sample" else "round"
         valid = f"is spent by the first {what} of every device, whose ε is {one:.3g} or more"
         raise ConfigError("privacy.epsilon", privacy.epsilon, valid)
+
+
+def planned_steps(e: Experiment) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """The steps that each device is going to take in each round, ``[N]``, as far as that is known
+    before the start: who is away or not asked takes none. A stream that ends makes them fewer."""
+    local_N, c = e.data.local_steps_N, e.communication
+    for round in range(1, e.settings.rounds + 1):
+        within_N, active = None, c.active(round)
+        if e.deadline is not None:
+            within_N = e.deadline.of_round(round)
+        steps_N = np.zeros_like(local_N)
+        for plan in batch_plans_of(e.data.policy, round):
+            if plan.learn:
+                taken_N = local_N if plan.steps is None else np.full_like(local_N, plan.steps)
+                steps_N += taken_N if within_N is None else np.minimum(taken_N, within_N)
+        yield round, steps_N if active is None else np.where(active, steps_N, 0)
+
+
+def found_noise(planned: Experiment) -> LeastNoise:
+    """The least noise with which no honest device spends more than its budget by the last round;
+    ``planned`` is the arm with more noise than that.
+
+    Raises :class:`~swarm.common.errors.ConfigError` where no noise would do.
+    """
+    accountant, target = planned.accountant, planned.data.privacy.epsilon
+    if accountant is None or target is None:
+        valid = "must be a number with this privacy, which counts nothing that could be planned"
+        raise ConfigError("privacy.noise_multiplier", "auto", valid)
+    plan = Plan.of(accountant, planned_steps(planned))
+    try:
+        return least_noise(accountant, plan, target, planned.communication.honest_N)
+    except ConfigError as error:
+        raise error.under("privacy") from None
 
 
 def _warn_of_delta(e: Experiment) -> None:

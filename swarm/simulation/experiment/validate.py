@@ -24,7 +24,7 @@ from swarm.data.local_test import VALIDATION
 from swarm.learning.goal.base import Goal
 from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.cohorts.bounds import check_counts, check_server_counts
-from swarm.simulation.experiment.cohorts.check import check_cohorts, needed_numbers
+from swarm.simulation.experiment.cohorts.check import check_cohorts, frozen_bytes, needed_numbers
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.private import check_privacy
 from swarm.simulation.goals.check import check_goal
@@ -65,6 +65,7 @@ def validate(experiment: Experiment) -> None:
     experiment.data.check()
     check_privacy(experiment)
     _check_personal(experiment)
+    _check_grid(experiment)
     _require_fit(experiment)
 
 
@@ -267,6 +268,42 @@ def _personal_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "compute.compile", "true", "must be false with {}, which takes steps one by one"
 
 
+def _check_grid(experiment: Experiment) -> None:
+    """Refuse what does not go together with parameters of few bits."""
+    if experiment.model.grid is None:
+        return
+    name = f"optimizer={choice('optimizer', experiment.settings.optimizer)}"
+    for key, value, valid in _grid_refusals(experiment):
+        raise ConfigError(key, value, valid.format(name))
+
+
+def _grid_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
+    """What these are: the key, its value, and what would be valid."""
+    s, protocol = e.settings, e.communication.protocol
+    if e.communication.slots or protocol.requirements.conserves != "row":
+        valid = (
+            "must be one that remembers nothing of what devices hold with {}, which rounds that;"
+            " dpsgd or none would do"
+        )
+        yield "protocol", called(protocol), valid
+    if protocol.distillation is not None:
+        valid = "must be one that exchanges parameters with {}, which rounds their steps"
+        yield "protocol", called(protocol), valid
+    if not isinstance(e.model.personal, NoPersonal):
+        valid = "must be none with {}, which rounds the shared model alone"
+        yield "personal", choice("personal", s.personal), valid
+    if e.data.privacy.unit == "sample":
+        valid = "must be none or device_level with {}, whose steps are not those of DP-SGD"
+        yield "privacy", choice("privacy", s.privacy), valid
+    if e.model.cohorts is not None:
+        yield "cohorts", shown(list(s.cohorts)), "must be {{}} with {}, whose grid is of one model"
+    if e.model.layout.statistics:
+        valid = "must have no running statistics with {}, which would round them, too"
+        yield "model", choice("model", s.model), valid
+    if s.compute.compile:
+        yield "compute.compile", "true", "must be false with {}, whose steps are not compiled"
+
+
 def _require_fit(experiment: Experiment) -> None:
     """Refuse a fleet with a device whose memory is too small for what the device keeps and one
     gradient."""
@@ -275,6 +312,7 @@ def _require_fit(experiment: Experiment) -> None:
         return
     itemsize = experiment.dtype.itemsize
     needed_N = needed_numbers(experiment) * itemsize + experiment.data.replay_bytes(itemsize)
+    needed_N = needed_N + frozen_bytes(experiment)
     if (needed_N <= hardware.memory).all():
         return
     small = int((hardware.memory - needed_N).argmin())

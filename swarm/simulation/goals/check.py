@@ -57,7 +57,7 @@ def _of_links(e: Experiment) -> Refusals:
     if goal is None or not goal.listens:
         return
     name, alone = choice("goal", s.goal), "random and weakest listen to nobody"
-    if c.secure is not None:
+    if c.sums.secure:
         valid = "must be none with {}, whose devices tell their scores in the clear"
         yield "secure_sum", choice("secure_sum", s.secure_sum), valid
     sending = [phase for phase in c.phases if phase is not c.goals]

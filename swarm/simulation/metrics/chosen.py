@@ -32,6 +32,7 @@ from swarm.simulation.metrics.base import (
 from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.membership import Membership
 from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
+from swarm.simulation.metrics.speed import Speed
 from swarm.simulation.metrics.usual import usual
 
 SECTION = "metrics"
@@ -43,6 +44,7 @@ KINDS = (
     TriggerMetric,
     Membership,
     Asking,
+    Speed,
     RowMetric,
     StreamMetric,
     TrafficMetric,
@@ -133,7 +135,7 @@ def chosen(
             found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
-        metric = build(dict(node), Metric, SECTION, plugins, label=task.label)
+        metric = build(dict(node), Metric, SECTION, plugins, label=task.label, seed=task.seed)
         if (reason := metric.why_not(task)) is not None:
             raise ConfigError(SECTION, choice("metric", node), reason)
         _require_free(metric, choice("metric", node), found)

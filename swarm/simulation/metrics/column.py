@@ -29,6 +29,8 @@ class Column:
         head: What stands over it in a table, where that is shorter than its label.
         main: Whether it can be the main number of a run (:attr:`Metric.main`).
         sparse: Whether a page leaves it out where it is zero throughout.
+        timed: Whether it is measured in seconds of this machine, so that it is another number in
+            every run.
     """
 
     key: str
@@ -39,3 +41,4 @@ class Column:
     head: str = ""
     main: Main | None = None
     sparse: bool = False
+    timed: bool = False

@@ -39,11 +39,12 @@ NUMBERS = (
     Column("epsilon_max", "ε of the device that has spent most", "", "lower", EVERYWHERE, "ε"),
     Column("epsilon_median", "ε of the median device", "", "lower", PAGE),
     Column("budgets_spent", "devices that have spent their privacy budget", "", None, PAGE),
+    Column("noise_multiplier", "standard deviation of noise over its norm", "", None, RECORDED),
     Column("mean_drift", "drift of the mean", "", "lower", PAGE),
     Column("flops_total", "floating-point operations of learning", "", "lower", PAGE, sparse=True),
     Column("bytes_total", "bytes sent by all devices", "", "lower", AXIS),
     Column("virtual_s", "virtual time", "s", "lower", AXIS),
-    Column("wall_s", "wall time", "s", "lower", AXIS),
+    Column("wall_s", "wall time", "s", "lower", AXIS, timed=True),
     Column("messages_total", "messages sent by all devices", "", "lower", RECORDED),
     Column("lost_total", "messages that were lost", "", "lower", RECORDED),
     Column("late_total", "messages that were given up as late", "", "lower", RECORDED),
@@ -66,7 +67,7 @@ NUMBERS = (
 
 FINAL = (
     Column("rounds", "rounds", "", None, RECORDED),
-    Column("steps_per_s", "local steps a second", "", "higher", RECORDED),
+    Column("steps_per_s", "local steps a second", "", "higher", RECORDED, timed=True),
     Column("forgetting", "forgetting", "", "lower", RECORDED),
     Column("backward_transfer", "backward transfer", "", "higher", RECORDED),
 )

@@ -22,6 +22,7 @@ class Task:
         backdoor: Whether hostile devices teach a trigger.
         streams: Whether devices meet their samples one after the other.
         text: Whether classes stand for text.
+        seed: The seed of the run, for metrics that draw.
     """
 
     classification: bool
@@ -36,3 +37,4 @@ class Task:
     backdoor: bool = False
     streams: bool = False
     text: bool = False
+    seed: int = 0

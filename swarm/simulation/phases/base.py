@@ -14,7 +14,6 @@ from torch import Tensor
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import plays, sent, width_of
 from swarm.communication.round_messages import Traffic
-from swarm.communication.secure.base import WORD_BITS
 from swarm.simulation.hostile.sending import Draft, memory_of
 from swarm.simulation.phases.transport import Arrived, Payload, Transport
 
@@ -115,9 +114,10 @@ class Phase(ABC):
 
     def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
         """What each block of a shard contributes to a mean over all, in order: the number of the
-        block, and Σ_i share_i · row_i over its devices, ``[M]``. What is applied is their sum."""
+        block, and Σ_i share_i · row_i over its devices, ``[M]``, masked in a secure sum. What is
+        applied is their sum."""
         rows = self.collect(shard, round).packets
-        return shard.partial_means(rows, self.shares(round))
+        return self.communication.sums.parts(self, shard, round, rows)
 
     @abstractmethod
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
@@ -159,9 +159,8 @@ class Phase(ABC):
 
     @property
     def bits(self) -> int:
-        """The number of bits of one message; in secure sums its numbers are words of 32 bits."""
-        c = self.communication
-        return self.width * (c.number_bits if c.secure is None else WORD_BITS)
+        """The number of bits of one message."""
+        return self.width * self.communication.sums.number_bits
 
     def check(self) -> None:
         """Raises :class:`~swarm.common.errors.ConfigError` if the phase cannot work with the graph,
@@ -210,16 +209,23 @@ class Phase(ABC):
     # --- for the kinds ----------------------------------------------------------------------------
 
     def _finish(self, shard: Shard, round: int) -> None:
-        """Clear, after the last phase of ``round``, the buffers that last for one round only."""
+        """Round parameters to the devices' grid, if they have one, and clear, after the last phase
+        of ``round``, the buffers that last for one round only."""
+        grid, state = shard.experiment.model.grid, shard.state
+        if grid is not None:
+            round_n, when = np.full_like(shard.devices, round), f"phase.{self.number}"
+            state.x = grid.rounded(state.x, shard.devices, round_n, when)
         later = self.communication.phases[self.place + 1 :]
         if not any(phase.plays(round) for phase in later):
             shard.state.round_buffers.clear()
 
-    def _show_own_packet(self, shard: Shard, sent: Tensor) -> None:
-        """Give the protocol the messages of its devices as others read them, if it asks for
-        that."""
+    def _show_packets(self, shard: Shard, round: int, sent: Tensor) -> None:
+        """Show the messages of a shard's devices as others read them: to the protocol, if it asks
+        for that, and to whoever listens."""
         if self.protocol.requirements.own_packet:
             shard.state.round_buffers["sent"] = sent
+        if shard.listener is not None:
+            shard.listener(self, round, sent)
 
     def _made_by_protocol(self) -> int:
         """The number of arrays of payload size that the protocol allocates, in ``send`` and in

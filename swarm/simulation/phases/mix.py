@@ -11,7 +11,6 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
-from swarm.communication.secure.sums import neighbour_sums
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -39,8 +38,7 @@ class Mix(Packets):
         """:class:`AlongLinks`; :class:`NoTransport` where no message arrives, and
         :class:`MeanOverAll` where the mixing is the mean over all devices."""
         messages = self.communication.messages.mix(round)
-        c = self.communication
-        if messages.is_mean and c.aggregator.linear and c.secure is None:
+        if messages.is_mean and self.communication.sums.one_for_all:
             return MeanOverAll()
         return NoTransport() if messages.silent else AlongLinks(messages)
 
@@ -122,10 +120,8 @@ class Mix(Packets):
             self._memory_of(shard, some),
         )
         found = with_link_attack(self.communication, found)
-        if c.secure is not None:
-            received_RM = neighbour_sums(found, c.secure, payload.round, self.number)
-        elif self.mixed is None:
-            received_RM = c.aggregator.combine_all(found)
+        if self.mixed is None:
+            received_RM = c.sums.received(self, payload.round, found)
         elif c.aggregator.linear:
             received_RM = self.mixed.mean(route, rows_mM, found.device_R)
         else:

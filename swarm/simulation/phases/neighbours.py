@@ -36,10 +36,7 @@ class ToNeighbours(Phase):
         if self.mixed is not None:
             sizes = self.mixed.sizes_on_links(*c.messages.sent(round), c.messages.copies_N)
             return replace(found, sizes=sizes)
-        secure = self.communication.secure
-        if secure is None:
-            return found
-        return replace(found, overhead=secure.neighbour_overhead(round, self.number))
+        return replace(found, overhead=c.sums.overhead(self, round))
 
     def seconds_on_line(self, round: int) -> Floats:
         """See :meth:`Phase.seconds_on_line`; a device sends over all its links at once."""
@@ -57,9 +54,8 @@ class ToNeighbours(Phase):
         copies_N = self.communication.messages.copies_N
         if copies_N is not None:
             longest_N = longest_N * copies_N
-        if (secure := self.communication.secure) is not None:
-            more = secure.neighbour_overhead(round, self.number)
-            longest_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
+        more = self.communication.sums.overhead(self, round)
+        longest_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
         return longest_N
 
     def check(self) -> None:
@@ -145,7 +141,7 @@ class Packets(ToNeighbours):
         """The rows that the protocol sends, after the transforms, the attack and the compressor."""
         messages, draft = self.communication.messages, sent_rows(self, shard, round)
         packets = self._compressed(shard, round, self._addressed(draft.changed))
-        self._show_own_packet(shard, packets)
+        self._show_packets(shard, round, packets)
         own = self._addressed(draft.rows) if messages.exact else packets
         past = shard.in_flight.get(self._history)
         return Payload(packets, own, past, messages.rows_per_device, round)

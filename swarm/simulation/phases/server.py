@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from swarm.common.rng import Keys
@@ -14,8 +12,6 @@ from swarm.communication.aggregation.at_server import combined
 from swarm.communication.aggregation.base import Draws
 from swarm.communication.check_messages import check_server
 from swarm.communication.round_messages import MessageSizes, Traffic
-from swarm.communication.secure.masks import Masks
-from swarm.communication.secure.sums import server_mean, server_part
 from swarm.simulation.hostile.sending import sent_rows
 from swarm.simulation.phases.base import Bools, Floats, Ints, Phase, TrainResult
 from swarm.simulation.phases.transport import (
@@ -68,16 +64,13 @@ class Server(Phase):
         """One message down and one up for each participant, unless they are lost."""
         messages, seed = self.communication.messages, self.communication.settings.seed
         found = messages.traffic_through_server(round, self.bits, seed)
-        secure, cohorts = self.communication.secure, self.cohorts
-        if cohorts is not None:
+        if (cohorts := self.cohorts) is not None:
             bits_N = cohorts.width_N * self.communication.number_bits
             asked_N = messages.asked_by_server(round, seed)
             from_server = int(bits_N[asked_N].sum())
             sizes = MessageSizes(found.sent_N * bits_N, found.received_N * bits_N, from_server)
             return replace(found, sizes=sizes)
-        if secure is None:
-            return found
-        return replace(found, overhead=secure.server_overhead(round, self.number))
+        return replace(found, overhead=self.communication.sums.overhead(self, round))
 
     def seconds_on_line(self, round: int) -> Floats:
         """See :meth:`Phase.seconds_on_line`: one message up to the server and one down."""
@@ -90,9 +83,8 @@ class Server(Phase):
             bits = cohorts.width_N * self.communication.number_bits
         up = bits if copies_N is None else bits * copies_N
         seconds_N: Floats = up / hardware.uplink + bits / hardware.downlink
-        if (secure := self.communication.secure) is not None:
-            more = secure.server_overhead(round, self.number)
-            seconds_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
+        more = self.communication.sums.overhead(self, round)
+        seconds_N += more.sent_N / hardware.uplink + more.received_N / hardware.downlink
         return seconds_N
 
     def held_numbers(self) -> float:
@@ -108,23 +100,8 @@ class Server(Phase):
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the protocol sends."""
         rows = sent_rows(self, shard, round).changed
-        self._show_own_packet(shard, rows)
+        self._show_packets(shard, round, rows)
         return Payload(rows, rows, None, 1, round)
-
-    def partial_sums(self, shard: Shard, round: int) -> Iterator[tuple[int, Tensor]]:
-        """See :meth:`Phase.partial_sums`; of a secure sum, the masked rows of each block modulo
-        2^32. Floats of 64 bits hold the sums of up to two million blocks exactly."""
-        secure = self.communication.secure
-        if secure is None:
-            yield from super().partial_sums(shard, round)
-            return
-        rows_nM, group = self.collect(shard, round).packets, secure.at_server(round, self.number)
-        weight_N, largest = self.communication.invited_shares(round), secure.plug_in.range
-        masks = Masks(group, rows_nM.shape[1])
-        for block, s in shard.experiment.blocks.slices(shard.blocks):
-            device_n = shard.devices[s]
-            part = server_part(group, masks, rows_nM[s], device_n, weight_N, largest, round)
-            yield block, torch.from_numpy(part.astype("float64"))
 
     def apply(self, shard: Shard, round: int, arrived: Arrived) -> TrainResult | None:
         """Hand every device of a shard the result, unless no device was heard."""
@@ -133,10 +110,7 @@ class Server(Phase):
             found_M, sent_G = self._combined(shard.take_payload(), arrived)
         active = c.active(round)
         if found_M is not None and (active is None or active.any()):
-            if c.secure is not None:
-                group, weight_N = c.secure.at_server(round, self.number), c.invited_shares(round)
-                found_M = server_mean(group, found_M.numpy(), weight_N, c.secure.plug_in.range)
-            self._hand_out(shard, round, found_M, sent_G)
+            self._hand_out(shard, round, c.sums.mean(self, round, found_M), sent_G)
         self._finish(shard, round)
         return None
 

@@ -1,1 +1,2 @@
-"""Secure sums in an arm: what goes together with them."""
+"""How the rows of an arm are added up, in the clear or under masks, and what goes together with
+masks."""

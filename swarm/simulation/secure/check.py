@@ -17,11 +17,11 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
-from swarm.communication.messages import MessageSchedule
-from swarm.communication.secure.base import FEWEST, Bonawitz, NoSecureSum, SecureSum
+from swarm.communication.secure.base import FEWEST
 from swarm.communication.secure.rounds import SecureRounds
 from swarm.config.build import choice
 from swarm.config.settings import Settings
+from swarm.simulation.secure.sums import SecureSums
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
@@ -30,22 +30,9 @@ MANY = 400  # devices, whose shares take six seconds a round
 Refusals = Iterator[tuple[str, object, str]]
 
 
-def secure_rounds(
-    secure_sum: SecureSum, messages: MessageSchedule, seed: int
-) -> SecureRounds | None:
-    """The secure sums of every round; None without any. A class that is derived from neither of
-    the two is refused."""
-    if not isinstance(secure_sum, NoSecureSum | Bonawitz):
-        valid = "must be none, bonawitz, or a class that is derived from Bonawitz"
-        raise ConfigError("secure_sum", called(secure_sum), valid)
-    if isinstance(secure_sum, NoSecureSum):
-        return None
-    return SecureRounds(secure_sum, messages, seed)
-
-
 def check_secure(settings: Settings, communication: Communication) -> None:
     """Refuse what does not go together with secure sums."""
-    if communication.secure is None:
+    if not isinstance(communication.sums, SecureSums):
         return
     name = choice("secure_sum", settings.secure_sum)
     for check in (_of_messages, _of_network, _of_protocol, _of_sizes):
@@ -54,18 +41,17 @@ def check_secure(settings: Settings, communication: Communication) -> None:
     if find_spec("shamirs") is None:
         valid = "needs the library shamirs: `pip install '.[secure]'`"
         raise ConfigError("secure_sum", name, valid)
-    _warn_of_partners(communication)
+    _warn_of_partners(communication, communication.sums.rounds)
 
 
-def _warn_of_partners(c: Communication) -> None:
+def _warn_of_partners(c: Communication, rounds: SecureRounds) -> None:
     """Warn of partners that a sum does not have, and of a sum without them over so many devices
     that a round takes minutes."""
-    assert c.secure is not None
     server = any(phase.through_server for phase in c.phases)
-    size = int(c.secure.invited(1).sum()) if server else 0
+    size = int(rounds.invited(1).sum()) if server else 0
     if any(phase.mixes for phase in c.phases):
         size = max(size, c.messages.most_links)
-    partners = c.secure.plug_in.partners
+    partners = rounds.plug_in.partners
     if partners is not None and partners >= size - 1:
         text = f"secure_sum.partners={partners}: no sum has more than {size} devices, so that each"
         warnings.warn(f"{text} shares masks with all others, as with null", stacklevel=2)
@@ -121,9 +107,9 @@ def _of_protocol(s: Settings, c: Communication) -> Refusals:
 
 def _of_sizes(s: Settings, c: Communication) -> Refusals:
     """Sums of a single row, which are that row."""
-    assert c.secure is not None
+    assert isinstance(c.sums, SecureSums)
     if any(phase.through_server for phase in c.phases):
-        count = int(c.secure.invited(1).sum())
+        count = int(c.sums.rounds.invited(1).sum())
         if count < FEWEST:
             key = "protocol.fraction" if s.devices >= FEWEST else "devices"
             value = s.protocol.get("fraction") if s.devices >= FEWEST else s.devices

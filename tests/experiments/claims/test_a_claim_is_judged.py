@@ -96,6 +96,13 @@ def test_the_first_seed_moves_all(tiny: Tiny) -> None:
     assert "seed=7" in Path("c/verdict.md").read_text()
 
 
+def test_a_preset_may_begin_with_another_seed(tiny: Tiny) -> None:
+    words = ("+scenario.quick.first_seed=2", "scenario.quick.seeds=1", "seed=7")
+    assert tiny(*words, "scenario.quick.topologies=[ring]").code == 0
+    assert [*hashes()] == ["topology=ring,seed=9"]
+    assert facts()["first_seed"] == 9
+
+
 def test_as_many_at_a_time_as_one_likes(judged: Path, tiny: Tiny) -> None:
     assert tiny("scenario.jobs=2", "scenario.quick.foretold=[star]", folder="two").code == 0
     assert hashes("two") == hashes(judged)

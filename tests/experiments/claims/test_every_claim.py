@@ -86,7 +86,14 @@ def test_its_yaml_says_what_it_is_and_lists_its_options(name: str) -> None:
     claim = build(option("scenario", name), Claim, "scenario")
     options = set(inspect.signature(type(claim).__init__).parameters) - {"self", "preset"}
     assert options == values.keys() - {"_target_"}
-    assert all(
-        type(claim).Budget.model_fields.keys() == values[preset].keys()
-        for preset in ("quick", "full")
-    )
+    usual = {"first_seed"}  # 0 where a claim has not been judged before
+    for preset in ("quick", "full"):
+        assert type(claim).Budget.model_fields.keys() - usual == values[preset].keys() - usual
+
+
+def test_a_claim_that_is_judged_anew_has_seeds_of_its_own() -> None:
+    words = ("scenario=scaling", "preset=full", "seed=3", "scenario.full.seeds=5")
+    made = ClaimPlan.make(resolve(Settings.parse(composed(*words))))
+    assert {trial.seed for trial in made.trials} == set(range(503, 508))
+    assert made.first_seed == 503
+    assert {trial.seed for trial in plan("scaling", "quick").trials} == set(range(5))

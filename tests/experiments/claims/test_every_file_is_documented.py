@@ -22,8 +22,8 @@ RUN = (
     "optimizer.lr=0.1",
     "train.batch=8",
 )
-# of a judge that failed, and of runs that other code made
-SELDOM = {"unjudged.json", "superseded/"}
+# of a judge that failed, of runs that other code made, and of those that start from others' models
+SELDOM = {"unjudged.json", "superseded/", "starts/"}
 
 
 def documented() -> tuple[set[str], set[str]]:

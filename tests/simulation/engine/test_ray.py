@@ -115,6 +115,10 @@ CASES = {
         "goal=gap", "data.local_validation=0.2", "partition=iid", "network.drop=0.3", "delay=exponential", "delay.mean=1.0",
         "churn=markov", "metrics=[standard,specialisation,best_in_group]",
     ),
+    "parameters of few bits": (
+        "optimizer=quantised_sgd", "optimizer.bits=4", "optimizer.momentum=0.5", "topology=small_world", "churn=markov",
+        "network.drop=0.2",
+    ),
     "regression": ("data=linear_regression", "partition=natural", "model=softmax", "optimizer.lr=0.05"),
     "running statistics of its own": (
         f"plugins=[{MODELS}]", "model=custom", "model._target_=published_models.BatchNormMLP", "buffers=local", "churn=markov",

@@ -279,7 +279,7 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, str, str]]:
     if network.drop:
         yield "/network.drop", str(network.drop), "must be 0"
     simulated: dict[str, object] = {
-        "secure_sum": c.secure,
+        "secure_sum": c.sums if c.sums.secure else None,
         "delay": network.delay,
         "churn": network.churn,
         "outage": network.outage,

@@ -84,11 +84,11 @@ def room_of(spec: RunSpec, policy: UpdatePolicy) -> Room:
 
 
 def _bytes(s: Settings, data: Data, model: Model, c: Communication) -> int:
-    """What a device with a model keeps, and a gradient."""
+    """What a device with a model keeps, parameters that stand still among it, and a gradient."""
     numbers, itemsize = model.numbers + c.kept_numbers + model.layout.width, model.dtype.itemsize
     if c.compressor is not None:  # packets for each cohort of receivers, of at most all numbers
         numbers += len(s.cohorts) * sum(math.prod(shape) for shape in c.in_flight.values())
-    return numbers * itemsize + data.replay_bytes(itemsize)
+    return numbers * itemsize + data.replay_bytes(itemsize) + model.frozen_bytes
 
 
 def _who(c: Communication, device: int) -> str:

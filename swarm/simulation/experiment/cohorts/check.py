@@ -81,7 +81,7 @@ def _of_messages(e: Experiment) -> Iterator[tuple[str, object, str]]:
     """What takes messages for rows of one shape, which those made of parameters are not."""
     s, c = e.settings, e.communication
     yield from _of_rules(e)
-    if c.secure is not None:
+    if c.sums.secure:
         yield "/secure_sum", choice("secure_sum", s.secure_sum), "must be none"
     if c.link_attack is not None:
         valid = "must be none, or one that makes one row for all receivers or changes what devices"
@@ -158,4 +158,15 @@ def needed_numbers(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         if c.mixed is not None and own in (cohorts.union.sent, c.mixed.width):
             own = c.mixed.kept_N if own == c.mixed.width else cohorts.width_N
         found += math.prod(shape[:-1]) * own
+    return found
+
+
+def frozen_bytes(e: Experiment) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The bytes that each device takes for parameters that never change, as it stores them,
+    ``[N]``."""
+    own = np.array([model.frozen_bytes for model in e.model.each], np.int64)
+    cohorts = e.model.cohorts
+    found: np.ndarray[tuple[int], np.dtype[np.int64]] = own[
+        np.zeros(e.settings.devices, np.int64) if cohorts is None else cohorts.cohort_N
+    ]
     return found

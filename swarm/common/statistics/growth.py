@@ -1,9 +1,4 @@
-"""Confidence intervals over seeds, and the laws that are fitted to a quantity that grows with size.
-
-The interval is Student's: mean ± t(0.975, n − 1)·s/√n over n seeds (Student 1908). The interval of
-a difference is that of the paired differences: two settings under one seed share data, initial
-parameters and network, so that their common variation cancels.
-"""
+"""The laws that are fitted to a quantity that grows or falls with size."""
 
 from __future__ import annotations
 
@@ -13,62 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize
 
 Floats = NDArray[np.float64]
-LEVEL = 0.95
-
-
-class Interval(NamedTuple):
-    """A mean and the ends of its 95% confidence interval; the ends of fewer than two values are
-    NaN.
-    """
-
-    mean: float
-    low: float
-    high: float
-
-    def above(self, threshold: float) -> bool | None:
-        """Whether the whole interval lies above ``threshold`` (True) or below it (False); None if
-        the interval contains ``threshold`` or has no ends.
-        """
-        if self.low > threshold:
-            return True
-        return False if self.high < threshold else None
-
-    def below(self, threshold: float) -> bool | None:
-        """Whether the whole interval lies below ``threshold`` (True) or above it (False); None if
-        the interval contains ``threshold`` or has no ends.
-        """
-        found = self.above(threshold)
-        return None if found is None else not found
-
-    def text(self, digits: int = 3, times: float = 1.0, unit: str = "") -> str:
-        """Write the interval as ``0.950 [0.941, 0.959]``.
-
-        Numbers are multiplied by ``times`` and rounded to ``digits`` digits, and the mean is
-        followed by ``unit``: shares are shown as percentages by ``times=100, unit="%"``.
-        """
-        mean, low, high = (f"{times * value:z.{digits}f}" for value in self)  # z: no -0.0
-        return (
-            f"{mean}{unit} [{low}, {high}]"
-            if math.isfinite(self.low)
-            else f"{mean}{unit} (no interval)"
-        )
-
-
-def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """Return the mean of the finite ``values`` ``[n]`` and the ends of its interval, which covers
-    the mean of all seeds with the probability ``level``."""
-    x_N = np.asarray(values, dtype=np.float64)
-    x_N = x_N[np.isfinite(x_N)]
-    if not len(x_N):
-        return Interval(math.nan, math.nan, math.nan)
-    mean = float(x_N.mean())
-    if len(x_N) < 2:
-        return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + level) / 2, len(x_N) - 1) * stats.sem(x_N))
-    return Interval(mean, mean - half, mean + half)
 
 
 class PowerLaw(NamedTuple):
@@ -81,6 +23,16 @@ class PowerLaw(NamedTuple):
     def at(self, n: ArrayLike) -> Floats:
         """Return the law's values at the sizes ``n``, an array of the same shape."""
         return self.a * np.asarray(n, np.float64) ** -self.b + self.c
+
+    def size(self, y: ArrayLike) -> Floats:
+        """Return the sizes at which the law has the values ``y``, an array of the same shape: the
+        inverse of :meth:`at`. It is NaN where no size has the value, which is at ``c`` and below,
+        and everywhere for a law that does not fall (``b`` of 0 or less)."""
+        above = np.asarray(y, np.float64) - self.c
+        found = np.full(above.shape, np.nan)
+        has = above > 0 if self.b > 0 and self.a > 0 else np.zeros(above.shape, bool)
+        found[has] = (above[has] / self.a) ** (-1 / self.b)
+        return found
 
 
 def power_law(n: ArrayLike, y: ArrayLike, floor: bool = True) -> PowerLaw:

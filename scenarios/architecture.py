@@ -1,0 +1,343 @@
+"""Claim 10: the MCSD architecture trains 7 times and infers 5 times as fast as a Transformer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import Interval, geometric, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import SEED, Results
+from swarm.simulation.metrics.record import COHORT
+
+TRANSFORMER, MCSD, GRU = MODELS = ("transformer", "mcsd", "gru")
+JUDGED, GRU_UNTIL = MODELS[:2], 512  # a GRU's steps cannot run side by side, so it takes long
+IN_TURNS = "in turns"  # the runs in which all three are timed, one after the other
+NAMES = {TRANSFORMER: "Transformer", MCSD: "MCSD", GRU: "GRU"}
+ARMS = ("swarm", "isolated", "centralised")
+VOCABULARY, DEPTH, WIDTH, HEADS, CHANNELS = 64, 2, 64, 4, 8
+STEP = 4096  # tokens of a local step, whatever the length of a sequence
+LOSS, TARGET = "train_loss", 3.2
+# learning rate, and deviation of the first embeddings; conf/scenario/architecture.yaml says why
+TUNED = {TRANSFORMER: (0.02, 0.2), MCSD: (0.02, 0.02), GRU: (0.02, 0.2)}
+TIME, TRAINING, INFERENCE = "time", "training", "inference"  # what is compared
+SEVEN, FIVE = 7.0, 5.0
+SAID = {TIME: "reaches the target", TRAINING: "trains on tokens", INFERENCE: "writes"}
+_RULE = (
+    "confirmed if the 95% interval of the ratio lies above {0:g} at the longest length; refuted if"
+    " it lies below {0:g} at every length"
+)
+
+
+class ArchitectureBudget(Budget):
+    """The sequence lengths, each a divisor of the 4,096 tokens of a local step, and further widths
+    of the models, at which only the speed is measured, at the longest length."""
+
+    devices: Count
+    rounds: Count
+    lengths: list[Count]
+    widths: list[Count]
+
+
+class Architecture(Claim):
+    """MCSD (our reading of it, docs/models.md), a GRU and a Transformer with equal parameters
+    learn generated text in swarms of the same devices, samples and local steps of 4,096 tokens, in
+    sequences of several lengths. How many steps a device takes to the target loss follows from the
+    seed. What a step takes is measured apart: in one process the architectures take turns. The time
+    to the target is one times the other.
+
+    Seconds are processor time of one thread, on a machine that does other work as well, so they are
+    compared within a turn only: a ratio is the median over turns, and its interval is over seeds,
+    of its logarithm. FLOP, which the machine does not change, stand beside it. Learning rate and
+    first embeddings of each model were chosen among equally many under seed 100, which no preset
+    uses.
+    """
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            10,
+            "MCSD learns 7 times as fast as a Transformer.",
+            f"processor time of a device of a swarm until its loss on text that it meets for the"
+            f" first time is {TARGET} nats a token: the Transformer's over MCSD's, paired by seed",
+            _RULE.format(SEVEN) + "; where one does not reach the target there is no interval",
+        ),
+        Hypothesis(
+            10,
+            "MCSD takes 7 times as many tokens a second as a Transformer while it learns.",
+            "tokens a second of local steps: MCSD's over the Transformer's, paired by seed",
+            _RULE.format(SEVEN),
+            chart=2,
+        ),
+        Hypothesis(
+            10,
+            "MCSD infers 5 times as fast as a Transformer.",
+            "tokens a second that a device writes one by one after a whole sequence: MCSD's over"
+            " the Transformer's, paired by seed",
+            _RULE.format(FIVE),
+            chart=3,
+        ),
+        Hypothesis(
+            10,
+            "What MCSD keeps between two tokens does not grow with the length, and what a"
+            " Transformer keeps does.",
+            "bytes of the state of a device that has read one sequence",
+            "confirmed if MCSD's bytes are the same at all lengths and the Transformer's grow from"
+            " each length to the next; refuted otherwise",
+            chart=4,
+        ),
+    )
+    untested = (
+        "Other machines: seconds are those of one thread of one processor whose caches others used"
+        " too, and a graphics card, several threads and sequences written together have other"
+        " ratios. Larger models: these have 78,208 parameters, and wider ones spend more of their"
+        " time in products that all three have. The published MCSD, whose code is not public: this"
+        " is our reading of the paper. Tuned programs: attention is torch's fused one in training,"
+        " but writing is Python, in which calling an operation takes longer than its arithmetic."
+        " Rates tuned for each length: those of length 128 serve all. Text that needs a long"
+        " context: here the next token depends on the last one only. Messages take no time."
+    )
+    Budget = ArchitectureBudget
+
+    def conditions(self) -> list[Condition]:
+        """Each length with all models in turns, and with each model that learns; then the speed of
+        narrower and wider models."""
+        lengths, widths = self.budget.lengths, self.budget.widths
+        if lengths != sorted(set(lengths)) or not lengths or any(STEP % each for each in lengths):
+            valid = f"must be different divisors of {STEP} in ascending order"
+            raise ConfigError(f"{self.preset}.lengths", lengths, valid)
+        if any(each % CHANNELS or each == WIDTH for each in widths):
+            valid = f"must be multiples of {CHANNELS} other than {WIDTH}"
+            raise ConfigError(f"{self.preset}.widths", widths, valid)
+        found = []
+        for length in lengths:
+            found.append(self._timed(length, WIDTH))
+            found += [self._learning(length, model) for model in _compared(length)]
+        return found + [self._timed(lengths[-1], width) for width in widths]
+
+    def _timed(self, length: int, width: int) -> Condition:
+        """A run in which nobody learns, and a device of each architecture is timed in turns."""
+        others, sizes = enumerate(_compared(length, width)[1:], start=1), sizes_of(width)
+        cohorts = {m: {"devices": [at], "model": {m: sizes[m]}} for at, m in others}
+        devices = {"devices": 1 + len(cohorts), "cohorts": cohorts, "protocol": "none"}
+        measured = {"rounds": 0, "metrics": ["loss", "speed"], "scenario.arms": ["isolated"]}
+        return Condition(
+            {"model": IN_TURNS, "length": length, "width": width},
+            {**_settings(TRANSFORMER, width, length, 4), **devices, **measured},
+        )
+
+    def _learning(self, length: int, model: str) -> Condition:
+        """A run in which devices of one architecture learn from a stream, each sequence once. The
+        controls of the two that are judged learn at the shortest length, where steps take least."""
+        b = self.budget
+        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": b.rounds}
+        arms = ARMS if length == b.lengths[0] and model in JUDGED else ARMS[:1]
+        return Condition(
+            {"model": model, "length": length, "width": WIDTH},
+            {**_settings(model, WIDTH, length, b.rounds + 2), **size, "scenario.arms": [*arms]},
+        )
+
+    # --- what is judged ---------------------------------------------------------------------------
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        first, last, verdicts = self.budget.lengths[0], self.budget.lengths[-1], []
+        with_gru = max((at for at in self.budget.lengths if at <= GRU_UNTIL), default=first)
+        for hypothesis, (what, does) in zip(self.hypotheses, SAID.items(), strict=False):
+            found = {at: self._times(results, what, MCSD, at) for at in self.budget.lengths}
+            flops = self._times(results, what, MCSD, last, flops=True)
+            of_gru = self._times(results, what, GRU, with_gru)
+            because = (
+                f"MCSD {does} {found[last].text(2)} times as fast as the Transformer at length"
+                f" {last}, and {found[first].text(2)} times at length {first}; by FLOP it is"
+                f" {flops.text(2)} times at length {last}, and at length {with_gru} the GRU {does}"
+                f" {of_gru.text(2)} times as fast"
+            )
+            holds = _judged(found, FIVE if what == INFERENCE else SEVEN)
+            verdicts.append(hypothesis.verdict(holds, because, times=found[last]))
+        return [*verdicts, self._constant(results, self.hypotheses[-1])]
+
+    def _constant(self, results: Results, hypothesis: Hypothesis) -> Verdict:
+        """Whether one state stays as it is while the other grows."""
+        first, last = self.budget.lengths[0], self.budget.lengths[-1]
+        kept = {m: [self._kept(results, m, at) for at in self.budget.lengths] for m in JUDGED}
+        holds = len(set(kept[MCSD])) == 1 and bool((np.diff(kept[TRANSFORMER]) > 0).all())
+        told = ", ".join(
+            f"{NAMES[m]} {each[0]:,.0f} and {each[-1]:,.0f}" for m, each in kept.items()
+        )
+        because = f"bytes that are kept at length {first} and at length {last}: {told}"
+        return hypothesis.verdict(holds, because)
+
+    # --- what is measured -------------------------------------------------------------------------
+
+    def _times(
+        self,
+        results: Results,
+        what: str,
+        model: str,
+        length: int,
+        width: int = WIDTH,
+        flops: bool = False,
+    ) -> Interval:
+        """How many times as fast as the Transformer's, or with how many times fewer ``flops``, are
+        a local step (``TRAINING``), a token that is written (``INFERENCE``), and all steps to the
+        target (``TIME``). The geometric mean over seeds; none where a seed has no ratio."""
+        writes = what == INFERENCE
+        if flops:
+            each = [
+                self._speed(results, "token_flops", m, length, width)
+                if writes
+                else _step_flops(results, m, length)
+                for m in (TRANSFORMER, model)
+            ]
+            ratio = each[0] / each[1]
+        else:
+            of = INFERENCE if writes else TRAINING
+            ratio = self._speed(results, f"{of}_ratio", model, length, width)
+        if what == TIME:
+            ratio = ratio * _rounds(results, TRANSFORMER, length) / _rounds(results, model, length)
+        return geometric([] if ratio.isna().any() else ratio.to_numpy())
+
+    def _speed(
+        self, results: Results, what: str, model: str, length: int, width: int = WIDTH
+    ) -> pd.Series[float]:
+        """A number of the runs in which the models take turns, by seed."""
+        where = {"model": IN_TURNS, "length": length, "width": width}
+        name = "own" if model == TRANSFORMER else model
+        return results.by_seed(f"speed_{what}{COHORT}{name}", **where)
+
+    def _kept(self, results: Results, model: str, length: int) -> float:
+        """Bytes of a state, which are the same under every seed."""
+        found = self._speed(results, "state_bytes", model, length)
+        return float(found.iloc[0]) if found.nunique() == 1 else np.nan
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    def charts(self, results: Results) -> list[Chart]:
+        lengths, last = self.budget.lengths, self.budget.lengths[-1]
+        widths = sorted([WIDTH, *self.budget.widths])
+        long, times = "length of a sequence, tokens", "times as fast as the Transformer"
+
+        def lines(of: Any, models: Any, x: list[int] = lengths, also: str = "") -> list[Line]:
+            at = {m: [each for each in x if m != GRU or each <= GRU_UNTIL] for m in models}
+            return [Line.through(NAMES[m] + also, at[m], [of(m, x) for x in at[m]]) for m in models]
+
+        def ratios(title: str, what: str, threshold: float) -> Chart:
+            of = partial(self._times, results, what)
+            found = lines(of, MODELS[1:])
+            found += lines(partial(of, flops=True), MODELS[1:], also=", by FLOP")
+            level = (threshold, f"{threshold:g} times")
+            return Chart(title, long, times, found, log_x=True, log_y=True, level=level)
+
+        def measured(title: str, what: str, y: str) -> Chart:
+            found = lines(lambda *at: interval(self._speed(results, what, *at)), MODELS)
+            return Chart(title, long, y, found, log_x=True, log_y=True)
+
+        def wider(what: str) -> list[Line]:
+            of = lambda model, width: self._times(results, what, model, last, width)  # noqa: E731
+            return lines(of, [MCSD], widths, f", {what}")
+
+        return [
+            ratios("Time until the target loss", TIME, SEVEN),
+            ratios("Training, tokens a second", TRAINING, SEVEN),
+            ratios("Writing token by token after a whole sequence", INFERENCE, FIVE),
+            measured("What a device keeps between two tokens", "state_bytes", "bytes"),
+            measured("Training", TRAINING, "tokens a second"),
+            measured("Writing", INFERENCE, "tokens a second"),
+            Chart(f"Learning in sequences of {last}", "round", "loss before learning, nats a token",
+                  [results.by_round(LOSS, NAMES[m], model=m, length=last, arm="swarm")
+                   for m in _compared(last)], level=(TARGET, "target")),
+            Chart(f"Narrower and wider models, sequences of {last}", "width of MCSD", times,
+                  [*wider(TRAINING), *wider(INFERENCE)], log_x=True, log_y=True),
+        ]  # fmt: skip
+
+    def table(self, results: Results) -> pd.DataFrame:
+        lengths = self.budget.lengths
+        rows = [self._row(results, m, length) for length in lengths for m in _compared(length)]
+        for arm in ARMS[1:]:
+            for model in JUDGED:
+                rounds = interval(_rounds(results, model, lengths[0], arm)).text(1)
+                name = f"{NAMES[model]}, {arm}"
+                rows.append({"length": lengths[0], "model": name, "rounds to the target": rounds})
+        return pd.DataFrame(rows).fillna("–")
+
+    def _row(self, results: Results, model: str, length: int) -> dict[str, Any]:
+        where = (results, model, length)
+        training, inference = (self._speed(results, what, *where[1:]) for what in list(SAID)[1:])
+        rounds = _rounds(*where)
+        times = {what: self._times(results, what, *where[1:]).text(2) for what in SAID}
+        found = results.by_seed("parameters", model=model, length=length, arm="swarm")
+        return {
+            "length": length,
+            "model": NAMES[model],
+            "parameters": f"{interval(found).mean:,.0f}",
+            "rounds to the target": interval(rounds).text(1),
+            "seconds": f"{interval(rounds * STEP / training).mean:.2f}",
+            "times as fast": times[TIME],
+            "by FLOP": self._times(results, TIME, *where[1:], flops=True).text(2),
+            "training, tokens/s": f"{interval(training).mean:,.0f}",
+            "training, times": times[TRAINING],
+            "writing, tokens/s": f"{interval(inference).mean:,.0f}",
+            "writing, times": times[INFERENCE],
+            "bytes kept": f"{self._kept(*where):,.0f}",
+        }
+
+
+def sizes_of(width: int) -> dict[str, dict[str, int]]:
+    """The sizes of the three models with as many parameters as MCSD of this width: the Transformer
+    to the last one, the GRU as nearly as a whole width can."""
+    own = 8.5 * width**2 + 2 * width  # of a layer of either: matrices, and the gains of two norms
+    shared = 2 * VOCABULARY + 1  # numbers for each unit outside the layers: both tables, a gain
+    total = DEPTH * own + shared * width
+    a, b = 6 * DEPTH, 6 * DEPTH + shared  # a layer of a GRU has 6·w² + 6·w
+    wide = round((np.sqrt(b * b + 4 * a * total) - b) / (2 * a))
+    return {
+        TRANSFORMER: {"width": width, "depth": DEPTH, "heads": HEADS, "hidden": 3 * width // 2},
+        MCSD: {"width": width, "depth": DEPTH, "channels": CHANNELS, "hidden": 2 * width},
+        GRU: {"width": wide, "depth": DEPTH},
+    }
+
+
+def _compared(length: int, width: int = WIDTH) -> tuple[str, ...]:
+    return MODELS if length <= GRU_UNTIL and width == WIDTH else JUDGED
+
+
+def _settings(model: str, width: int, length: int, batches: int) -> dict[str, Any]:
+    """What all runs have; a device gets so many mini-batches, one to validate and one to test."""
+    data: dict[str, Any] = {"data.context": length, "data.per_device": batches * STEP // length}
+    data |= {"data.test": 1 / batches, "data.validation": 1 / batches}
+    sizes = {f"model.{key}": value for key, value in sizes_of(width)[model].items()}
+    rate, deviation = TUNED[model]
+    steps = {"train.batch": STEP // length, "optimizer.lr": rate}
+    return {**data, **steps, "model": model, **sizes, "model.embedding_std": deviation}
+
+
+def _rounds(results: Results, model: str, length: int, arm: str = "swarm") -> pd.Series[float]:
+    """Rounds until the loss is at the target, by seed: a place on the line between the first round
+    in which it is and the one before. NaN where it never is."""
+    rows, found = results.curves, {}
+    if rows.empty or LOSS not in rows:
+        return pd.Series(dtype=np.float64)
+    which = (rows["model"] == model) & (rows["length"] == length) & (rows["arm"] == arm)
+    for seed, each in rows[which].dropna(subset=[LOSS]).sort_values("round").groupby(SEED):
+        at = int((each[LOSS] > TARGET).to_numpy().argmin())  # 0 if none is, or the first one
+        two = each.iloc[max(at - 1, 0) : at + 1]
+        place = np.interp(-TARGET, -two[LOSS], two["round"])  # which wants places that ascend
+        found[seed] = float(place) if each[LOSS].min() <= TARGET else np.nan
+    return pd.Series(found, dtype=np.float64)
+
+
+def _step_flops(results: Results, model: str, length: int) -> pd.Series[float]:
+    """FLOP of a local step."""
+    where = {"model": model, "length": length, "arm": "swarm"}
+    return results.by_seed("flops_total", **where) / results.by_seed("steps_total", **where)
+
+
+def _judged(found: dict[int, Interval], times: float) -> bool | None:
+    """True if the ratio is above at the longest length, False if it is below at every one."""
+    if found[max(found)].above(times):
+        return True
+    return False if all(each.above(times) is False for each in found.values()) else None

@@ -1,0 +1,321 @@
+"""Claim 18: compressing a model makes it no denser in capability. A large model pruned and
+distilled, against a small one from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from torch import Tensor
+
+from scenarios.density import ACCURACY, density, density_text, parameters_of, references
+from swarm.common.errors import ConfigError
+from swarm.common.statistics import Interval, Reference, interval
+from swarm.communication.topology.base import Static
+from swarm.communication.topology.graph import Graph
+from swarm.experiments.claims.base import (
+    Budget,
+    Claim,
+    Condition,
+    Count,
+    Hypothesis,
+    Start,
+    Verdict,
+    holds_if_all,
+)
+from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.results import Results
+from swarm.learning.model_compression import prune_neurons, quantise
+from swarm.learning.models.dense import MLP
+
+FROM_SCRATCH, PRUNED, DISTILLED = "from scratch", "pruned", "distilled"
+LONGER, QUANTISED = "from scratch, with the teacher's computation", "quantised"
+SWARM, SWARM_PRUNED = "from scratch, in a swarm", "pruned, in a swarm"
+COMPRESSED = (PRUNED, DISTILLED)
+BITS, STUDENT = 4, 1
+MARGIN = 1.1  # densities that differ by less are called equal
+_RULE = (
+    f"confirmed if both ratios are below {MARGIN} with their 95% intervals; refuted if one of them"
+    f" is above {MARGIN} with its interval"
+)
+
+
+class FromTeacher(Static):
+    """Device 0 sends to device 1, which gives what it hears the whole weight; nobody sends to
+    device 0."""
+
+    def __init__(self, devices: int) -> None:
+        if devices != 2:
+            raise ConfigError("/devices", devices, "must be 2, a teacher and a student")
+        super().__init__(Graph.from_edges(2, [(0, 1)], directed=True, weight=np.ones(1)))
+
+
+class CompressedBudget(Budget):
+    """``samples`` are all training samples; a model learns from them for ``rounds`` of ``steps``
+    mini-batches. ``widths`` are the hidden neurons of the reference models, among which are those
+    of the ``small`` and of the ``large`` model. ``devices`` are those of the swarm."""
+
+    samples: Annotated[int, Field(ge=100)]
+    rounds: Count
+    steps: Count
+    widths: list[Count]
+    small: Count
+    large: Count
+    devices: Count
+
+
+class Compressed(Claim):
+    """A perceptron with one wide hidden layer learns from all samples. It is then made into one
+    with a narrow layer: *pruned* (the neurons with the largest weights stay, and learn on for as
+    many steps as the large model has learnt), or *distilled* (a new small model learns as many
+    steps towards the large one's predictions for the same samples, without their labels). Beside
+    them small models learn from scratch: for the steps that come after the compression, or for as
+    much computation (FLOP of learning) as the large model and these steps took together.
+
+    Density is measured as in ``scenario=density``: effective over actual size, by the accuracy of
+    reference models of several widths that have learnt alone for as many steps as the large one.
+    The small and the large reference model are the one from scratch and the teacher.
+
+    All learn by plain SGD along a cosine, at one rate. The controls in a swarm of devices that
+    share the samples, from scratch and from the pruned model, are shown and not judged, as is the
+    large model with four bits a number and no further steps, whose bytes are about those of the
+    small one in full precision.
+    """
+
+    hypotheses: ClassVar = (
+        Hypothesis(
+            18,
+            "Compressing a model makes it no denser than one of its size from scratch that learns"
+            " for the steps after the compression.",
+            "ρ of the pruned and of the distilled model over ρ of one from scratch with as many"
+            " steps as came after the compression, paired by seed: the mean of ln ρ's differences",
+            _RULE,
+        ),
+        Hypothesis(
+            18,
+            "Compressing a model makes it no denser than one of its size from scratch that learns"
+            " with all computation that went into the compressed one.",
+            "ρ of the pruned and of the distilled model over ρ of one from scratch with as many"
+            " FLOP as the large model and the steps after the compression took, paired by seed: the"
+            " mean of ln ρ's differences",
+            _RULE,
+        ),
+    )
+    untested = (
+        "Language models, other ratios of sizes than this one, pruning in several steps, weights"
+        " removed one by one, models of low rank, and distilling with labels beside the teacher's"
+        " predictions. A compressed model for which the large one is there anyway costs only the"
+        " steps after the compression, which the first hypothesis counts. Samples are as many as a"
+        " small model can use; with few, a teacher may be worth more."
+    )
+    Budget = CompressedBudget
+
+    def conditions(self) -> list[Condition]:
+        """The reference models, what is made of the largest of them, and the controls."""
+        self._check()
+        b = self.budget
+        small, large = parameters_of(b.small), parameters_of(b.large)
+        found = [self._alone(FROM_SCRATCH, width) for width in b.widths]
+        teacher = {"method": FROM_SCRATCH, "size": large}
+        pruned = Start(teacher, "centralised", made=partial(_pruned, large=b.large, small=b.small))
+        longer = {"rounds": b.rounds + round(b.rounds * _flops(b.large) / _flops(b.small))}
+        controls = {"devices": b.devices, "data.per_device": b.samples // b.devices,
+                    "train.local_steps": b.steps, "topology": "small_world", "protocol": "dpsgd",
+                    "scenario.arms": ["swarm", "isolated"]}  # fmt: skip
+        changes = self._changes(b.small)
+        return [
+            *found,
+            self._alone(LONGER, b.small, **longer),
+            self._alone(PRUNED, b.small, start=pruned),
+            Condition({"method": DISTILLED, "size": small}, self._distilling(),
+                      Start(teacher, "centralised")),
+            self._alone(QUANTISED, b.large, rounds=0,
+                        start=Start(teacher, "centralised", made=_quantised)),
+            Condition({"method": SWARM, "size": small}, {**changes, **controls}),
+            Condition({"method": SWARM_PRUNED, "size": small}, {**changes, **controls}, pruned),
+        ]  # fmt: skip
+
+    def conclude(self, results: Results) -> list[Verdict]:
+        families = self._families(results)
+        return [
+            self._judged(results, families, hypothesis, than)
+            for hypothesis, than in zip(self.hypotheses, (FROM_SCRATCH, LONGER), strict=True)
+        ]
+
+    def _judged(
+        self, results: Results, families: dict[int, Reference], hypothesis: Hypothesis, than: str
+    ) -> Verdict:
+        rho = {name: self._rho(results, families, name) for name in (*COMPRESSED, than)}
+        outside = [name for name, each in rho.items() if not len(each) or each.isna().any()]
+        if outside:
+            because = "; ".join(
+                f"{name} is {density_text(families, self._score(results, name), self._size(name))}"
+                for name in outside
+            )
+            return hypothesis.verdict(None, f"{because} the reference curve")
+        ratios = {name: _ratio(rho[name], rho[than]) for name in COMPRESSED}
+        holds = holds_if_all(ratio.below(MARGIN) for ratio in ratios.values())
+        parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
+        each = ", ".join(f"{name} {interval(values).text(2)}" for name, values in rho.items())
+        because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
+        figures = {f"{name} over {than}": ratio for name, ratio in ratios.items()}
+        figures |= {f"density, {name}": interval(values) for name, values in rho.items()}
+        return hypothesis.verdict(holds, because, **figures)
+
+    def charts(self, results: Results) -> list[Chart]:
+        families, b = self._families(results), self.budget
+        sizes = np.array([parameters_of(width) for width in b.widths], np.float64)
+        lines = [
+            results.along(ACCURACY, "size", "reference, from scratch",
+                          method=FROM_SCRATCH, arm="centralised")
+        ]  # fmt: skip
+        if families:
+            n_K = np.geomspace(sizes[0], sizes[-1], 80)
+            fits = np.array([family.score(n_K) for family in families.values()])
+            lines.append(Line.law("fitted (mean over seeds)", n_K, fits.mean(0)))
+        for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
+            score = interval(self._score(results, name).to_numpy())
+            lines.append(_points(name, [self._size(name)], [score]))
+        names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
+        rho = [interval(self._rho(results, families, name).to_numpy()) for name in names]
+        axis = (
+            "0 from scratch, 1 longer, 2 pruned, 3 distilled; in a swarm 4 from scratch, 5 pruned"
+        )
+        return [
+            Chart("Density of small models", axis, "density ρ",
+                  [_points("small models", list(range(len(names))), rho)],
+                  level=(1.0, "the reference family")),
+            Chart("Accuracy by size", "parameters", "accuracy", lines, log_x=True),
+        ]  # fmt: skip
+
+    def table(self, results: Results) -> pd.DataFrame:
+        b, rows, families = self.budget, [], self._families(results)
+        after = b.rounds * b.steps
+        for condition in self.conditions():
+            values = dict(condition.values)
+            started = condition.start is not None
+            for arm in condition.changes["scenario.arms"]:
+                if values["method"] == DISTILLED:
+                    score = self._score(results, DISTILLED)
+                else:
+                    score = results.by_seed(ACCURACY, **values, arm=arm)
+                rho = density_text(families, score, values["size"])
+                steps = condition.changes["rounds"] * b.steps
+                rows.append(
+                    {
+                        "method": values["method"],
+                        "arm": arm,
+                        "parameters": values["size"],
+                        "steps of its own": steps,
+                        "steps of its teacher": after if started else 0,
+                        "accuracy": interval(score.to_numpy()).text(),
+                        "density ρ": rho,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    # --- runs -------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        b = self.budget
+        if len(b.widths) < 5 or b.widths != sorted(set(b.widths)):
+            valid = "must be five or more different widths, in ascending order"
+            raise ConfigError(f"{self.preset}.widths", b.widths, valid)
+        for key in ("small", "large"):
+            if getattr(b, key) not in b.widths:
+                valid = "must be one of the widths of the reference models"
+                raise ConfigError(f"{self.preset}.{key}", getattr(b, key), valid)
+        if b.small >= b.large:
+            raise ConfigError(f"{self.preset}.small", b.small, "must be below that of large")
+
+    def _changes(self, width: int) -> dict[str, Any]:
+        b = self.budget
+        return {"model.hidden": [width], "rounds": b.rounds, "evaluate.every": b.rounds}
+
+    def _alone(
+        self, method: str, width: int, rounds: int | None = None, start: Start | None = None
+    ) -> Condition:
+        """One model that learns from all samples."""
+        b = self.budget
+        rounds = b.rounds if rounds is None else rounds
+        changes = {**self._changes(width), "devices": 1, "data.per_device": b.samples,
+                   "rounds": rounds, "evaluate.every": max(1, rounds),
+                   "train.local_steps": b.steps, "topology": "none", "protocol": "none",
+                   "scenario.arms": ["centralised"]}  # fmt: skip
+        return Condition({"method": method, "size": parameters_of(width)}, changes, start)
+
+    def _distilling(self) -> dict[str, Any]:
+        """The large model as a device that does not learn, and a small one that learns from its
+        predictions alone, at the rates of local steps. Each has a mini-batch of its own, which
+        nobody learns from, as a device must have some samples."""
+        b = self.budget
+        batch = self.settings["train.batch"]
+        return {
+            **self._changes(b.large),
+            "devices": 2,
+            "cohorts": {"student": {"devices": [STUDENT], "model": {"hidden": [b.small]}}},
+            "topology": {"_target_": "scenarios.compressed.FromTeacher"},
+            "data.per_device": b.samples // 2,
+            "data.public": b.samples - 2 * batch,
+            "protocol": "fedmd",
+            "protocol.steps": b.steps,
+            "protocol.batch": batch,
+            "update": "frozen",
+            "train.local_steps": 1,
+            "scenario.arms": ["swarm"],
+        }
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def _families(self, results: Results) -> dict[int, Reference]:
+        sizes = [parameters_of(width) for width in self.budget.widths]
+        return references(results, sizes, method=FROM_SCRATCH)
+
+    def _size(self, method: str) -> int:
+        return parameters_of(self.budget.large if method == QUANTISED else self.budget.small)
+
+    def _score(self, results: Results, method: str) -> pd.Series[float]:
+        """The accuracy of one model by seed: of the student, where there are two."""
+        if method != DISTILLED:
+            arm = "swarm" if method in (SWARM, SWARM_PRUNED) else "centralised"
+            return results.by_seed(ACCURACY, method=method, size=self._size(method), arm=arm)
+        rows = results.devices
+        if rows.empty:
+            return pd.Series(dtype=np.float64)
+        rows = rows[(rows["method"] == DISTILLED) & (rows["device"] == STUDENT)]
+        found: pd.Series[float] = rows.set_index("seed")["accuracy"].dropna().sort_index()
+        return found
+
+    def _rho(
+        self, results: Results, families: dict[int, Reference], method: str
+    ) -> pd.Series[float]:
+        return density(families, self._score(results, method), self._size(method))
+
+
+def _pruned(state: Mapping[str, Tensor], large: int, small: int) -> dict[str, Tensor]:
+    return prune_neurons(state, MLP((64,), 10, [large]), [small])
+
+
+def _quantised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return quantise(state, BITS)
+
+
+def _flops(width: int) -> float:
+    """The FLOP of a step of a sample."""
+    return MLP((64,), 10, [width]).step_flops(1)
+
+
+def _ratio(a: pd.Series[float], b: pd.Series[float]) -> Interval:
+    """How many times as large ``a`` is as ``b``: the geometric mean over seeds, with its
+    interval."""
+    found = interval(np.log((a / b).to_numpy()))
+    return Interval(*(float(np.exp(each)) for each in found))
+
+
+def _points(name: str, x: list[Any], found: list[Interval]) -> Line:
+    y = np.array(found, np.float64).reshape(-1, 3)
+    return Line(name, np.array(x, np.float64), y[:, 0], y[:, 1], y[:, 2], "points")

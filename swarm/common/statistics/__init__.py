@@ -1,0 +1,50 @@
+"""Confidence intervals over seeds, laws of growth, and the density of models."""
+
+from swarm.common.statistics.density import (
+    LossLaw,
+    Reference,
+    ScoreCurve,
+    Trend,
+    doubling,
+    loss_law,
+    reference,
+    score_curve,
+    trend,
+)
+from swarm.common.statistics.growth import (
+    LAWS,
+    Growth,
+    PowerLaw,
+    aic_difference,
+    growth,
+    growth_aicc,
+    power_law,
+)
+from swarm.common.statistics.intervals import LEVEL, Interval, geometric, interval
+from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
+
+__all__ = [
+    "LAWS",
+    "LEVEL",
+    "Growth",
+    "Interval",
+    "LossLaw",
+    "PassingLaw",
+    "PowerLaw",
+    "Reference",
+    "ScoreCurve",
+    "Trend",
+    "aic_difference",
+    "doubling",
+    "geometric",
+    "growth",
+    "growth_aicc",
+    "interval",
+    "loss_law",
+    "passing_law",
+    "passing_rate",
+    "power_law",
+    "reference",
+    "score_curve",
+    "trend",
+]
