@@ -64,8 +64,8 @@ class Compression(Claim):
         ),
     )
     untested = (
-        "Devices that compute in few bits, or go on learning quantised (int4 and an adapter): "
-        "messages are quantised. The coarsest by the rule are 2 bits of this quantiser and 1% of "
+        "Devices whose models are in few bits (scenario=quantised judges that): messages are "
+        "quantised. The coarsest by the rule are 2 bits of this quantiser and 1% of "
         "the numbers; one bit (the sign, with a consensus step of its own) loses far less, 2.2 "
         "points at 3.1% of the bytes. Samples and rounds are equal, so bytes are not; coarser "
         "messages could do better in more rounds."

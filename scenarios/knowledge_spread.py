@@ -90,7 +90,7 @@ class KnowledgeSpread(Claim):
         ),
     )
     untested = (
-        "More than 256 devices (24 on the ring): rounds grow at least as n, so that every doubling "
+        "More than 256 devices (24 on the ring): rounds grow about as n, so that every doubling "
         "takes four times the computation. Learning and spreading take turns on every device, and "
         "a ratio of rounds parts them only as far as the complete graph spreads at once; devices "
         "without the class also unlearn it between two messages. Other ways of averaging."

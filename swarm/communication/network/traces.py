@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def _measured(
 ) -> list[Floats]:
     """These columns of the row of each device, ``[N]`` each; the draw does not depend on them."""
     if not path:
-        valid = f"must name a table with the columns {' and '.join(columns)}, and perhaps {TESTS}"
+        many = "s" if len(columns) > 1 else ""
+        named = f"column{many} {' and '.join(columns)}"
+        valid = f"must name a table with the {named}, and perhaps {TESTS}"
         raise ConfigError("path", path, valid)
     from swarm.data.files.readers.table_files import read_table  # it takes pandas and pyarrow
 
@@ -151,28 +154,35 @@ class CapacityFleet(UniformFleet):
         number("max_mib", max_mib, 0, open_low=True)
         number("reference_flop", reference_flop, 0, open_low=True)
         entries = _entries(path, max_mib, ("computation", "communication"))
-        each_2C = np.array([_capacity(path, name, entry) for name, entry in entries.items()]).T
+        each = [_capacity(path, name, entry, reference_flop) for name, entry in entries.items()]
         super().__init__(
             devices, seed, 1.0, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
             stragglers, slowdown, sharing,
         )  # fmt: skip
         order = Keys(seed, "network.capacity").generator().permutation(len(entries))
-        milliseconds_N, rate_N = each_2C[:, order[np.arange(devices) % len(order)]]
-        self._hardware.flops[:] = reference_flop / (milliseconds_N / 1000.0)
+        flops_N, rate_N = np.array(each).T[:, order[np.arange(devices) % len(order)]]
+        self._hardware.flops[:] = flops_N
         self._hardware.downlink[:] = self._hardware.uplink[:] = 1000.0 * rate_N
 
 
-def _capacity(path: str | None, name: str, entry: Any) -> tuple[float, float]:
-    """Milliseconds a prediction, and kbit/s."""
+def _capacity(path: str | None, name: str, entry: Any, flop: float) -> tuple[float, float]:
+    """FLOP/s, given the FLOP of a prediction, and kbit/s."""
+    if not isinstance(entry, dict):
+        why = "that is no object with computation and communication"
+        raise _of_client(path, name, why)
 
     def figure(key: str) -> float:
-        value = entry.get(key) if isinstance(entry, dict) else None
+        value = entry.get(key)
         if not _figure(value) or not value:
-            why = f"whose {key} is {str(value)[:60]}; a number above 0 is needed"
+            why = f"whose {key} is {json.dumps(value)[:60]}; a number above 0 is needed"
             raise _of_client(path, name, why)
         return float(value)
 
-    return figure("computation"), figure("communication")
+    milliseconds, rate = figure("computation"), figure("communication")
+    if not milliseconds / 1000.0 or not math.isfinite(flop / (milliseconds / 1000.0)):
+        why = f"whose computation is {milliseconds:g}, in which no device does {flop:g} FLOP"
+        raise _of_client(path, name, why)
+    return flop / (milliseconds / 1000.0), rate
 
 
 class Behaviour(Churn):

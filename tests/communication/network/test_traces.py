@@ -116,10 +116,14 @@ def test_devices_compute_and_send_as_recorded_clients(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ({"communication": 5.0}, "whose computation is None; a number above 0 is needed"),
+        ({"communication": 5.0}, "whose computation is null; a number above 0 is needed"),
         ({"computation": 5.0, "communication": 0}, "whose communication is 0; a number above 0"),
-        ({"computation": "5", "communication": 1}, "whose computation is 5; a number above 0"),
-        ([1, 2], "whose computation is None"),
+        ({"computation": "5", "communication": 1}, 'whose computation is "5"; a number above 0'),
+        (
+            {"computation": 1e-320, "communication": 1},
+            r"whose computation is \S+, in which no device does 6e\+08",
+        ),
+        ([1, 2], "that is no object with computation"),
     ],
 )
 def test_impossible_capacities_are_named(tmp_path: Path, entry: Any, said: str) -> None:
