@@ -469,7 +469,7 @@ def test_every_yaml_shows_all_options_and_says_what_it_is(group: str, name: str)
         "fleet": {"devices", "seed"},
         "scenario": {"preset"},
         "tracker": {"folder", "run", "config", "versions"},
-        "metric": {"label"},
+        "metric": {"label", "seed"},
     }.get(group, set())
     parameters = {p for p in inspect.signature(target).parameters if p not in ("args", "kwargs")}
     of_the_run = {"rounds"} if group == "schedule" else set()  # beside the keys of the plug-in

@@ -127,11 +127,10 @@ class Idx(Source):
             for candidate in (folder / name, usable(folder / f"{name}.gz", "prefix")):
                 if candidate.is_file():
                     return candidate
-        raise ConfigError(
-            "path",
-            self.path,
-            f"has no file {names[0]} (.gz or plain); all four IDX files are needed",
-        )
+        needed = f"file {names[0]} (.gz or plain); all four IDX files are needed"
+        if self.prefix:
+            raise ConfigError("prefix", self.prefix, f"{self.path} has no {needed}")
+        raise ConfigError("path", self.path, f"has no {needed}")
 
 
 def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
