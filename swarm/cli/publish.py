@@ -75,8 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         publish(given.runs, given.to)
         if given.talk:
             checkpoint.write_bytes(given.talk, published_talk(given.to).encode())
-    except (SwarmError, OSError) as error:
+    except SwarmError as error:
         print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+        return 2
+    except OSError as error:
+        why = error.strerror or error
+        print(f"error: {error.filename or given.to}: cannot be used ({why})", file=sys.stderr)
         return 2
     print(given.to / README)
     return 0
@@ -89,6 +93,9 @@ def publish(runs: Sequence[Path], to: Path) -> None:
     Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
     of ``preset=full``, and for a damaged file in ``to``.
     """
+    if not runs and not to.is_dir():
+        valid = "must be the folder of published claims, of which the table is renewed; a clone has"
+        raise ConfigError("--to", to, f"{valid} docs/claims, and --to names another")
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
     new = {
         str(summary["scenario"]): {name: summary[name] for name in PUBLISHED}

@@ -57,7 +57,7 @@ WHOLE = "must be a whole number from"
         ("seed", 2**53 + 1, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("seed", 10**400, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("mixing", 3, "must be text"),
-        ("plugins", "os", "must be a list, each item text"),
+        ("plugins", "os", "must be a list, each item text; [os] is one"),
         ("plugins", [3], "must be a list, each item text"),
         ("topology", None, "must be a section with a _target_: the dotted path of a class"),
         ("topology", {"k": 3}, "must be a section with a _target_: the dotted path of a class"),

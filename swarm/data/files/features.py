@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column, nameless
 from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
@@ -70,7 +70,9 @@ def with_numbers(
     for name in features or others:
         if name not in others:
             raise ConfigError(
-                "features", name, f"is not a feature of {path}; there are {listed(others)}"
+                "features",
+                name,
+                f"is not a feature of {path}{meant(name, others)}; there are {listed(others)}",
             )
         column = table[name]
         if not is_numeric(column) and is_image(column):
@@ -84,11 +86,14 @@ def with_numbers(
     return found
 
 
-def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
+def numeric_ones(
+    path: object, table: Table, others: list[str], none_will_do: bool = False
+) -> list[str]:
     """The features where the user names none: the numeric columns that have a name.
 
     Warnings name those that are left out. Raises ``ConfigError`` for a column that is mostly
-    numeric, as it has a typing error in it, and where no column is numeric.
+    numeric, as it has a typing error in it, and where no column is numeric and one has to be
+    (unless ``none_will_do``).
     """
     unnamed = [name for name in others if nameless(name)]
     _warn_of_unnamed(path, unnamed)
@@ -102,9 +107,10 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
                 " list data.features"
             )
             raise ConfigError("path", path, valid)
-    if not chosen:
+    if not chosen and not none_will_do:
         empty = [name for name in left_out if missing_of(table[name]).all()]
         hint = f"; no row has a value of {listed(empty)}" if empty else ""
+        hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
         valid = f"has no numeric feature; its columns are {listed(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_numbers_beside_images(path, table, chosen)
@@ -156,7 +162,8 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
         else f"{len(unnamed)} columns that have no name"
     )
     verb = "is" if len(unnamed) == 1 else "are"
-    hint = f"data.features=[…] takes it in ({listed(unnamed)})"
+    it = "it" if len(unnamed) == 1 else "them"
+    hint = f"data.features=[…] takes {it} in ({listed(unnamed)})"
     warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
 
 
