@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from swarm.common.ranges import LARGEST_WHOLE
 from swarm.config import aliases
 
 _LONGEST = 80
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PLAIN: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -79,6 +81,8 @@ def must_be(annotation: Any, value: object, described: str | None = None) -> str
     digits = _digits(value) if "whole number" in said else value
     if digits is not value:
         return f"{said}, written without a point or an exponent (here {shown(digits)})"
+    if isinstance(value, str) and " number" in said and _NUMBER.fullmatch(value):
+        return f"{said}, written without quotes, which make it text"
     if isinstance(value, str | int | float) and _fits(annotation, [value]):
         return f"{said}; [{shown(value)}] is one"
     return f"{said}{meant(wrong, words)}"

@@ -57,6 +57,16 @@ WHOLE = "must be a whole number from"
         ("seed", 2**53 + 1, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("seed", 10**400, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("mixing", 3, "must be text"),
+        (
+            "devices",
+            "8",
+            "must be a whole number from 1 to 10,000,000, written without quotes, which make it text",
+        ),
+        (
+            "optimizer.lr",
+            "0.1",
+            "must be a finite number or auto, written without quotes, which make it text",
+        ),
         ("plugins", "os", "must be a list, each item text; [os] is one"),
         ("plugins", [3], "must be a list, each item text"),
         ("topology", None, "must be a section with a _target_: the dotted path of a class"),
