@@ -48,7 +48,7 @@ WHOLE = "must be a whole number from"
             f"{WHOLE} 1 to 10,000,000, written without a point or an exponent (here 2)",
         ),
         ("devices", "abc", f"{WHOLE} 1 to 10,000,000"),
-        ("devices", "12", f"{WHOLE} 1 to 10,000,000"),
+        ("devices", "12", f"{WHOLE} 1 to 10,000,000, written without quotes, which make it text"),
         ("devices", True, f"{WHOLE} 1 to 10,000,000"),
         ("devices", None, f"{WHOLE} 1 to 10,000,000"),
         ("devices", [5], f"{WHOLE} 1 to 10,000,000"),
@@ -57,11 +57,6 @@ WHOLE = "must be a whole number from"
         ("seed", 2**53 + 1, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("seed", 10**400, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("mixing", 3, "must be text"),
-        (
-            "devices",
-            "8",
-            "must be a whole number from 1 to 10,000,000, written without quotes, which make it text",
-        ),
         (
             "optimizer.lr",
             "0.1",
