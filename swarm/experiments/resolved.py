@@ -1,19 +1,8 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at seven moments, each as early as it can be:
-
-- what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
-  the rounds of ``scenario=consensus``, in :func:`resolve`;
-- the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
-  :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
-- the loss by the kind of targets, once the data are loaded, in :func:`decided`;
-- which devices belong to which cohort by the run's own graph, its fleet or its table of
-  devices, in :func:`with_cohorts`;
-- which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
-- the noise of each arm by its target ε and all that its devices are going to do, before the arm is
-  checked, by :func:`swarm.simulation.experiment.private.found_noise`;
-- the learning rate by trying those of :func:`candidate_rates` on the validation split, in
-  :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
+What ``auto`` stands for is decided as early as it can be; the table "Resolve once" of
+docs/architecture.md says when and by which function. The functions here that return settings
+(:func:`decided`, ``with_…``) put a decision in the place of the word.
 
 A run folder records the settings of :class:`Resolved`, which still say ``auto`` where the user did.
 The settings that an experiment is built from have no ``auto`` as loss, noise or learning rate.
