@@ -1,1 +1,2 @@
-"""The commands that a person types: run a scenario, ``doctor``, ``report`` and ``publish``."""
+"""The commands that a person types: they run a scenario, or are one of ``doctor``, ``report``,
+``publish``, ``audit`` and ``write``."""
