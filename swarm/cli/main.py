@@ -27,8 +27,14 @@ if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.environment import with_environment
-from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warnings_for_users
-from swarm.cli.start import Jobs, call_hydra, go_on, run_once
+from swarm.cli.messages import (
+    INTERRUPTED,
+    TERMINATED,
+    complain,
+    numbers_as_typed,
+    warnings_for_users,
+)
+from swarm.cli.start import Jobs, call_hydra, resume_run, run_once
 
 # each is a module of this package with a ``main``
 COMMANDS = ("audit", "doctor", "report", "publish", "write")
@@ -73,10 +79,10 @@ def _main(argv: list[str]) -> int:
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None and not args.help:
-        return go_on(resume, parsed, args)
+        return resume_run(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
+    with Composer(args.config_dir, args.config_name) as composer, numbers_as_typed(parsed):
         if args.help:
             from swarm.cli import help
 

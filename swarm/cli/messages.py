@@ -65,7 +65,7 @@ def warnings_for_users() -> Iterator[None]:
 
 
 @contextmanager
-def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
+def numbers_as_typed(overrides: Sequence[Override]) -> Iterator[None]:
     """Quote numbers in errors of the block as they were typed: ``devices=1e9`` is not refused as
     ``devices=1000000000.0``.
     """

@@ -22,7 +22,7 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import as_typed, build, choice, class_of, takes
+from swarm.config.build import build, choice, choices_as_typed, class_of, takes
 from swarm.config.settings import Settings
 from swarm.config.settings.sections import MEMORY, TABLE
 from swarm.data.dataset import Dataset, DeviceSplit
@@ -67,7 +67,7 @@ def resolve(settings: Settings) -> Resolved:
     Raises :class:`ConfigError` for an engine or a scenario that cannot be built, and for a
     ``preset`` beside a scenario that is one run.
     """
-    with as_typed(settings.plug_ins()):
+    with choices_as_typed(settings.plug_ins()):
         engine = _engine(settings)
         scenario = build(
             settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
@@ -78,7 +78,7 @@ def resolve(settings: Settings) -> Resolved:
             " one run of the size that you give it; preset=null"
         )
         raise ConfigError("preset", settings.preset, valid)
-    with as_typed(settings.plug_ins()):
+    with choices_as_typed(settings.plug_ins()):
         chosen = scenario.decided(settings) if isinstance(scenario, Scenario) else settings
         chosen = _with_hashes(chosen)
     return Resolved(_with_block(chosen, engine.block), engine, scenario)

@@ -1,5 +1,5 @@
-"""Which code made a run, and what of a run's config its numbers depend on: the two together say
-that it is done already.
+"""Which code made a run, and which settings its numbers depend on. A run for which both are the
+same need not be done again.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
 from swarm.common.plugin import blamed
 from swarm.common.rng import Keys
-from swarm.config.build import as_typed, build
+from swarm.config.build import build, choices_as_typed
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.local_test import public_asked
@@ -113,7 +113,7 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` for the first thing that cannot work.
         """
         resolved = given if isinstance(given, Resolved) else resolve(given)
-        with as_typed(resolved.settings.plug_ins()):
+        with choices_as_typed(resolved.settings.plug_ins()):
             return cls._prepared(resolved)
 
     @classmethod
@@ -239,7 +239,7 @@ class PreparedRun(Resolved):
     def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
         spec = RunSpec(decided(settings, self.dataset), self.dataset, split)
         policy = self.policy if settings.update == self.settings.update else None
-        with as_typed(settings.plug_ins()):
+        with choices_as_typed(settings.plug_ins()):
             return Experiment(spec, policy)
 
     def _tried(
