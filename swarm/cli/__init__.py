@@ -1,2 +1,1 @@
-"""The commands that a person types: they run a scenario, or are one of ``doctor``, ``report``,
-``publish``, ``audit`` and ``write``."""
+"""What a person types: the command that runs a scenario, and in ``commands`` those beside it."""

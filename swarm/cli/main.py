@@ -36,8 +36,7 @@ from swarm.cli.messages import (
 )
 from swarm.cli.start import Jobs, call_hydra, resume_run, run_once
 
-# each is a module of this package with a ``main``
-COMMANDS = ("audit", "doctor", "report", "publish", "write")
+COMMANDS = ("audit", "doctor", "report", "publish", "write")  # modules of ``commands``
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +104,7 @@ def _main(argv: list[str]) -> int:
 
 def _command(name: str, arguments: list[str]) -> int:
     try:
-        found: int = import_module(f"swarm.cli.{name}").main(arguments)
+        found: int = import_module(f"swarm.cli.commands.{name}").main(arguments)
     except ModuleNotFoundError as error:  # doctor must be able to say what is missing
         print(
             f"error: {error.name} is not installed; pip install -e . brings all that is needed",

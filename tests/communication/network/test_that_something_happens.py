@@ -92,7 +92,7 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
 def test_predictions_that_all_come_too_late() -> None:
     """Every phase whose rows may be under way is looked at, whatever it is called."""
     late = ("protocol=fedmd", "data.public=0.1", "network.max_delay=2", "delay=constant")
-    with pytest.raises(ConfigError, match="network.max_delay=2: gives up every message"):
+    with pytest.raises(ConfigError, match=r"network\.max_delay=2: gives up every message"):
         prepared(*SIZE, *late, "delay.seconds=3.0")
     prepared(*SIZE, *late, "delay.seconds=2.5")
 
