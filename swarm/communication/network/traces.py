@@ -14,11 +14,11 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.system.dataset_cache import locate
 from swarm.communication.network.base import Bools, Churn, Delay, Floats, Ints
 from swarm.communication.network.fleet import Sharing, UniformFleet
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.readers.formats import read_capped
+from swarm.data.fetch.dataset_cache import locate
 
 DOWN, UP, LATENCY, TESTS = "avg_d_kbps", "avg_u_kbps", "avg_lat_ms", "tests"
 

@@ -63,7 +63,8 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 def _default(key: str) -> Any:
     """A field that configurations of earlier versions do not have."""
-    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]))
+    # validated, as a section would otherwise stay a dict
+    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]), validate_default=True)
 
 
 class Settings(Section):

@@ -12,9 +12,9 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.names import coded
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import require_room
 from swarm.data.files.readers.images import ENDINGS, ImageFormat, decoded
 from swarm.data.files.readers.kinds import listed_columns

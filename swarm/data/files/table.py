@@ -13,8 +13,8 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.features import (
     Missing,
     numeric_ones,

@@ -1,1 +1,0 @@
-"""Processes beside this one."""
