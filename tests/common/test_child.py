@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import pytest
 
-from swarm.common.system import child as of_children
-from swarm.common.system.child import Child, Parent, spare_cores
+from swarm.common.system.processes import child as of_children
+from swarm.common.system.processes.child import Child, Parent, spare_cores
 from tests.processes import SERVER
 
 DEADLINE = 20.0  # seconds

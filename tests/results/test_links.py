@@ -172,7 +172,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 
 # Files of the kernel's, and of private folders that were made with a name of their own.
-ELSEWHERE = {"swarm/common/system/child.py", "swarm/simulation/engine/prefork/child.py", "swarm/simulation/engine/prefork/__init__.py", "swarm/data/fetch/convert.py",
+ELSEWHERE = {"swarm/common/system/processes/child.py", "swarm/simulation/engine/prefork/child.py", "swarm/simulation/engine/prefork/__init__.py", "swarm/data/fetch/convert.py",
              "swarm/data/fetch/download.py"}  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from swarm.cli.main import main
-from swarm.common.system import child as of_children
+from swarm.common.system.processes import child as of_children
 from swarm.experiments.runs import arms as of_arms
 from swarm.experiments.runs import memory
 from swarm.experiments.runs.lr_search import SearchesAhead, search_lr

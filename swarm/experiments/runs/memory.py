@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
-from swarm.common.system.child import spare_cores
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
+from swarm.common.system.processes.child import spare_cores
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part, footprint

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Self
 
-from swarm.common.system.child import Child, Parent, spare_cores
+from swarm.common.system.processes.child import Child, Parent, spare_cores
 from swarm.experiments.runs.lr_search.search import search_lr
 from swarm.experiments.runs.lr_search.stages import Look, Say
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun

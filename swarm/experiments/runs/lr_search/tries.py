@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swarm.common.errors import DivergedError
-from swarm.common.system.child import Child, Parent
+from swarm.common.system.processes.child import Child, Parent
 from swarm.config.build import build
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
