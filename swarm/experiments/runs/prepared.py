@@ -70,15 +70,11 @@ class FoundNoise:
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks.
-
-    Attributes:
-        rates: The learning rates that it chooses from.
-        own_validation: Whether its devices measure models on validation samples of their own.
-        predicts: Whether they exchange predictions for samples that they share.
-        idle: The settings without effect in it, with a sentence each.
-        noise: The noise that was found, by the number of the variant.
-    """
+    """An arm whose variants have passed the checks, the learning rates that it chooses from,
+    whether its devices measure models on validation samples of their own, whether they exchange
+    predictions for samples that they share, which settings are without effect in it, with a
+    sentence each, and the noise of each of its variants, by number, where that was ``auto``, with
+    what is to be said of it."""
 
     rates: tuple[float, ...] = ()
     own_validation: bool = False
@@ -324,9 +320,8 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        checked = PreparedArm(
-            arm.name, tuple(kept), arm.pooled, arm.style, rates, measures, predicts, without, noise
-        )
+        about = (rates, measures, predicts, without, noise)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)
 
