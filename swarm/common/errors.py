@@ -71,7 +71,7 @@ class ConfigError(SwarmError):
 
 Refusals: TypeAlias = Iterable[tuple[str, object, str]]
 """What does not go together with a part of a run: the key, its value, and what would be valid, in
-which ``{}`` stands for that part."""
+which the last ``{}`` stands for that part."""
 
 
 def refuse(refusals: Refusals, part: str) -> None:
@@ -79,7 +79,8 @@ def refuse(refusals: Refusals, part: str) -> None:
     with, such as ``privacy=sample_level``.
     """
     for key, value, valid in refusals:
-        raise ConfigError(key, value, valid.replace("{}", part))
+        before, found, after = valid.rpartition("{}")
+        raise ConfigError(key, value, f"{before}{part if found else ''}{after}")
 
 
 class CheckpointError(ConfigError):

@@ -293,7 +293,7 @@ def _grid_refusals(e: Experiment) -> Refusals:
         valid = "must be none or device_level with {}, whose steps are not those of DP-SGD"
         yield "privacy", choice("privacy", s.privacy), valid
     if e.model.cohorts is not None:
-        yield "cohorts", shown(list(s.cohorts)), "must be empty with {}, whose grid is of one model"
+        yield "cohorts", shown(list(s.cohorts)), "must be {} with {}, whose grid is of one model"
     if e.model.layout.statistics:
         valid = "must have no running statistics with {}, which would round them, too"
         yield "model", choice("model", s.model), valid
