@@ -20,7 +20,7 @@ from swarm.data.files.readers.kinds import (
     first_text,
     is_numeric,
     is_text,
-    listed,
+    listed_columns,
     missing_of,
 )
 
@@ -69,11 +69,9 @@ def with_numbers(
     found = copy.copy(table)  # which knows more of its columns than a dict does
     for name in features or others:
         if name not in others:
-            raise ConfigError(
-                "features",
-                name,
-                f"is not a feature of {path}{meant(name, others)}; there are {listed(others)}",
-            )
+            close = meant(name, others)
+            valid = f"is not a feature of {path}{close}; there are {listed_columns(others)}"
+            raise ConfigError("features", name, valid)
         column = table[name]
         if not is_numeric(column) and is_image(column):
             found[name] = pixels_of(path, column, name, images, most)
@@ -109,20 +107,21 @@ def numeric_ones(
             raise ConfigError("path", path, valid)
     if not chosen and not none_will_do:
         empty = [name for name in left_out if missing_of(table[name]).all()]
-        hint = f"; no row has a value of {listed(empty)}" if empty else ""
+        hint = f"; no row has a value of {listed_columns(empty)}" if empty else ""
         hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
-        valid = f"has no numeric feature; its columns are {listed(table)}{hint}"
+        valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_numbers_beside_images(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
-        hint = f"; data.features=[…] takes a date as a number ({listed(dates)})" if dates else ""
+        named = listed_columns(dates)
+        hint = f"; data.features=[…] takes a date as a number ({named})" if dates else ""
         marked = next((name for name in left_out if _is_marked(table[name])), None)
         if marked is not None:
             cell = str(table[marked][0]).strip()
             hint += f"; {marked!r} has numbers with marks ({cell!r}), which a number must not have"
         warnings.warn(
-            f"{path}: columns that are not numeric are left out: {listed(left_out)}{hint}",
+            f"{path}: columns that are not numeric are left out: {listed_columns(left_out)}{hint}",
             stacklevel=2,
         )
     for name in chosen:
@@ -139,8 +138,8 @@ def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]
     others = [name for name in chosen if table[name].ndim != 4]
     if 0 < len(others) < len(chosen):
         warnings.warn(
-            f"{path}: {listed(others)}: numbers beside images are features, too, and the images"
-            " become flat; data.features=[…] leaves them out",
+            f"{path}: {listed_columns(others)}: numbers beside images are features, too, and the"
+            " images become flat; data.features=[…] leaves them out",
             stacklevel=3,
         )
 
@@ -163,7 +162,7 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
     )
     verb = "is" if len(unnamed) == 1 else "are"
     it = "it" if len(unnamed) == 1 else "them"
-    hint = f"data.features=[…] takes {it} in ({listed(unnamed)})"
+    hint = f"data.features=[…] takes {it} in ({listed_columns(unnamed)})"
     warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
 
 
@@ -204,7 +203,7 @@ def without_missing(
     columns = [name for name in gone_by if gone_by[name].any()]
     warnings.warn(
         f"{path}: {int(gone_S.sum())} of {len(gone_S)} rows are left out, as they have no value in"
-        f" {listed(columns)}",
+        f" {listed_columns(columns)}",
         stacklevel=2,
     )
     if test is not None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.dataset_cache import locate
 from swarm.config.settings import Settings
+from swarm.data.fetch.dataset_cache import locate
 
 KEYS = ("data.path", "topology.path", "churn.path", "train.devices")
 """The settings that may name such a file; nothing is kept of folders and a plug-in's own files."""
