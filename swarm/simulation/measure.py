@@ -45,7 +45,7 @@ class SwarmEvaluator:
         """The values of a record after ``round``, when so much has been counted, and each
         device's own results: of honest members only, without those gone for good or yet to join."""
         e = self.experiment
-        member_N = self._members(round)
+        member_N = self.members(round)
         mean_P = self._mean(member_N / member_N.sum())
         values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
@@ -104,7 +104,7 @@ class SwarmEvaluator:
 
     def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
         """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
-        kept_N, honest_N = self._members(round), self.experiment.communication.honest_N
+        kept_N, honest_N = self.members(round), self.experiment.communication.honest_N
         kept_N = kept_N if kept_N[self.evaluated].any() else honest_N & ~kept_N
         _, scores, _ = self._examined(
             self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
@@ -279,7 +279,8 @@ class SwarmEvaluator:
 
     # --- who --------------------------------------------------------------------------------------
 
-    def _members(self, round: int) -> npt.NDArray[np.bool_]:
+    def members(self, round: int) -> npt.NDArray[np.bool_]:
+        """Which devices count after ``round``."""
         c = self.experiment.communication
         member_N = c.network.members(max(round, 1))
         if member_N is None or c.hostile_N is None:

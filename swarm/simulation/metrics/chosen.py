@@ -170,16 +170,16 @@ def chosen(
 
 
 def check(e: Experiment) -> None:
-    """Ask each metric of ``e`` whether it can be measured there.
+    """Ask each metric of ``e`` whether it can be measured there, and what it takes.
 
     Raises :class:`ConfigError` on ``metrics`` for one that cannot.
     """
     for metric in e.metrics.all:
         if (why := reason(metric, metric.why_not_in(e), "why_not_in()")) is not None:
             raise ConfigError(SECTION, e.metrics.called.get(metric.name, metric.name), why)
-        held_bytes(metric, e)
         if isinstance(metric, LooksAtBlocks):
             whole(metric, metric.width(e), "width()", 1)
+        held_bytes(metric, e)
 
 
 def held_bytes(metric: Metric, e: Experiment) -> int:
