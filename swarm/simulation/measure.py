@@ -50,14 +50,14 @@ class SwarmEvaluator:
         values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
-        swarm = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
-        values |= seen_of_swarm(swarm)
+        view = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
+        values |= seen_of_swarm(view)
         if not e.settings.evaluate.accuracy:
             return values, None
         test, lived_NC = e.data.dataset.test, self._lived(counters.scored_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         scores |= self._local(found.devices_M) | self._triggered(found.devices_M)
-        together, own = seen_in_blocks(swarm)
+        together, own = seen_in_blocks(view)
         scores, values = scores | own, values | together
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():

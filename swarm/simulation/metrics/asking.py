@@ -92,11 +92,11 @@ class Asking(LooksAtBlocks, SwarmMetric):
             found.append(torch.stack([sure_Bb, class_Bb.to(sure_Bb)], 1).cpu().double())
         return torch.cat(found, 2).flatten(1)
 
-    def measured(self, swarm: SwarmView) -> dict[str, float]:
+    def measured(self, view: SwarmView) -> dict[str, float]:
         """No numbers where no honest small device is there."""
-        e, cohorts = swarm.experiment, swarm.experiment.model.cohorts
+        e, cohorts = view.experiment, view.experiment.model.cohorts
         assert cohorts is not None, "checked before the start"
-        c, data, first = e.communication, e.data.dataset, max(swarm.round, 1)
+        c, data, first = e.communication, e.data.dataset, max(view.round, 1)
         there_N = c.network.members(first)
         there_N = np.ones(e.settings.devices, bool) if there_N is None else there_N
         flops_N = cohorts.prediction_flops_N / e.settings.train.batch
@@ -105,7 +105,7 @@ class Asking(LooksAtBlocks, SwarmMetric):
         if not len(small):
             return {}
         asked_N, hops_N = nearest(c.graph(first), large_N & there_N)
-        sure_NT, class_NT = np.split(swarm.look(self).values_MV, 2, axis=1)
+        sure_NT, class_NT = np.split(view.look(self).values_MV, 2, axis=1)
         answers = Answers(sure_NT, class_NT == data.y[data.test].astype(np.float64))
         reaches_n, numbers = hops_N[small] >= 0, data.x[:1].size + e.data.outputs
         way_n = np.where(reaches_n, hops_N[small] * numbers * c.number_bits / 8, np.nan)

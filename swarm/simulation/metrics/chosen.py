@@ -199,25 +199,25 @@ def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float | No
     return keyed_numbers(metric, found, "over_devices()", keys)
 
 
-def seen_in_blocks(swarm: SwarmView) -> tuple[dict[str, float | None], dict[str, Floats]]:
+def seen_in_blocks(view: SwarmView) -> tuple[dict[str, float | None], dict[str, Floats]]:
     """What the metrics that look at the evaluated devices block by block say of all of them
     together, and of each."""
     together, own = dict[str, float | None](), dict[str, Floats]()
-    for metric in swarm.experiment.metrics.of_blocks:
-        found, keys = swarm.look(metric, swarm.evaluated), [c.key for c in metric.columns()]
+    for metric in view.experiment.metrics.of_blocks:
+        found, keys = view.look(metric, view.evaluated), [c.key for c in metric.columns()]
         together |= keyed_numbers(metric, metric.together(found), "together()", keys)
         own[metric.name] = compared_each(metric, metric.values(found), len(found.devices_M))
     return together, own
 
 
-def seen_of_swarm(swarm: SwarmView) -> dict[str, float | None]:
+def seen_of_swarm(view: SwarmView) -> dict[str, float | None]:
     """The numbers of the metrics of the swarm as a whole."""
     found: dict[str, float | None] = {}
-    cohorts = swarm.experiment.model.cohorts
+    cohorts = view.experiment.model.cohorts
     ends = ["", *(f"{COHORT}{name}" for name in (() if cohorts is None else cohorts.names))]
-    for metric in swarm.experiment.metrics.of_swarm:
+    for metric in view.experiment.metrics.of_swarm:
         keys = [f"{column.key}{end}" for end in ends for column in metric.columns()]
-        found |= keyed_numbers(metric, metric.measured(swarm), "measured()", keys)
+        found |= keyed_numbers(metric, metric.measured(view), "measured()", keys)
     return found
 
 

@@ -96,7 +96,7 @@ class SwarmMetric(Metric):
     looks = True
 
     @abstractmethod
-    def measured(self, swarm: SwarmView) -> Mapping[str, float | None]:
+    def measured(self, view: SwarmView) -> Mapping[str, float | None]:
         """The numbers of a record, each under the key of one of its columns, or, in a swarm with
         cohorts, under that key with ``_cohort_NAME`` behind it. None or NaN says that there is no
         number, as does a key that is left out.

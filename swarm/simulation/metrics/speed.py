@@ -84,12 +84,12 @@ class Speed(SwarmMetric):
                 return f"{valid} {why}"
         return None
 
-    def measured(self, swarm: SwarmView) -> dict[str, float]:
+    def measured(self, view: SwarmView) -> dict[str, float]:
         """No numbers before the last round. Without cohorts they are those of the run's own model;
         with cohorts those of each cohort follow, under the keys of its name."""
-        if not swarm.last:
+        if not view.last:
             return {}
-        e = swarm.experiment
+        e = view.experiment
         data, models = e.data.dataset, list(e.model.each)
         ids = np.resize(data.train, e.settings.train.batch)
         x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])

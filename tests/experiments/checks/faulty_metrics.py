@@ -55,15 +55,15 @@ class Whole(SwarmMetric):
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def measured(self, swarm: SwarmView) -> Any:
+    def measured(self, view: SwarmView) -> Any:
         if self.how == "raises":
             raise ZeroDivisionError("by the swarm")
         if self.how == "exits":
             sys.exit(0)
         if self.how == "writes":
-            swarm.counters.sent_N[0] = 1
+            view.counters.sent_N[0] = 1
         if self.how == "sets":
-            swarm.round = 0  # type: ignore[misc]
+            view.round = 0  # type: ignore[misc]
         return MEASURED[self.how]
 
 
@@ -92,7 +92,7 @@ class Columns(Whole):
 class Nameless(SwarmMetric):
     """Nobody knows what to call it."""
 
-    def measured(self, swarm: SwarmView) -> Any:
+    def measured(self, view: SwarmView) -> Any:
         return {}
 
 

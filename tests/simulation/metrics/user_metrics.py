@@ -152,10 +152,10 @@ class LinkGap(SwarmMetric):
             experiment.settings.devices * experiment.model.layout.width * experiment.dtype.itemsize
         )
 
-    def measured(self, swarm: SwarmView) -> dict[str, float]:
-        graph = swarm.experiment.communication.graph(max(swarm.round, 1))
-        gap_EP = swarm.x_NP[graph.src_E] - swarm.x_NP[graph.dst_E]
-        sent = swarm.counters.sent_N.sum() / len(graph.src_E)
+    def measured(self, view: SwarmView) -> dict[str, float]:
+        graph = view.experiment.communication.graph(max(view.round, 1))
+        gap_EP = view.x_NP[graph.src_E] - view.x_NP[graph.dst_E]
+        sent = view.counters.sent_N.sum() / len(graph.src_E)
         return {"link_gap": gap_EP.norm(dim=1).mean(), "link_messages": sent}  # type: ignore[dict-item]
 
 
@@ -204,16 +204,16 @@ class Voters(LooksAtBlocks, SwarmMetric):
         right_BT = out_BCT.argmax(1) == torch.as_tensor(data.y[data.test[:40]])
         return right_BT.double().mean(1)
 
-    def measured(self, swarm: SwarmView) -> dict[str, float | None]:
-        members = np.flatnonzero(swarm.member_N)
-        found = swarm.evaluate(swarm.experiment.data.dataset.test)
-        mean_P = swarm.mean(swarm.member_N / swarm.member_N.sum())
-        swarm.x_NP.zero_()  # a copy
+    def measured(self, view: SwarmView) -> dict[str, float | None]:
+        members = np.flatnonzero(view.member_N)
+        found = view.evaluate(view.experiment.data.dataset.test)
+        mean_P = view.mean(view.member_N / view.member_N.sum())
+        view.x_NP.zero_()  # a copy
         return {
-            "voters_all": swarm.look(self).values_MV.mean(),
-            "voters_members": swarm.look(self, members).values_MV.mean(),
+            "voters_all": view.look(self).values_MV.mean(),
+            "voters_members": view.look(self, members).values_MV.mean(),
             "voters_accuracy": (
-                found.hits_MC.sum(1) / len(swarm.experiment.data.dataset.test)
+                found.hits_MC.sum(1) / len(view.experiment.data.dataset.test)
             ).mean(),
             "voters_norm": float(mean_P.norm()),
         }
