@@ -15,7 +15,6 @@ from swarm.config.composing.conf_files import config_file, default_options, keys
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.personal.base import NoPersonal
-from swarm.learning.privacy.correlated import Correlated
 from swarm.simulation.experiment import Experiment
 
 OF_MESSAGES = {
@@ -85,7 +84,7 @@ def _used_otherwise(e: Experiment) -> Iterator[str]:
     """Settings of messages that have another use in this arm."""
     c = e.communication
     hostile, leaving = c.hostile_N is not None, c.network.churn is not None
-    cancels = isinstance(e.data.privacy, Correlated)
+    cancels = e.data.privacy.shares_noise
     # the graph says where hostile devices sit, who leaves, which noise cancels, and who is who
     if hostile or leaving or cancels or c.topology.node_names:
         yield "topology"

@@ -20,6 +20,8 @@ class Privacy:
     Attributes:
         unit: What is protected: one ``sample`` of a device, or all that one ``device`` has; None:
             nothing is.
+        shares_noise: Whether neighbours make noise together, for which the pairs of the round's
+            graph are needed.
         clip_norm: C, the largest L2 norm of what one unit contributes; None: it is not clipped.
         noise_multiplier: σ; the noise of a release has the standard deviation σ·C.
         delta: δ of the guarantee (ε, δ).
@@ -31,6 +33,7 @@ class Privacy:
     """
 
     unit: ClassVar[Literal["sample", "device"] | None] = None
+    shares_noise: ClassVar[bool] = False
     clip_norm: float | None = None
     noise_multiplier: float = 0.0
     delta: float = 0.0

@@ -152,6 +152,9 @@ class Engine(ABC):
     # How many devices train together. Results depend on it, so it is part of the run's config.
     block: Block = "auto"
 
+    # Whether all devices play a round before anybody plays the next one.
+    common_rounds: bool = True
+
     # Whether the experiment has ended before its last round, because this engine ended it.
     ended: bool = False
 
