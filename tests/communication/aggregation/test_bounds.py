@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.bucketing import Bucketing
 from swarm.communication.aggregation.clipped_gossip import ClippedGossip
 from swarm.communication.aggregation.coordinate_median import CoordinateMedian
-from swarm.communication.aggregation.krum import Krum
+from swarm.communication.aggregation.krum import Krum, MultiKrum
 from swarm.communication.aggregation.mean import Mean
 from swarm.communication.aggregation.minimum_diameter import SUBSETS, MinimumDiameter
 from swarm.communication.aggregation.nnm import NearestNeighbourMixing
@@ -116,6 +116,7 @@ def test_a_rule_that_leaves_out_nobody_is_called_a_mean(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made(name, f=1).check(Complete(7).graph(0))
+    assert not MultiKrum(0, selected=2).leaves_out
 
 
 def test_a_refusal_names_the_buckets_that_leave_too_few_rows() -> None:
