@@ -15,7 +15,6 @@ import pytest
 from swarm.experiments.claims.results import Results
 from tests.scenarios.made_up import Value, claim, judged, noise, results
 
-
 # --- growth ---------------------------------------------------------------------------------------
 
 

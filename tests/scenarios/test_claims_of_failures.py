@@ -22,7 +22,6 @@ from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
 from tests.conftest import composed
 from tests.scenarios.made_up import claim, judged, noise, results
 
-
 # --- drift ----------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,6 @@ from swarm.simulation.experiment import Experiment
 from tests.conftest import composed
 from tests.scenarios.made_up import claim, judged, noise, results
 
-
 # --- terminals ------------------------------------------------------------------------------------
 
 
