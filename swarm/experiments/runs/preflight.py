@@ -18,7 +18,7 @@ from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
-from swarm.simulation.metrics.specialisation import PracticeMetric
+from swarm.simulation.metrics.practice import PracticeMetric
 
 LOOKED_AT = 8  # rounds whose links are checked for their speed
 # rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices

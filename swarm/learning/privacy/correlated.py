@@ -45,6 +45,7 @@ class Correlated(Gaussian):
     """
 
     unit = "device"
+    shares_noise = True
 
     def __init__(
         self,
