@@ -23,13 +23,13 @@ class MemoryRanOutError(SwarmError):
 
 
 def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Footprint:
-    """The memory that an experiment will take with this engine; ``held`` states of it are kept
-    beside it while a learning rate is chosen.
+    """The memory that an experiment will take with this engine; the states of ``held`` devices are
+    kept beside it while a learning rate is chosen.
 
     Raises :class:`ConfigError` if it cannot fit; the message names how many actors, links of a
     device, or devices would."""
     swarm = footprint(experiment)
-    state = experiment.settings.devices * experiment.kept_numbers * experiment.dtype.itemsize
+    state = experiment.kept_numbers * experiment.dtype.itemsize
     tries = Part("tries of a learning rate", held * state, "lr_search.method=grid")
     needed = swarm.with_parts([*engine.own_memory(experiment, swarm), *[tries] * (held > 0)])
     there = available_bytes() if experiment.device.type == "cpu" else None
@@ -52,8 +52,7 @@ def with_searches(most: Footprint, searches: Sequence[Footprint]) -> tuple[int, 
     there = available_bytes()
     sizes = sorted((each.to_come for each in searches), reverse=True)
     for many in range(min(spare_cores(), len(sizes)), 0, -1):
-        # twice, as rates that tie are run by two processes
-        beside = Part("choosing learning rates beside the arms", 2 * sum(sizes[:many]), ONE_CORE)
+        beside = Part("choosing learning rates beside the arms", sum(sizes[:many]), ONE_CORE)
         needed = most.with_parts([beside])
         if there is None or needed.to_come <= there:
             return many, needed

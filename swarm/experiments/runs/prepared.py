@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,17 +57,19 @@ from swarm.results.track.base import Tracker
 from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.experiment.private import found_noise
 from swarm.simulation.footprint import NOTHING, Footprint
+from swarm.simulation.replicas import most_replicas
 
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, the learning rates that it chooses from,
-    whether its devices measure models on validation samples of their own, whether they exchange
-    predictions for samples that they share, which settings are without effect in it, with a
-    sentence each, and the noise of each of its variants, by number, where that was ``auto``, with
-    what is to be said of it."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from, how
+    many of them are tried in one block with each variant, whether its devices measure models on
+    validation samples of their own, whether they exchange predictions for samples that they share,
+    which settings are without effect in it, with a sentence each, and the noise of each of its
+    variants, by number, where that was ``auto``, with what is to be said of it."""
 
     rates: tuple[float, ...] = ()
+    together: tuple[int, ...] = ()
     own_validation: bool = False
     predicts: bool = False
     idle: Mapping[str, str] = field(default_factory=dict)
@@ -224,8 +226,9 @@ class PreparedRun(Resolved):
         """
         return tracker_of(self.settings, folder, run, self.names)
 
-    def experiment(self, arm: Arm, settings: Settings) -> Experiment:
-        """The experiment of an arm with ``settings``, whose learning rate is chosen.
+    def experiment(self, arm: Arm, settings: Settings, lrs: Sequence[float] = ()) -> Experiment:
+        """The experiment of an arm with ``settings``, whose learning rate is chosen; with several
+        ``lrs``, of as many replicas of its one device, each with one of these rates.
 
         Raises :class:`ConfigError` for settings that cannot work, and for a rate that is still
         ``auto``.
@@ -234,6 +237,9 @@ class PreparedRun(Resolved):
         if arm.pooled:
             batch = s.train.batch if self.policy.streams else None
             split = split.pooled(Keys(s.seed, "pool"), batch)
+        if len(lrs) > 1:
+            split, engine = split.replicated(lrs), {**settings.engine, "block": len(lrs)}
+            settings = settings.model_copy(update={"devices": len(lrs), "engine": engine})
         return self._built(settings, split)
 
     def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
@@ -272,6 +278,7 @@ class PreparedRun(Resolved):
         kept: list[Settings] = []
         needed: list[Footprint] = []
         wrong: list[ConfigError] = []
+        together: list[int] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
         noise = dict[str, tuple[float, str]]()
@@ -284,8 +291,12 @@ class PreparedRun(Resolved):
                 continue
             variant = given.model_copy(update={"privacy": experiment.settings.privacy})
             halving = len(its) > 1 and variant.lr_search.method == "halving"
-            held = len(its) * len(arm.variants) if halving else 0
+            held = len(its) * len(arm.variants) * variant.devices if halving else 0
             needed.append(require_memory(experiment, self.engine, held))
+            together.append(min(len(its), most_replicas(experiment)))
+            if together[-1] > 1:
+                several = self.experiment(arm, experiment.settings, its[: together[-1]])
+                needed.append(require_memory(several, self.engine, held))
             measures |= experiment.communication.own_validation
             predicts |= experiment.communication.protocol.distillation is not None
             require_plain_steps(experiment)
@@ -308,7 +319,7 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, measures, predicts, without, noise)
+        about = (rates, tuple(together), measures, predicts, without, noise)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)

@@ -69,9 +69,7 @@ class SearchesAhead:
 
         for arm in arms:
             with self._prepared.engine as engine:
-                _, facts = search_lr(
-                    self._prepared, arm, engine, say, look, tell=tell, ties_beside=True
-                )
+                _, facts = search_lr(self._prepared, arm, engine, say, look, tell=tell)
             parent.send(["found", facts])
 
     def facts(self, arm: PreparedArm, say: Say) -> dict[str, Any] | None:
