@@ -33,7 +33,8 @@ def most_replicas(e: Experiment) -> int:
     """
     c, s = e.communication, e.settings
     alone = s.devices == 1 and all(phase.learns for phase in c.phases) and c.network.ideal
-    plain = c.hostile_N is None and c.fleet.hardware is None and e.data.table is e.data.goal is None
+    plain = c.hostile_N is None and c.fleet.hardware is None
+    plain = plain and e.data.table is None and e.data.goal is None
     # what is drawn for a device, not for a sample, would differ, and the compiler has one rate
     drawn = e.learner.noisy or e.learner.by_device or s.init == "independent"
     if not (alone and plain) or drawn or e.data.privacy.unit or s.compute.compile:
