@@ -54,17 +54,17 @@ class ReplicaLoader(BatchLoader):
 
     def __init__(self, experiment: Experiment, devices: Ints, rows: list[slice]) -> None:
         super().__init__(experiment, devices[:1], [slice(0, 1)])
-        self._many = len(devices)
+        self._count = len(devices)
 
     def steps(self, plan: BatchPlan, active_n: Bools | None) -> Ints:
         """See :meth:`BatchLoader.steps`."""
         one = super().steps(plan, None if active_n is None else active_n[:1])
-        return np.repeat(one, self._many)
+        return np.repeat(one, self._count)
 
     def batches(self, plan: BatchPlan, steps_n: Ints) -> Iterator[tuple[Rows, Batch]]:
         """See :meth:`BatchLoader.batches`."""
         for _, batch in super().batches(plan, steps_n[:1]):
-            yield slice(0, self._many), batch.repeated(self._many)
+            yield slice(0, self._count), batch.repeated(self._count)
 
     def end(self, plan: BatchPlan, steps_n: Ints) -> None:
         """See :meth:`BatchLoader.end`."""
@@ -73,7 +73,7 @@ class ReplicaLoader(BatchLoader):
     def snapshot(self) -> dict[str, Tensor]:
         """See :meth:`BatchLoader.snapshot`."""
         found = super().snapshot()
-        return {name: each.expand(self._many, *each.shape[1:]) for name, each in found.items()}
+        return {name: each.expand(self._count, *each.shape[1:]) for name, each in found.items()}
 
     def restore(self, rows: Mapping[str, Tensor]) -> None:
         """See :meth:`BatchLoader.restore`."""

@@ -3,7 +3,7 @@ out later, one sentence says what would fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from swarm.common.errors import ConfigError, SwarmError
@@ -14,6 +14,7 @@ from swarm.common.system.processes.child import spare_cores
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part, footprint
+from swarm.simulation.replicas import most_replicas
 
 ONE_CORE = "a single core (OMP_NUM_THREADS=1)"
 
@@ -40,6 +41,26 @@ def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Foo
         or _fewer_links(experiment, needed, there)
         or _fewer_devices(experiment, needed, there)
     )
+
+
+def with_tries(
+    experiment: Experiment,
+    engine: Engine,
+    rates: Sequence[float],
+    variants: int,
+    replicated: Callable[[Sequence[float]], Experiment],
+) -> tuple[int, Footprint]:
+    """How many of the ``rates`` of an arm with so many ``variants`` are tried in one block, as
+    ``replicated`` has them, and the most memory that the experiment takes with its tries.
+
+    Raises as :func:`require_memory` does."""
+    s, count = experiment.settings, min(len(rates), most_replicas(experiment))
+    halving = len(rates) > 1 and s.lr_search.method == "halving"
+    held = len(rates) * variants * s.devices if halving else 0
+    needed = [require_memory(experiment, engine, held)]
+    if count > 1:
+        needed.append(require_memory(replicated(rates[:count]), engine, held))
+    return count, max(needed, key=lambda each: each.total)
 
 
 def with_searches(most: Footprint, searches: Sequence[Footprint]) -> tuple[int, Footprint]:

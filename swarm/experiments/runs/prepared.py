@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ from swarm.experiments.resolved import (
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import describe_noise, versions
 from swarm.experiments.runs.idle import idle, warn_of_idle
-from swarm.experiments.runs.memory import require_memory, running_out, with_searches
+from swarm.experiments.runs.memory import running_out, with_searches, with_tries
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
@@ -57,7 +58,6 @@ from swarm.results.track.base import Tracker
 from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.experiment.private import found_noise
 from swarm.simulation.footprint import NOTHING, Footprint
-from swarm.simulation.replicas import most_replicas
 
 
 @dataclass(frozen=True)
@@ -276,9 +276,8 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` if no variant can work.
         """
         kept: list[Settings] = []
-        needed: list[Footprint] = []
+        needed: list[tuple[int, Footprint]] = []
         wrong: list[ConfigError] = []
-        together: list[int] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
         noise = dict[str, tuple[float, str]]()
@@ -290,13 +289,8 @@ class PreparedRun(Resolved):
                 wrong.append(error)
                 continue
             variant = given.model_copy(update={"privacy": experiment.settings.privacy})
-            halving = len(its) > 1 and variant.lr_search.method == "halving"
-            held = len(its) * len(arm.variants) * variant.devices if halving else 0
-            needed.append(require_memory(experiment, self.engine, held))
-            together.append(min(len(its), most_replicas(experiment)))
-            if together[-1] > 1:
-                several = self.experiment(arm, experiment.settings, its[: together[-1]])
-                needed.append(require_memory(several, self.engine, held))
+            several = partial(self.experiment, arm, experiment.settings)
+            needed.append(with_tries(experiment, self.engine, its, len(arm.variants), several))
             measures |= experiment.communication.own_validation
             predicts |= experiment.communication.protocol.distillation is not None
             require_plain_steps(experiment)
@@ -319,10 +313,11 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, tuple(together), measures, predicts, without, noise)
+        together = tuple(count for count, _ in needed)
+        about = (rates, together, measures, predicts, without, noise)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
-        return checked, max(needed, key=lambda each: each.total)
+        return checked, max((memory for _, memory in needed), key=lambda each: each.total)
 
 
 def tracker_of(
