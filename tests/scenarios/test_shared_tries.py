@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.lr_search import search_lr
 from swarm.experiments.runs.lr_search.tries import Pair, Part, go_on
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.measure import SwarmEvaluator
 from swarm.simulation.replicas import ReplicaLoader
 from tests.processes import CommandLine
 from tests.support import prepared
@@ -38,10 +40,15 @@ def _searched(ready: PreparedRun, together: int | None = None) -> Facts:
     return search_lr(ready, arm, ready.engine, lambda said: None)[1]
 
 
-def _states(ready: PreparedRun, lrs: list[float], part: Part | None = None) -> list[Any]:
+def _states(
+    ready: PreparedRun, lrs: list[float], part: Part | None = None, rounds: int = 3
+) -> list[Any]:
+    """What a part of these tries finds, by default three rounds, and their states."""
     group: list[Pair] = [(0, lr) for lr in lrs]
-    given = part or Part([], 3, 3, keep=True)
-    return go_on(ready, ready.arms[0], group, given, ready.engine)
+    given, looks = part or Part([], 3, 3, keep=True), list[None]()
+    found = go_on(ready, ready.arms[0], group, given, ready.engine, lambda: looks.append(None))
+    assert len(looks) == rounds
+    return found
 
 
 # --- the same as one by one -----------------------------------------------------------------------
@@ -90,13 +97,33 @@ def test_what_a_row_learns_depends_on_no_other_row(optimizer: str) -> None:
 
 def test_replicas_go_on_from_where_each_of_them_stopped() -> None:
     ready = prepared(*POOLED, FIVE, "optimizer=adam", "replay=ring", "update=online")
-    whole = _states(ready, [0.03, 0.1], Part([], 4, 4, keep=True))
-    half = [state for _, state in _states(ready, [0.1, 0.3, 0.03], Part([], 2, 4, keep=True))]
-    rest = _states(ready, [0.03, 0.1], Part([half[2], half[0]], 4, 4, keep=True))
-    for (one, first), (other, second) in zip(whole, rest, strict=True):
+    whole = _states(ready, [0.03, 0.1], Part([], 4, 4, keep=True), rounds=4)
+    first = Part([], 2, 4, keep=True)
+    half = [state for _, state in _states(ready, [0.1, 0.3, 0.03], first, rounds=2)]
+    rest = _states(ready, [0.03, 0.1], Part([half[2], half[0]], 4, 4, keep=True), rounds=2)
+    for (one, then), (other, now) in zip(whole, rest, strict=True):
         assert one == other
-        assert first.arrays.keys() == second.arrays.keys()
-        assert all(torch.equal(rows, second.arrays[name]) for name, rows in first.arrays.items())
+        assert then.arrays.keys() == now.arrays.keys()
+        assert all(torch.equal(rows, now.arrays[name]) for name, rows in then.arrays.items())
+
+
+def test_a_rate_that_diverged_once_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its loss comes back, and it is not measured again, as its numbers may be anything."""
+    ready, real, measured = prepared(*POOLED, FIVE), SwarmEvaluator.scores, []
+
+    def diverged(measure: SwarmEvaluator, happened: Any) -> Any:
+        return np.array([False, happened.round == 2, False])
+
+    def scores(measure: SwarmEvaluator, found: Any, *rest: Any) -> Any:
+        measured.extend(found.devices_M)
+        return real(measure, found, *rest)
+
+    monkeypatch.setattr(SwarmEvaluator, "diverged", diverged)
+    monkeypatch.setattr(SwarmEvaluator, "scores", scores)
+    found = _states(ready, [0.03, 0.1, 0.3])
+    assert [tried.found is None for tried, _ in found] == [False, True, False]
+    assert [state is None for _, state in found] == [False, True, False]
+    assert measured == [0, 2]
 
 
 @pytest.mark.parametrize(
