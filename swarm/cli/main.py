@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.environment import with_environment
-from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warnings_for_users
-from swarm.cli.start import Jobs, call_hydra, go_on, run_once
+from swarm.cli.messages import (
+    INTERRUPTED,
+    TERMINATED,
+    complain,
+    numbers_as_typed,
+    warnings_for_users,
+)
+from swarm.cli.start import Jobs, call_hydra, resume_run, run_once
 
-# each is a module of this package with a ``main``
-COMMANDS = ("audit", "doctor", "report", "publish", "write")
+COMMANDS = ("audit", "doctor", "report", "publish", "write")  # modules of ``commands``
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,10 +78,10 @@ def _main(argv: list[str]) -> int:
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None and not args.help:
-        return go_on(resume, parsed, args)
+        return resume_run(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
+    with Composer(args.config_dir, args.config_name) as composer, numbers_as_typed(parsed):
         if args.help:
             from swarm.cli import help
 
@@ -99,7 +104,7 @@ def _main(argv: list[str]) -> int:
 
 def _command(name: str, arguments: list[str]) -> int:
     try:
-        found: int = import_module(f"swarm.cli.{name}").main(arguments)
+        found: int = import_module(f"swarm.cli.commands.{name}").main(arguments)
     except ModuleNotFoundError as error:  # doctor must be able to say what is missing
         print(
             f"error: {error.name} is not installed; pip install -e . brings all that is needed",

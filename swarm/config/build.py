@@ -102,7 +102,7 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
+def choices_as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
     """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
     as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
 
@@ -269,7 +269,7 @@ def _build(
         raise ConfigError(
             key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed"
         )
-    plugin.made(made, section, path)
+    plugin.remember_built(made, section, path)
     return made
 
 

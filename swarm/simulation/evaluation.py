@@ -81,7 +81,7 @@ class OwnSamples:
         return cls(torch.as_tensor(held.sample[at_BT]), torch.as_tensor(count_B))
 
 
-def apart(
+def with_summed_votes(
     found: Iterable[tuple[int, BlockEvaluation]],
 ) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
     """The results of each block without its votes, and the sum of all votes ``[C, T]``: keeping the

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from swarm.cli import doctor
+from swarm.cli.commands import doctor
 from swarm.cli.main import main
 from swarm.data.fetch.fetch import ALL
 

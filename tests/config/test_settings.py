@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import compose
-from swarm.config.settings import Settings, plain, sections
+from swarm.config.settings import DEFAULTS, Settings, plain, sections
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +171,9 @@ def test_what_cannot_be_resolved_is_an_error_of_its_key(
     with pytest.raises(ConfigError) as caught:
         Settings.parse(OmegaConf.create(changed(default, "network.round_seconds", value)))
     assert (caught.value.key, caught.value.value) == ("network.round_seconds", value)
+
+
+def test_settings_of_earlier_versions_get_sections_and_not_dicts(default: dict[str, Any]) -> None:
+    """A config without the keys that came later means the same as one with their defaults."""
+    earlier = {key: value for key, value in default.items() if key not in DEFAULTS}
+    assert Settings.parse(earlier) == Settings.parse({**default, **DEFAULTS})

@@ -20,7 +20,7 @@ from swarm.data.files.readers.kinds import (
     first_text,
     is_numeric,
     is_text,
-    listed,
+    listed_columns,
     missing_of,
 )
 
@@ -70,7 +70,7 @@ def with_numbers(
     for name in features or others:
         if name not in others:
             raise ConfigError(
-                "features", name, f"is not a feature of {path}; there are {listed(others)}"
+                "features", name, f"is not a feature of {path}; there are {listed_columns(others)}"
             )
         column = table[name]
         if not is_numeric(column) and is_image(column):
@@ -104,19 +104,20 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
             raise ConfigError("path", path, valid)
     if not chosen:
         empty = [name for name in left_out if missing_of(table[name]).all()]
-        hint = f"; no row has a value of {listed(empty)}" if empty else ""
-        valid = f"has no numeric feature; its columns are {listed(table)}{hint}"
+        hint = f"; no row has a value of {listed_columns(empty)}" if empty else ""
+        valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_numbers_beside_images(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
-        hint = f"; data.features=[…] takes a date as a number ({listed(dates)})" if dates else ""
+        named = listed_columns(dates)
+        hint = f"; data.features=[…] takes a date as a number ({named})" if dates else ""
         marked = next((name for name in left_out if _is_marked(table[name])), None)
         if marked is not None:
             cell = str(table[marked][0]).strip()
             hint += f"; {marked!r} has numbers with marks ({cell!r}), which a number must not have"
         warnings.warn(
-            f"{path}: columns that are not numeric are left out: {listed(left_out)}{hint}",
+            f"{path}: columns that are not numeric are left out: {listed_columns(left_out)}{hint}",
             stacklevel=2,
         )
     for name in chosen:
@@ -133,8 +134,8 @@ def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]
     others = [name for name in chosen if table[name].ndim != 4]
     if 0 < len(others) < len(chosen):
         warnings.warn(
-            f"{path}: {listed(others)}: numbers beside images are features, too, and the images"
-            " become flat; data.features=[…] leaves them out",
+            f"{path}: {listed_columns(others)}: numbers beside images are features, too, and the"
+            " images become flat; data.features=[…] leaves them out",
             stacklevel=3,
         )
 
@@ -156,7 +157,7 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
         else f"{len(unnamed)} columns that have no name"
     )
     verb = "is" if len(unnamed) == 1 else "are"
-    hint = f"data.features=[…] takes it in ({listed(unnamed)})"
+    hint = f"data.features=[…] takes it in ({listed_columns(unnamed)})"
     warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
 
 
@@ -197,7 +198,7 @@ def without_missing(
     columns = [name for name in gone_by if gone_by[name].any()]
     warnings.warn(
         f"{path}: {int(gone_S.sum())} of {len(gone_S)} rows are left out, as they have no value in"
-        f" {listed(columns)}",
+        f" {listed_columns(columns)}",
         stacklevel=2,
     )
     if test is not None:

@@ -13,8 +13,8 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.features import (
     Missing,
     numeric_ones,
@@ -30,7 +30,7 @@ from swarm.data.files.readers.kinds import (
     codes_of,
     first_text,
     is_numeric,
-    listed,
+    listed_columns,
     missing_of,
     moments_of,
     one_hot_of,
@@ -264,7 +264,7 @@ class Table(Source):
         lists = (("label", self.labels), ("one_hot", self.one_hot))
         for key, name in (*((key, name) for key, names in lists for name in names), *single):
             if name is not None and name not in table:
-                found = f"is not a column of {self.path}; its columns are {listed(table)}"
+                found = f"is not a column of {self.path}; its columns are {listed_columns(table)}"
                 counted = all(column == str(place) for place, column in enumerate(table))
                 if counted and self.csv.header == "auto":
                     found += "; data.header=true takes its first row for a heading"

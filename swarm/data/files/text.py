@@ -17,8 +17,8 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare

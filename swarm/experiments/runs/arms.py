@@ -54,7 +54,7 @@ def run_arms(
     progress["settings"] = made_with(prepared.settings.model_dump())
     for arm in prepared.arms:
         if arm.noise:
-            found = {number: sigma for number, (sigma, _) in arm.noise.items()}
+            found = {number: each.multiplier for number, each in arm.noise.items()}
             progress.setdefault("noise", {})[arm.name] = found
     folder.write_progress(progress)
     open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]

@@ -16,9 +16,10 @@ from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
+from swarm.experiments.runs.describe import tracker_of
 from swarm.experiments.runs.lr_search import WorkAhead
 from swarm.experiments.runs.memory import running_out, stated
-from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
 from swarm.results.folder import Folder, kept_tokens, typed_words

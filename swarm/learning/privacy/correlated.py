@@ -78,7 +78,7 @@ class Correlated(Gaussian):
 
     @property
     def noise_without_learning(self) -> bool:
-        """Always: without it, that of the neighbours would not cancel."""
+        """Always true: without a device's noise, the noise of its neighbours would not cancel."""
         return True
 
 

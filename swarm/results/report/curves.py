@@ -90,12 +90,12 @@ def _headings(figure: Figure, run: Run, columns: int) -> None:
 
 
 def _entries(run: Run) -> int:
-    """Of the legend: the arms, and what else is drawn beside them."""
+    """The number of entries of the legend: the arms, and what else is drawn beside them."""
     return len(run.arms) + (1 if run.score is None or _drifting(run) else 0)
 
 
 def _columns(run: Run) -> int:
-    """Of the legend: so many that its longest entries fit beside one another."""
+    """The number of columns of the legend: its longest entries must fit beside one another."""
     longest = max((len(arm) for arm in run.arms), default=0) + 8
     return max(1, min(max(_entries(run), 2), 6, 150 // longest))
 

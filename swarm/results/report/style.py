@@ -1,4 +1,5 @@
-"""What both pictures share: colours of the arms, names of the metrics, and the sentence on top."""
+"""What all pictures and pages share: colours and lines of the arms, names of the metrics, and the
+sentence on top."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from swarm.common.names import called
+from swarm.common.names import name_or_number
 from swarm.results.columns import by_concept, on
 from swarm.results.load import Run
 from swarm.results.presentation import Dash, Presentation, Role
@@ -47,7 +48,7 @@ def named_label(run: Run, metric: str) -> str | None:
         return text
     names = ((run.summary or {}).get("data") or {}).get("class_names")
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return text.replace("one label", f"label {called(names if known else None, wanted)}")
+    return text.replace("one label", f"label {name_or_number(names if known else None, wanted)}")
 
 
 def colours(run: Run) -> dict[str, tuple[str, str]]:

@@ -17,7 +17,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.build import load_plugins, option
 from swarm.experiments.checks.check_plugin import ContractError, check_plugin
-from swarm.experiments.runs.arms import run_arms
+from swarm.experiments.runs.arms import run_arms, work_ahead
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.tables import cells

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.system import dataset_cache as fetched
 from swarm.common.system.machine import available_bytes, cores
+from swarm.data.fetch import dataset_cache as fetched
 from swarm.data.fetch.fetch import ALL
 from swarm.results.track.units import human_bytes
 

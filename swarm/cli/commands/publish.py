@@ -4,13 +4,13 @@ suite, to where a repository shows them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from swarm.cli.messages import CommandParser, complain
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.schema import Schema, checked, read_json
 from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
@@ -35,16 +35,11 @@ python run_swarm.py publish outputs/NAME
 Facts = Mapping[str, Any]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python run_swarm.py publish --help\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
-    parser = _Parser(
-        prog="python run_swarm.py publish",
-        allow_abbrev=False,
+    """Run the command; returns the exit code, 0, or that of the error after one sentence on
+    standard error."""
+    parser = CommandParser(
+        "publish",
         description=(
             "Copy the verdicts and pictures of claims judged by preset=full, and renew the table of"
             " all verdicts."
@@ -75,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         publish(given.runs, given.to)
         if given.talk:
             checkpoint.write_bytes(given.talk, published_talk(given.to).encode())
-    except (SwarmError, OSError) as error:
-        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+    except SwarmError as error:
+        return complain(error)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     print(given.to / README)
     return 0
