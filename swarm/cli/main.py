@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, meant
 from swarm.common.system.imports import without_collection
 from swarm.common.system.interrupts import terminable
 
@@ -65,13 +65,20 @@ def _main(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"swarm-sim {version('swarm-sim')}")
         return 0
+    if argv and "=" not in argv[0] and argv[0][:1] not in ("-", "~", "+"):
+        raise _no_command(argv[0])
     # flags come first, as argparse accepts no KEY=VALUE on both sides of a flag
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return call_hydra(argv, Jobs())
     from swarm.config.composing.compose import Composer
-    from swarm.config.composing.overrides import UsageError, parse, with_sweep_params
+    from swarm.config.composing.overrides import (
+        UsageError,
+        parse,
+        refuse_other_folder,
+        with_sweep_params,
+    )
 
     args.overrides, params = with_sweep_params(args.overrides)
     args.overrides = with_environment(args.overrides)
@@ -91,6 +98,7 @@ def _main(argv: list[str]) -> int:
             composer.compose(args.overrides)
         else:
             cfg, many = _composed(composer, args.overrides, args.multirun, params)
+            refuse_other_folder(parsed, many)
             if not many:
                 return run_once(composer, cfg, _checked(cfg))
             from swarm.experiments.sweep import sweep
@@ -114,6 +122,16 @@ def _command(name: str, arguments: list[str]) -> int:
     return found
 
 
+def _no_command(word: str) -> SwarmError:
+    from swarm.config.composing.overrides import UsageError
+
+    close = meant(word, (*COMMANDS, "--help"))
+    return UsageError(
+        f"{word}: settings are written KEY=VALUE, such as devices=100, and no command is called"
+        f" so{close}; valid commands: {', '.join(COMMANDS)}"
+    )
+
+
 def _is_override(word: str) -> bool:
     return word[:1] in ("~", "+") or ("=" in word and not word.startswith("-"))
 
@@ -126,9 +144,11 @@ class _Parser(argparse.ArgumentParser):
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
+            flags = [each for each in self._option_string_actions if each.startswith("--")]
+            close = meant(wrong.split()[0], flags)
             message = (
-                f"{wrong}: no such flag; settings are written KEY=VALUE, such as devices=100 (see"
-                " --help)"
+                f"{wrong}: no such flag{close}; settings are written KEY=VALUE, such as"
+                " devices=100 (see --help)"
             )
         raise UsageError(message)
 

@@ -28,8 +28,9 @@ def meant(wrong: object, names: Iterable[str]) -> str:
     an empty text.
     """
     word = str(wrong)
-    close = [] if word.isdigit() else difflib.get_close_matches(word, list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    by_sound = {str(name).casefold(): name for name in names}  # BN is much like bn
+    close = [] if word.isdigit() else difflib.get_close_matches(word.casefold(), by_sound, n=1)
+    return f" (did you mean {by_sound[close[0]]}?)" if close else ""
 
 
 class SwarmError(Exception):

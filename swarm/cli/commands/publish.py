@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SwarmError as error:
         return complain(error)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        why = error.strerror or error
+        print(f"error: {error.filename or given.to}: cannot be used ({why})", file=sys.stderr)
         return 2
     print(given.to / README)
     return 0
@@ -86,6 +87,9 @@ def publish(runs: Sequence[Path], to: Path) -> None:
     Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
     of ``preset=full``, and for a damaged file in ``to``.
     """
+    if not runs and not to.is_dir():
+        valid = "must be the folder of published claims, of which the table is renewed; a clone has"
+        raise ConfigError("--to", to, f"{valid} docs/claims, and --to names another")
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
     new = {
         str(summary["scenario"]): {name: summary[name] for name in PUBLISHED}

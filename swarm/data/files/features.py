@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column, nameless
 from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
@@ -69,9 +69,9 @@ def with_numbers(
     found = copy.copy(table)  # which knows more of its columns than a dict does
     for name in features or others:
         if name not in others:
-            raise ConfigError(
-                "features", name, f"is not a feature of {path}; there are {listed_columns(others)}"
-            )
+            close = meant(name, others)
+            valid = f"is not a feature of {path}{close}; there are {listed_columns(others)}"
+            raise ConfigError("features", name, valid)
         column = table[name]
         if not is_numeric(column) and is_image(column):
             found[name] = pixels_of(path, column, name, images, most)
@@ -84,11 +84,14 @@ def with_numbers(
     return found
 
 
-def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
+def numeric_ones(
+    path: object, table: Table, others: list[str], none_will_do: bool = False
+) -> list[str]:
     """The features where the user names none: the numeric columns that have a name.
 
     Warnings name those that are left out. Raises ``ConfigError`` for a column that is mostly
-    numeric, as it has a typing error in it, and where no column is numeric.
+    numeric, as it has a typing error in it, and where no column is numeric and one has to be
+    (unless ``none_will_do``).
     """
     unnamed = [name for name in others if nameless(name)]
     _warn_of_unnamed(path, unnamed)
@@ -102,9 +105,10 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
                 " list data.features"
             )
             raise ConfigError("path", path, valid)
-    if not chosen:
+    if not chosen and not none_will_do:
         empty = [name for name in left_out if missing_of(table[name]).all()]
         hint = f"; no row has a value of {listed_columns(empty)}" if empty else ""
+        hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
         valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_numbers_beside_images(path, table, chosen)
@@ -157,7 +161,8 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
         else f"{len(unnamed)} columns that have no name"
     )
     verb = "is" if len(unnamed) == 1 else "are"
-    hint = f"data.features=[…] takes it in ({listed_columns(unnamed)})"
+    it = "it" if len(unnamed) == 1 else "them"
+    hint = f"data.features=[…] takes {it} in ({listed_columns(unnamed)})"
     warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
 
 

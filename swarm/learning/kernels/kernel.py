@@ -172,11 +172,13 @@ class PerDevice(Kernel):
 
 def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
     """Return ``residual`` · ∂out/∂leaf for each of ``leaves``; it is zero for a parameter that
-    ``out`` does not depend on.
+    ``out`` does not depend on. The sparse one of an ``nn.Embedding(sparse=True)`` is made dense, as
+    rows are.
     """
-    return torch.autograd.grad(
+    found = torch.autograd.grad(
         out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True
     )
+    return tuple(each.to_dense() if each.is_sparse else each for each in found)
 
 
 def split_statistics(x: Views, layout: Layout) -> tuple[Views, Views]:

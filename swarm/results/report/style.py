@@ -4,6 +4,10 @@ sentence on top."""
 from __future__ import annotations
 
 import itertools
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
@@ -93,6 +97,26 @@ def muted_line(arm: str, presentation: Presentation) -> Dash:
     style = presentation.style(arm)
     found = style.dash or _DASHES.get(style.role, "dotted")
     return "dotted" if found == "solid" else found
+
+
+@contextmanager
+def missing_signs(picture: str) -> Iterator[None]:
+    """Say in one sentence which signs of names the font of ``picture`` lacks, in the place of
+    Matplotlib's own warning for each; pages have the browser's fonts.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield
+    signs: list[str] = []
+    for one in said:
+        if (glyph := re.match(r"Glyph (\d+) .*missing from", str(one.message))) is not None:
+            signs.append(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if signs:
+        which = " ".join(dict.fromkeys(signs))
+        valid = f"its font lacks {which}, in whose place are boxes; report.html shows all names"
+        warnings.warn(f"{picture}: {valid}", stacklevel=3)
 
 
 def literal(text: str) -> str:
