@@ -44,9 +44,10 @@ class KnowledgeSpread(Claim):
     """All samples of the digit nine are on one device; the other digits are split at random.
 
     However many devices there are, the samples are the same 1,257, so the class is equally hard; of
-    1,024 devices most have one. A device knows the class when both its recall of the class and its accuracy on the whole test set
-    are at least one half (a device that always predicts nine knows nothing). The worst deciles of
-    the two are compared separately, as the devices that lack the one need not lack the other.
+    1,024 devices most have one. A device knows the class when both its recall of the class and its
+    accuracy on the whole test set are at least one half (a device that always predicts nine knows
+    nothing). The worst deciles of the two are compared separately, as the devices that lack the one
+    need not lack the other.
 
     The control is a complete graph, in which every device hears every other in every round: the
     rounds it takes are spent on learning, not on spreading. They grow with n by themselves, because

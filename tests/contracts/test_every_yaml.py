@@ -243,6 +243,7 @@ def _needs(group: str, name: str, tmp_path: Path) -> list[str]:
             ]
             for name in ("gru", "mcsd", "transformer")
         },
+        ("model", "lenet"): lambda: ["model.channels=[4]", "model.groups=[2]"],
         ("model", "lora"): lambda: [
             "data=markov",
             "data.context=8",
