@@ -15,6 +15,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.schema import sealed
 from swarm.results.track.jsonl import read_jsonl
+from tests.contracts.input_files import capacity_file, tile_file
 
 Small = Callable[..., dict[str, Any]]
 
@@ -87,6 +88,25 @@ def test_other_data_or_another_graph_under_the_same_name_are_refused(
         assert (folder / "summary.json").exists()
         file.write_bytes(before[file])
     assert swarm.resume(folder, {"rounds": 9}).summary["rounds"] == 9
+
+
+def test_other_delays_devices_or_first_parameters_under_the_same_name_are_refused(
+    small: Small, tmp_path: Path
+) -> None:
+    """A swarm would go on over another network, or its later arms would begin elsewhere."""
+    lines, clients = tile_file(tmp_path), capacity_file(tmp_path)
+    start = tmp_path / "start.safetensors"
+    words = ("delay=speedtest", f"delay.path={lines}", "fleet=capacity", f"fleet.path={clients}")
+    small("rounds=0", name="first")
+    swarm.save_start(start, swarm.load(tmp_path / "first").state_dict("swarm", 0))
+    small(*words, f"init={start}", name="run")
+    for key, file in (("delay.path", lines), ("fleet.path", clients), ("init", start)):
+        before = file.read_bytes()
+        file.write_bytes(before + b" ")
+        with pytest.raises(ConfigError, match="is another file than the one that the run") as said:
+            swarm.resume(tmp_path / "run", {"rounds": 9})
+        assert said.value.key == key
+        file.write_bytes(before)
 
 
 def test_more_rounds_equal_a_longer_run(small: Small, tmp_path: Path) -> None:

@@ -13,15 +13,27 @@ from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.data.fetch.dataset_cache import locate
 
-KEYS = ("data.path", "topology.path", "churn.path", "train.devices")
+KEYS = (
+    "data.path",
+    "topology.path",
+    "churn.path",
+    "delay.path",
+    "fleet.path",
+    "train.devices",
+    "init",
+)
 """The settings that may name such a file; nothing is kept of folders and a plug-in's own files."""
+NO_FILES = ("common", "independent")  # what ``init`` may be beside a file
 
 
 def hashes(settings: Settings) -> dict[str, str]:
     """The SHA-256 of each file that ``settings`` name, by key."""
     found = {}
     for key in KEYS:
-        if isinstance(path := _value(settings, key), str) and (file := locate(path, key)).is_file():
+        path = _value(settings, key)
+        if not isinstance(path, str) or (key == "init" and path in NO_FILES):
+            continue
+        if (file := locate(path, key)).is_file():
             with file.open("rb") as opened:
                 found[key] = hashlib.file_digest(opened, "sha256").hexdigest()
     return found
@@ -41,4 +53,6 @@ def require_same(run: Path, then: Mapping[str, str], settings: Settings) -> None
 def _value(settings: Settings, key: str) -> Any:
     section, _, name = key.partition(".")
     values = getattr(settings, section)
+    if not name:
+        return values
     return values.get(name) if isinstance(values, Mapping) else getattr(values, name)
