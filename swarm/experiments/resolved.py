@@ -133,9 +133,9 @@ def decided(settings: Settings, dataset: Dataset) -> Settings:
 
 def candidate_rates(settings: Settings) -> tuple[float, ...]:
     """The learning rates that an arm with these settings chooses from: the given one, or those of
-    the grid if it is ``auto``."""
+    the grid if it is ``auto``, each once."""
     lr = settings.optimizer["lr"]
-    return tuple(settings.lr_search.lrs or LRS) if lr == "auto" else (lr,)
+    return tuple(dict.fromkeys(settings.lr_search.lrs or LRS)) if lr == "auto" else (lr,)
 
 
 def with_cohorts(

@@ -79,6 +79,13 @@ def test_replicas_choose_what_a_loop_of_single_tries_chooses(words: tuple[str, .
             assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
+def test_a_rate_that_is_listed_twice_is_tried_once() -> None:
+    ready = prepared(*POOLED, "lr_search.lrs=[0.1,0.03,0.1]", "lr_search.rounds=2")
+    assert ready.arms[0].rates == (0.1, 0.03)
+    lrs = [each["lr"] for each in _searched(ready)["tried"]]
+    assert lrs.count(0.1) == lrs.count(0.03)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_what_a_row_learns_depends_on_no_other_row(optimizer: str) -> None:
     """To the last bit, also beside rows that diverge, in whichever place."""
