@@ -15,7 +15,7 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
-from swarm.simulation.counters import Counters
+from swarm.simulation.counters import Counters, fixed
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics
@@ -51,7 +51,9 @@ class SwarmEvaluator:
         values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
-        view = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
+        # neither may be written to: they may be the run's own
+        member, looked_at = fixed(member_N), fixed(self.evaluated)
+        view = SwarmView(e, self.engine, round, counters.read_only(), member, looked_at)
         values |= seen_of_swarm(view)
         if not e.settings.evaluate.accuracy:
             return values, None

@@ -210,8 +210,8 @@ def _check_schedule(prepared: PreparedRun, made: Any, path: str) -> None:
 
 
 def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
-    """Require the same numbers in a second run and in four shards, at least one number, and that
-    devices are the same as without it."""
+    """Require the same numbers in a second run, in four shards and after a resume, at least one
+    number, and that devices are the same as without it."""
     (one, rows), (again, _), (shards, _) = (
         _measured(prepared, n) for n in (1, 1, min(4, len(first_of(prepared).blocks)))
     )
@@ -225,16 +225,27 @@ def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
             " must not depend on the other devices of its shard"
         )
         raise fail(made, path, text)
+    if prepared.settings.rounds > 1 and _measured(prepared, 1, again_from=1)[0][-1] != one[-1]:
+        text = "measures other numbers in a run that is resumed: it keeps what no checkpoint has"
+        raise fail(made, path, text)
     if not any(value is not None for value in one[-1].values()):
         raise fail(made, path, "measures nothing: no number of its columns is in the last record")
 
 
-def _measured(prepared: PreparedRun, shards: int) -> tuple[list[dict[str, str | None]], Rows]:
+def _measured(
+    prepared: PreparedRun, shards: int, *, again_from: int | None = None
+) -> tuple[list[dict[str, str | None]], Rows]:
     """The metric's numbers in each record, as text, because NaN is not equal to itself; and the
-    snapshot after the last round."""
+    snapshot after the last round. With ``again_from`` these are of a run that another one has begun
+    and that goes on from its checkpoint of that round."""
     experiment = first_of(prepared)
     keys = [column.key for column in experiment.metrics.columns if not column.timed]
     with Simulation(experiment, LocalEngine(prepared.engine.block, shards)) as running:
+        if again_from is not None:
+            with Simulation(first_of(prepared), LocalEngine(prepared.engine.block)) as begun:
+                for _ in begun.records(again_from):
+                    pass
+                running.restore(begun.checkpoint())
         records = [row.values for row in running.records(prepared.settings.rounds)]
         rows = {name: values.clone() for name, values in running.engine.snapshot().items()}
     numbers = [

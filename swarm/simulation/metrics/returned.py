@@ -17,6 +17,7 @@ from swarm.simulation.metrics.base import Metric
 from swarm.simulation.metrics.column import Column
 
 SECTION = "metrics"
+MOST = 2**63  # whole numbers of a record are below it, as tables keep them in 64 bits
 
 
 def fault(metric: Metric, call: str, found: str, needed: str) -> PluginError:
@@ -33,8 +34,9 @@ def one_each(
     shape = (devices,) if numbers == 1 else (devices, numbers)
     fits = isinstance(found, Tensor) and found.shape in (shape, (devices, numbers))
     if not fits or found.is_complex():
-        each = "one value" if numbers == 1 else f"{numbers} values"
-        needed = f"{each} for each of the {devices} devices is needed"
+        each, verb = ("one value", "is") if numbers == 1 else (f"{numbers} values", "are")
+        each = f"{each} for each of the {devices} devices {verb} needed"
+        needed = each if isinstance(found, Tensor) else f"{each}, as a torch tensor"
         raise fault(metric, method, f"returns {shape_of(found)}", needed)
     return found.reshape(devices, numbers)
 
@@ -46,6 +48,7 @@ def compared_each(
     fits = isinstance(each, np.ndarray) and each.shape == (devices,)
     if not fits or each.dtype.kind not in "fiub":
         needed = f"one value for each of the {devices} devices is needed"
+        needed += "" if isinstance(each, np.ndarray) else ", as a NumPy array"
         raise fault(metric, method, f"returns {shape_of(each)}", needed)
     return each
 
@@ -55,10 +58,17 @@ def one_number(metric: Metric, found: object, call: str, key: str = "") -> float
     or None; NumPy's and torch's numbers become Python's."""
     if getattr(found, "ndim", None) == 0:
         found = found.item()  # type: ignore[attr-defined]
-    if found is None or (isinstance(found, Real) and not isinstance(found, bool)):
-        return found  # type: ignore[return-value]
-    verb = f"has {shape_of(found)} under {key}" if key else f"returns {shape_of(found)}"
-    raise fault(metric, call, verb, "a number, or None, is needed")
+    if found is None:
+        return None
+    if isinstance(found, Real) and not isinstance(found, bool):
+        try:
+            value = float(found)
+            return found if isinstance(found, int) and abs(value) < MOST else value
+        except OverflowError:
+            said, needed = "a larger one", "a number below 1.8e308, or None, is needed"
+    else:
+        said, needed = shape_of(found), "a number, or None, is needed"
+    raise fault(metric, call, f"has {said} under {key}" if key else f"returns {said}", needed)
 
 
 def keyed_numbers(

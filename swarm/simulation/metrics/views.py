@@ -47,7 +47,11 @@ class BlockView:
         """The loss of each device on each of the samples that ``ids`` lists for it, ``[B, T]`` for
         the longest list; NaN behind the last of a shorter one. Of a sample with several labels or
         targets it is their mean."""
-        own, loader = OwnSamples.listed(ids), self._shard.batch_loader
+        if len(ids) != len(self.devices_B):
+            given = f"{len(ids)} lists of ids for {len(self.devices_B)} devices"
+            raise ValueError(f"losses() got {given}")
+        own = OwnSamples.listed([_ids(self.experiment, each) for each in ids])
+        loader = self._shard.batch_loader
         x_BP = self._shard.whole(self._rows)
         return self._evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
 
@@ -56,7 +60,7 @@ class BlockView:
         time, in their order: of classes the logits, of numbers the targets in their unit of
         learning. Of text each position counts as a sample."""
         loader = self._shard.batch_loader
-        x_T, y_T = loader.samples(samples)
+        x_T, y_T = loader.samples(_ids(self.experiment, samples))
         each = self._evaluator.labels(y_T)
         return self._evaluator.outputs_of(self._shard.whole(self._rows), x_T, each)
 
@@ -105,7 +109,7 @@ class SwarmView:
     def evaluate(self, samples: Ints) -> Evaluation:
         """The losses and right answers of the devices ``evaluated`` on the samples with these
         ids."""
-        found = self.engine.evaluate(np.asarray(samples), self._blocks(self.evaluated))
+        found = self.engine.evaluate(_ids(self.experiment, samples), self._blocks(self.evaluated))
         return found.members(np.isin(found.devices_M, self.evaluated))
 
     def look(self, metric: LooksAtBlocks, devices: Ints | None = None) -> DeviceValues:
@@ -121,3 +125,19 @@ class SwarmView:
         blocks = self.experiment.blocks
         first = np.array([blocks.first(block) for block in range(len(blocks))])
         return np.unique(np.searchsorted(first, devices, side="right") - 1)
+
+
+def _ids(experiment: Experiment, samples: Sequence[int] | Ints) -> Ints:
+    """The ids of samples, as an array. With a backdoor those from the size of the data set on are
+    its samples with the trigger.
+
+    Raises :class:`ValueError` for what is no id: it would be taken for another sample.
+    """
+    found, poison = np.asarray(samples), experiment.poison
+    triggered = poison is not None and poison.triggered is not None
+    ids = len(experiment.data.dataset.y) * (2 if triggered else 1)
+    if not found.size:
+        return np.zeros(0, np.int64)
+    if found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= ids:
+        raise ValueError(f"the ids of samples are whole numbers from 0 to {ids - 1:,}")
+    return found.astype(np.int64)

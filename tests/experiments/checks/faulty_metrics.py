@@ -30,6 +30,7 @@ MEASURED: dict[str, Any] = {
     "text": {"bad": "much"},
     "array": {"bad": np.ones(2)},
     "bool": {"bad": True},
+    "huge": {"bad": 10**400},
     "no number": {"bad": np.nan},
     "beyond": {"bad": torch.tensor(torch.inf)},
     "nothing": {},
@@ -62,6 +63,8 @@ class Whole(SwarmMetric):
             sys.exit(0)
         if self.how == "writes":
             view.counters.sent_N[0] = 1
+        if self.how == "writes members":
+            view.member_N[0] = False
         if self.how == "sets":
             view.round = 0  # type: ignore[misc]
         return MEASURED[self.how]

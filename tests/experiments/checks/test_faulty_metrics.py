@@ -18,7 +18,7 @@ from tests.support import config, logged
 FAULTY = Path(__file__).with_name("faulty_metrics.py")
 ONE = "a dict with numbers of its columns, bad, is needed"
 EACH = "one value for each of the 3 devices is needed"
-TWO = r"2 values for each of the 3 devices is needed"
+TWO = r"2 values for each of the 3 devices are needed"
 HOW: dict[str, dict[str, str]] = {
     "Whole": {
         "none": rf"its measured\(\) returns None; {ONE}",
@@ -31,6 +31,8 @@ HOW: dict[str, dict[str, str]] = {
         "raises": "its measured raises ZeroDivisionError: by the swarm",
         "exits": r"its measured calls sys.exit\(0\), and a plug-in must not end the process",
         "writes": "its measured raises ValueError: assignment destination is read-only",
+        "writes members": "its measured raises ValueError: assignment destination is read-only",
+        "huge": r"its measured\(\) has a larger one under bad; a number below 1.8e308, or None",
         "sets": "its measured raises FrozenInstanceError: cannot assign to field 'round'",
     },
     "Wanted": {
@@ -63,7 +65,7 @@ HOW: dict[str, dict[str, str]] = {
         "one more": rf"its look\(\) returns float32 numbers of shape \[4, 2\]; {TWO}",
         "numpy": rf"its look\(\) returns float64 numbers of shape \[3, 2\]; {TWO}",
         "complex": rf"its look\(\) returns complex64 numbers of shape \[3, 2\]; {TWO}",
-        "no such sample": "its look raises IndexError",
+        "no such sample": "its look raises ValueError: the ids of samples are whole numbers from 0 to ",
         "no values": rf"its values\(\) returns None; {EACH}",
         "one value": rf"its values\(\) returns float64 numbers of shape \[1\]; {EACH}",
         "words": rf"its values\(\) returns <U4 numbers of shape \[3\]; {EACH}",

@@ -15,6 +15,7 @@ from swarm.config.plug_ins import load_plugins
 from swarm.experiments.checks.check_plugin import check_plugin
 from swarm.experiments.runs.idle import idle
 from swarm.simulation.footprint import footprint
+from swarm.simulation.metrics.views import BlockView
 from tests.support import (
     experiment,
     logged,
@@ -74,6 +75,21 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
     run(plain, *words[2:], "scenario.arms=[swarm]", "rounds=3")
     kept = logged(plain)[-1]
     assert {key: final[key] for key in kept} == kept, "they change nothing in the run"
+
+
+def test_what_is_no_sample_is_not_taken_for_another_one() -> None:
+    with simulation(prepared("rounds=1", "engine.block=3")) as running:
+        e, shard = running.experiment, running.engine.shards[0]  # type: ignore[attr-defined]
+        block, size = BlockView(shard, slice(0, 3)), len(e.data.dataset.y)
+        assert not list(block.outputs([])) or not next(block.outputs([])).numel()
+        for wrong in ([size], [-1], [0.5], [True]):
+            with pytest.raises(ValueError, match=rf"^the ids of samples .* to {size - 1:,}$"):
+                list(block.outputs(wrong))
+            with pytest.raises(ValueError, match=r"^the ids of samples"):
+                block.losses([[0], wrong, [1]])
+        with pytest.raises(ValueError, match="got 1 lists of ids for 3 devices"):
+            block.losses([[0, 1, 2]])
+        assert block.losses([[0], [], [1, 2]]).isnan().sum() == 3
 
 
 def test_check_plugin_tries_them() -> None:

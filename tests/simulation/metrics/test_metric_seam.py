@@ -327,6 +327,10 @@ def test_check_plugin_knows_metrics() -> None:
         check_plugin("user_metrics.LooksAround")
     with pytest.raises(ContractError, match="changes the devices that it measures: a run that"):
         check_plugin("user_metrics.Meddles")
+    with pytest.raises(
+        ContractError, match="in a run that is resumed: it keeps what no checkpoint"
+    ):
+        check_plugin("user_metrics.Counts")
 
 
 def test_the_metrics_of_one_run_share_no_key() -> None:

@@ -224,3 +224,13 @@ class Meddles(Norm):
 
     def value(self, x_BP: Tensor, mean_P: Tensor) -> Tensor:
         return super().value(x_BP.mul_(0.5), mean_P)
+
+
+class Counts(SwarmMetric):
+    """Keeps how often it was asked, which a resumed run does not know."""
+
+    name, label, asked = "counts", "how often it was asked", 0
+
+    def measured(self, view: SwarmView) -> dict[str, float | None]:
+        self.asked += 1
+        return {"counts": self.asked}
