@@ -55,9 +55,8 @@ class Batch:
     def of(self, place_m: Tensor) -> Batch:
         """The mini-batches of the m devices in these places alone."""
         names = ("x", "target", "first", "active", "done", "true_target", "weight", "there")
-        cut: dict[str, Any] = {
-            n: each[place_m] for n in names if (each := getattr(self, n)) is not None
-        }
+        there = {n: each for n in names if (each := getattr(self, n)) is not None}
+        cut: dict[str, Any] = {n: each.index_select(0, place_m) for n, each in there.items()}
         if self.device is not None:
             cut["device"] = self.device[place_m.cpu().numpy()]
         return replace(self, **cut)

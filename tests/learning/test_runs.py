@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from swarm.learning.cohorts.learner import put_, taken
-from swarm.learning.cohorts.runs import Runs
+from swarm.learning.cohorts.runs import Runs, put_, taken
 
 
 @pytest.mark.parametrize("place", [[0, 1, 2, 5, 6, 9], [3], [], list(range(11)), [10, 0, 1]])

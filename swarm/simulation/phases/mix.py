@@ -11,6 +11,7 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.communication.protocol.base import Protocol
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -110,6 +111,9 @@ class Mix(Packets):
         some = torch.as_tensor(route.dst_R, device=own_nM.device)
         own_RM = own_nM if everybody else own_nM[some]
         c, rows_mM = self.communication, payload.joined(route, arrived.from_shards)
+        if self.mixed is not None and self._in_place(shard, payload):
+            devices_R = shard.devices[route.dst_R]
+            return self.mixed.mean(route, rows_mM, devices_R, shard.state.x)
         found = Neighbourhoods(
             route,
             rows_mM,
@@ -129,6 +133,20 @@ class Mix(Packets):
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else own_nM.index_copy(0, some, received_RM)
+
+    def _in_place(self, shard: Shard, payload: Payload) -> bool:
+        """Whether the mean may be written into the rows of the state, which local steps change in
+        every round anyway: they are what devices mix, and nothing asks for them afterwards."""
+        c, state, plain = self.communication, shard.state, Protocol.receive
+        return (
+            c.aggregator.linear
+            and payload.own is state.x
+            and payload.past is None
+            and type(self.protocol).receive is plain
+            and not (state.slots or state.round_buffers)
+            and shard.listener is None
+            and any(phase.learns for phase in c.phases)
+        )
 
     def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
         """What the devices with these numbers remember of others, if the aggregator remembers."""
