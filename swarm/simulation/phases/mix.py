@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,6 +54,8 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
+        if self.cohorts is not None and self._over_state:  # a group's, cut out and as their means
+            return found - c.settings.devices * self.width + 2 * self.cohorts.most_of_group
         if self.cohorts is not None:  # the numbers of smaller models, cut out, and of each group
             found += (1 if c.aggregator.linear else 3) * c.settings.devices * self.width
         if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
@@ -134,19 +137,27 @@ class Mix(Packets):
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else own_nM.index_copy(0, some, received_RM)
 
-    def _in_place(self, shard: Shard, payload: Payload) -> bool:
-        """Whether the mean may be written into the rows of the state, which local steps change in
-        every round anyway: they are what devices mix, and nothing asks for them afterwards."""
-        c, state, plain = self.communication, shard.state, Protocol.receive
+    @cached_property
+    def _over_state(self) -> bool:
+        """Whether means may be written into the rows of the state, as it is these that devices mix,
+        and nothing asks for them afterwards. Local steps change them in every round anyway."""
+        c, kind = self.communication, type(self.protocol)
+        changes = c.compressor is not None or c.transforms or c.message_attack is not None
         return (
-            c.aggregator.linear
-            and payload.own is state.x
-            and payload.past is None
-            and type(self.protocol).receive is plain
-            and not (state.slots or state.round_buffers)
-            and shard.listener is None
+            self.mixed is not None
+            and self.mixed.by_group
+            and c.aggregator.linear
+            and not (changes or c.messages.depth or c.slots)
+            and kind.send is Protocol.send
+            and kind.receive is Protocol.receive
             and any(phase.learns for phase in c.phases)
         )
+
+    def _in_place(self, shard: Shard, payload: Payload) -> bool:
+        """Whether :attr:`_over_state` holds of these rows, and nobody listens to messages."""
+        state = shard.state
+        alone = payload.own is state.x and state.x.is_contiguous()
+        return self._over_state and alone and not state.round_buffers and shard.listener is None
 
     def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
         """What the devices with these numbers remember of others, if the aggregator remembers."""

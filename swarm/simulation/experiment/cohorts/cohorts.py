@@ -85,6 +85,12 @@ class Cohorts:
         """Which devices have the numbers of each group, ``[N, G]``."""
         return np.ascontiguousarray(self.union.held_GC.T[self.cohort_N])
 
+    @property
+    def most_of_group(self) -> int:
+        """How many numbers of a group all devices send together, of the group with most."""
+        groups = self.union.places(self.union.sent).of_group.items()
+        return max(int(self.holds_NG[:, g].sum()) * runs.width for g, runs in groups)
+
     def has(self, devices_B: Ints, like: Tensor) -> Tensor:
         """``[B, W]``: 1 where a device has the number, for rows of the width W of ``like``."""
         has_BG = torch.as_tensor(self.holds_NG[devices_B], device=like.device).to(like.dtype)

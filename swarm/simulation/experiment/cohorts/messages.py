@@ -208,8 +208,8 @@ class MixedMessages:
         whole_R1 = route.matrix @ np.ones((route.matrix.shape[1], 1), dtype)
         mine_RG = holds_NG[devices_R] & (heard_RG != 0)
         factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0).astype(dtype)
-        if self._runs is not None:
-            return self._mean_by_group(self._runs, route, rows_mW, devices_R, factor_RG, into_nM)
+        if self.by_group:
+            return self._mean_by_group(route, rows_mW, devices_R, factor_RG, into_nM)
         factor = torch.as_tensor(factor_RG, device=rows_mW.device)
         group_P = self.cohorts.union.group_P.to(rows_mW.device)
         out_RM = rows_mW.new_zeros(len(devices_R), self.cohorts.union.sent)
@@ -224,17 +224,17 @@ class MixedMessages:
         return into_nM.index_copy_(0, torch.as_tensor(route.dst_R, device=out_RM.device), out_RM)
 
     @cached_property
-    def _runs(self) -> dict[int, Runs] | None:
-        """Where the numbers of each group lie in payload rows; None where that is in small windows,
-        or where payload rows are no union rows."""
-        if self.compressor is not None:
-            return None
-        found = self.cohorts.union.places(self.cohorts.union.sent).of_group
-        return found if all(runs.long for runs in found.values()) else None
+    def by_group(self) -> bool:
+        """Whether means over links go by group: payload rows are union rows, in which the numbers
+        of each group lie in large windows."""
+        return self.compressor is None and all(runs.long for runs in self._runs.values())
+
+    @property
+    def _runs(self) -> dict[int, Runs]:
+        return self.cohorts.union.places(self.cohorts.union.sent).of_group
 
     def _mean_by_group(
         self,
-        runs_of: dict[int, Runs],
         route: Route,
         rows_mM: Tensor,
         devices_R: Ints,
@@ -245,7 +245,7 @@ class MixedMessages:
         device, row_R = rows_mM.device, route.dst_R
         if into_nM is None:
             into_nM, row_R = zeros(len(devices_R), rows_mM), np.arange(len(devices_R))
-        for group, runs in runs_of.items():
+        for group, runs in self._runs.items():
             has_N = self.cohorts.holds_NG[:, group]
             at_r, at_s = np.flatnonzero(has_N[devices_R]), np.flatnonzero(has_N[route.sender_m])
             if not len(at_r):
