@@ -17,7 +17,7 @@ from swarm.simulation.loop import Simulation
 from swarm.simulation.phases.base import Phase
 from swarm.simulation.phases.learn import Learn
 from swarm.simulation.phases.mix import Mix
-from tests.support import final_rows, prepared, simulation
+from tests.support import prepared, simulation
 
 THREE = "cohorts={small: {devices: 0.4, model: {hidden: [16]}}, tiny: {devices: [0, 7], model: {hidden: [5]}}}"
 SMALL = ("devices=11", "engine.block=4", "rounds=3", "train.local_steps=2", THREE)
@@ -31,6 +31,14 @@ CASES: dict[str, tuple[str, ...]] = {
     "others are copied": ("topology=ring", "protocol=dpsgd_published"),
     "averaging twice": ("topology=ring", "protocol=multi_gossip"),
     "some take part": ("topology=none", "protocol=fedavg", "protocol.fraction=0.5"),
+    "messages are late": (
+        "topology=ring",
+        "delay=exponential",
+        "network.max_delay=3",
+        "network.round_seconds=1.0",
+    ),
+    "each device is protected": ("topology=ring", "privacy=device_level"),
+    "a model of its own": ("topology=ring", "personal=ditto"),
     "two phases": ("topology=ring", "protocol=gossip_pga"),
 }
 
@@ -43,6 +51,26 @@ class KeepsWhatItMixed(Protocol):
 
     def receive(self, phase: int, state: State, received: Tensor) -> None:
         state.x = 0.5 * (state.x + received)
+
+
+class GoesHalfWay(Protocol):
+    """Takes half of what it has learnt."""
+
+    requirements = Requirements(equal_models=False)
+
+    def after_local_steps(
+        self, state: State, rows: object, start_BP: Tensor, end_BP: Tensor
+    ) -> None:
+        state.x[rows] = 0.5 * (start_BP + end_BP)  # type: ignore[index]
+
+
+class StartsHalfWay(Protocol):
+    """Starts its local steps at half of its rows."""
+
+    requirements = Requirements(equal_models=False)
+
+    def start(self, state: State) -> Tensor:
+        return 0.5 * state.x
 
 
 class RemembersItsStart(Protocol):
@@ -67,6 +95,13 @@ def copy_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(kind, "_in_place", lambda *_: False)
 
 
+def last(ready: PreparedRun) -> dict[str, Tensor]:
+    """All that devices keep after the last round."""
+    with simulation(ready) as running:
+        list(running.engine.advance(3))
+        return running.engine.snapshot()
+
+
 def played(running: Simulation) -> Iterator[int]:
     """The memory of the rows of the first shard, before and after each round."""
     engine = running.engine
@@ -88,25 +123,26 @@ def of_own(kind: type[Protocol]) -> PreparedRun:
 @pytest.mark.parametrize("case", CASES)
 def test_the_bits_are_those_of_copies(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ready = prepared(*SMALL, *CASES[case])
-    found = final_rows(ready)
+    found = last(ready)
     copy_everything(monkeypatch)
-    np.testing.assert_array_equal(final_rows(ready), found)
+    copied = last(ready)
+    assert copied.keys() == found.keys()
+    for name, rows in copied.items():
+        torch.testing.assert_close(found[name], rows, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", [KeepsWhatItMixed, RemembersItsStart])
+@pytest.mark.parametrize("kind", [KeepsWhatItMixed, GoesHalfWay, StartsHalfWay, RemembersItsStart])
 def test_a_protocol_of_ones_own_finds_what_it_expects(
     kind: type[Protocol], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready = of_own(kind)
-    with simulation(ready) as running:
-        list(running.engine.advance(3))
-        found = running.engine.snapshot()
+    found = last(ready)
     if kind is RemembersItsStart:
         with simulation(ready) as running:
             first = running.engine.snapshot()["x"]
         torch.testing.assert_close(found["protocol.first"], first, rtol=0, atol=0)
     copy_everything(monkeypatch)
-    np.testing.assert_array_equal(final_rows(ready), found["x"].double().numpy())
+    torch.testing.assert_close(last(ready)["x"], found["x"], rtol=0, atol=0)
 
 
 def test_a_round_takes_no_new_rows() -> None:
