@@ -13,6 +13,7 @@ from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
 from swarm.communication.protocol.base import Protocol
+from swarm.simulation.experiment.cohorts.cohorts import replaces_state
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -141,16 +142,15 @@ class Mix(Packets):
     def _over_state(self) -> bool:
         """Whether means may be written into the rows of the state, as it is these that devices mix,
         and nothing asks for them afterwards. Local steps change them in every round anyway."""
-        c, kind = self.communication, type(self.protocol)
+        c = self.communication
         changes = c.compressor is not None or c.transforms or c.message_attack is not None
         return (
             self.mixed is not None
             and self.mixed.by_group
             and c.aggregator.linear
-            and not (changes or c.messages.depth or c.slots)
-            and kind.send is Protocol.send
-            and kind.receive is Protocol.receive
-            and any(phase.learns for phase in c.phases)
+            and not (changes or c.messages.depth)
+            and type(self.protocol).send is Protocol.send
+            and replaces_state(c)
         )
 
     def _in_place(self, shard: Shard, payload: Payload) -> bool:

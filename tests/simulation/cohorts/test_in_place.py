@@ -13,6 +13,7 @@ from torch import Tensor
 
 from swarm.communication.protocol.base import Protocol, Requirements, State
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.simulation.experiment.cohorts import cohorts
 from swarm.simulation.loop import Simulation
 from swarm.simulation.phases.base import Phase
 from swarm.simulation.phases.learn import Learn
@@ -39,6 +40,9 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "each device is protected": ("topology=ring", "privacy=device_level"),
     "a model of its own": ("topology=ring", "personal=ditto"),
+    "a server that steps": ("topology=none", "protocol=fedadam"),
+    "a rule at a server": ("topology=none", "protocol=fedavg", "aggregator=coordinate_median"),
+    "all with all": ("topology=complete",),
     "two phases": ("topology=ring", "protocol=gossip_pga"),
 }
 
@@ -93,6 +97,7 @@ def copy_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing happen in place from now on."""
     for kind in (Learn, Mix):
         monkeypatch.setattr(kind, "_in_place", lambda *_: False)
+    monkeypatch.setattr(cohorts, "replaces_state", lambda *_: False)
 
 
 def last(ready: PreparedRun) -> dict[str, Tensor]:
@@ -145,8 +150,9 @@ def test_a_protocol_of_ones_own_finds_what_it_expects(
     torch.testing.assert_close(last(ready)["x"], found["x"], rtol=0, atol=0)
 
 
-def test_a_round_takes_no_new_rows() -> None:
-    with simulation(prepared(*SMALL, "topology=ring", "churn=none")) as running:
+@pytest.mark.parametrize("case", ["dpsgd", "some take part", "all with all"])
+def test_a_round_takes_no_new_rows(case: str) -> None:
+    with simulation(prepared(*SMALL, *CASES[case])) as running:
         assert len(set(played(running))) == 1
     with simulation(prepared("devices=11", "rounds=3", "topology=ring")) as running:
         assert len(set(played(running))) > 1, "a swarm of one model has new rows in each round"
@@ -174,10 +180,10 @@ def test_what_mixing_holds_is_stated() -> None:
     arm = ready.arms[0]
     e = ready.experiment(arm, arm.variants[0])
     (mix,) = (phase for phase in e.communication.phases if phase.mixes)
-    cohorts = e.model.cohorts
-    assert cohorts is not None
-    held_NG = cohorts.holds_NG.astype(np.int64)
-    size_G = np.bincount(cohorts.union.group_P.numpy())
+    found = e.model.cohorts
+    assert found is not None
+    held_NG = found.holds_NG.astype(np.int64)
+    size_G = np.bincount(found.union.group_P.numpy())
     assert mix.held_numbers() == 2 * (held_NG.sum(0) * size_G).max()
     copied = prepared(*SMALL, "topology=ring", "protocol=dpsgd_published")
     e = copied.experiment(copied.arms[0], copied.arms[0].variants[0])

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from swarm.common.rows import Blocks
+from swarm.communication.protocol.base import Protocol
 from swarm.learning.cohorts.learner import Piece, pieces
 from swarm.learning.cohorts.runs import Runs, zeros
 from swarm.learning.cohorts.union import Union
 from swarm.simulation.metrics.record import COHORT
 
 if TYPE_CHECKING:
+    from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.experiment.model import Model
     from swarm.simulation.shard import Shard
 
@@ -27,6 +29,13 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Change = Callable[..., Tensor]
 """From own rows and the ids of their devices to own rows"""
+
+
+def replaces_state(c: Communication) -> bool:
+    """Whether what devices receive may be written into the rows of their state: it becomes the
+    state, nothing else may be kept in these rows, and local steps change them in every round."""
+    default = type(c.protocol).receive is Protocol.receive
+    return default and not c.slots and any(phase.learns for phase in c.phases)
 
 
 @dataclass(frozen=True)
@@ -108,17 +117,26 @@ class Cohorts:
         held_W = held_G[self._group(sum_W)]
         return torch.where(held_W > 0, sum_W / held_W, torch.zeros_like(sum_W))
 
-    def from_mean(self, sum_W: Tensor, shares_N: Floats, own_nW: Tensor, devices_n: Ints) -> Tensor:
-        """What each device takes of a mean over all, ``[n, W]``: of each number that it has, the
-        mean over those that have it, or its own where nobody with a share does."""
-        mean_W = self.mean_of_holders(sum_W, shares_N)
-        return self.handed(mean_W, shares_N @ self.holds_NG > 0, own_nW, devices_n)
+    def received(
+        self, shard: Shard, row_M: Tensor, shares_N: Floats, sent_G: Bools | None
+    ) -> Tensor:
+        """What each device of a shard takes of a sum over all with the weights ``shares_N``,
+        ``[n, M]``: of each number that it has, the mean over those that have it, or its own where
+        nobody with a share does. With ``sent_G`` the row is what a rule has made of these groups of
+        numbers."""
+        if sent_G is None:
+            row_M, sent_G = self.mean_of_holders(row_M, shares_N), shares_N @ self.holds_NG > 0
+        state, c = shard.state, shard.experiment.communication
+        alone = not state.round_buffers and shard.listener is None and state.x.is_contiguous()
+        into_nM = state.x if alone and replaces_state(c) else zeros(len(state.x), state.x)
+        return self._handed(row_M, sent_G, state.x, shard.devices, into_nM)
 
-    def handed(self, row_W: Tensor, sent_G: Bools, own_nW: Tensor, devices_n: Ints) -> Tensor:
-        """What each device takes of a row for all, ``[n, W]``: of the groups of numbers ``sent_G``
-        that anybody has sent, those that it has, and its own numbers elsewhere."""
-        row_W, out_nW = row_W.to(own_nW), zeros(len(own_nW), own_nW)
-        silent_W = None
+    def _handed(
+        self, row_W: Tensor, sent_G: Bools, own_nW: Tensor, devices_n: Ints, out_nW: Tensor
+    ) -> Tensor:
+        """Write what each device takes of a row for all to ``out_nW``, which may be ``own_nW``: of
+        the groups of numbers ``sent_G`` those that it has, and its own numbers elsewhere."""
+        row_W, silent_W = row_W.to(own_nW), None
         if not sent_G.all():
             silent_W = torch.as_tensor(~sent_G, device=own_nW.device)[self._group(own_nW)]
         for piece in self.pieces(devices_n, own_nW.device):
