@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
+from swarm.simulation.counters import Counters
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
-from swarm.simulation.evaluation import compared_each
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.metrics import asking, membership, speed
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics.base import DeviceScores
-from swarm.simulation.metrics.chosen import over_devices
+from swarm.simulation.metrics.chosen import over_devices, seen_in_blocks, seen_of_swarm
 from swarm.simulation.metrics.local import LocalScores
+from swarm.simulation.metrics.returned import compared_each, one_number
+from swarm.simulation.metrics.views import SwarmView
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -40,27 +41,24 @@ class SwarmEvaluator:
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
 
-    def __call__(self, round: int, seen_N: Floats) -> tuple[dict[str, Any], Devices | None]:
-        """The values of a record after ``round``, when each device has met ``seen_N`` samples, and
-        its own results.
-
-        Of the honest members only: whoever is gone for good, or yet to join, is left out.
-        """
+    def __call__(self, round: int, counters: Counters) -> tuple[dict[str, Any], Devices | None]:
+        """The values of a record after ``round``, when so much has been counted, and each
+        device's own results: of honest members only, without those gone for good or yet to join."""
         e = self.experiment
-        member_N = self._members(round)
+        member_N = self.members(round)
         mean_P = self._mean(member_N / member_N.sum())
-        values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
+        values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
+        view = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
+        values |= seen_of_swarm(view)
         if not e.settings.evaluate.accuracy:
             return values, None
-        test, lived_NC = e.data.dataset.test, self._lived(seen_N)
+        test, lived_NC = e.data.dataset.test, self._lived(counters.scored_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         scores |= self._local(found.devices_M) | self._triggered(found.devices_M)
-        look = partial(self.engine.evaluate, "members", self.evaluated_blocks)
-        together, own = membership.measured(e.metrics.membership, look, found.devices_M)
+        together, own = seen_in_blocks(view)
         scores, values = scores | own, values | together
-        values |= asking.measured(e, self.engine, round) | speed.measured(e, round)
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
@@ -72,7 +70,7 @@ class SwarmEvaluator:
             # votes come by block, with those of who is not a member among them
             votes = found.votes_TC
             value = None if votes is None else metric.value(votes, right.astype(np.int64))
-            values[metric.name] = value
+            values[metric.name] = one_number(metric, value, "value()")
         mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
         consensus = self._weighed(
             lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
@@ -90,15 +88,12 @@ class SwarmEvaluator:
         total_P, cohorts = self.engine.total(shares_N), self.experiment.model.cohorts
         return total_P if cohorts is None else cohorts.mean_of_holders(total_P, shares_N)
 
-    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, float]:
+    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """The numbers of the metrics of parameters, over the members."""
-        chosen = self.experiment.metrics.rows
-        if not chosen:
-            return {}
-        values_NV = self.engine.row_values(mean_P)
-        found: dict[str, float] = {}
-        for metric, each in zip(chosen, values_NV.T, strict=True):
-            found |= over_devices(metric, each[member_N])
+        chosen, found = self.experiment.metrics.rows, dict[str, Any]()
+        if chosen:
+            for metric, each in zip(chosen, self.engine.row_values(mean_P).T, strict=True):
+                found |= over_devices(metric, each[member_N])
         return found
 
     def concept(self, seen_N: Floats) -> dict[str, int]:
@@ -109,11 +104,8 @@ class SwarmEvaluator:
 
     def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
         """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
-        kept_N = self._members(round)
-        blocks = self.experiment.blocks
-        evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
-        honest_N = self.experiment.communication.honest_N
-        kept_N = kept_N if kept_N[evaluated].any() else honest_N & ~kept_N
+        kept_N, honest_N = self.members(round), self.experiment.communication.honest_N
+        kept_N = kept_N if kept_N[self.evaluated].any() else honest_N & ~kept_N
         _, scores, _ = self._examined(
             self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
         )
@@ -287,7 +279,8 @@ class SwarmEvaluator:
 
     # --- who --------------------------------------------------------------------------------------
 
-    def _members(self, round: int) -> npt.NDArray[np.bool_]:
+    def members(self, round: int) -> npt.NDArray[np.bool_]:
+        """Which devices count after ``round``."""
         c = self.experiment.communication
         member_N = c.network.members(max(round, 1))
         if member_N is None or c.hostile_N is None:
@@ -312,6 +305,12 @@ class SwarmEvaluator:
             .choice(looked_at, count, replace=False)
         )
         return np.sort(chosen)
+
+    @property
+    def evaluated(self) -> Ints:
+        """The ids of the devices of these blocks."""
+        blocks = self.experiment.blocks
+        return np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
 
     @cached_property
     def _first_mean(self) -> torch.Tensor:

@@ -25,7 +25,7 @@ from swarm.experiments.runs.lr_search import Say, SearchesAhead, costly, search_
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import columns, continual
-from swarm.results.folder import Folder
+from swarm.results.folder import Folder, kept_files
 from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.provenance import made_with
 from swarm.results.track.base import DEVICES, Sink
@@ -58,9 +58,11 @@ def run_arms(
     the searches that were begun before."""
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
+    if not progress.get("files"):
+        progress["files"] = kept_files.hashes(prepared.settings)
     for arm in prepared.arms:
         if arm.noise:
-            found = {number: sigma for number, (sigma, _) in arm.noise.items()}
+            found = {number: each.multiplier for number, each in arm.noise.items()}
             progress.setdefault("noise", {})[arm.name] = found
     folder.write_progress(progress)
     open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]

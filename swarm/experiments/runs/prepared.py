@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
 from swarm.common.plugin import blamed
 from swarm.common.rng import Keys
-from swarm.config.build import as_typed, build
+from swarm.config.build import build, choices_as_typed
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.local_test import public_asked
@@ -32,7 +32,7 @@ from swarm.experiments.resolved import (
     without_cohorts,
 )
 from swarm.experiments.run_data import load_data
-from swarm.experiments.runs.describe import describe_noise, versions
+from swarm.experiments.runs.describe import describe_noise, tracker_of
 from swarm.experiments.runs.idle import idle, warn_of_idle
 from swarm.experiments.runs.memory import require_memory, running_out, with_searches
 from swarm.experiments.runs.preflight import (
@@ -60,6 +60,15 @@ from swarm.simulation.footprint import NOTHING, Footprint
 
 
 @dataclass(frozen=True)
+class FoundNoise:
+    """What ``privacy.noise_multiplier=auto`` stands for in one variant of an arm, and the sentence
+    that says so; empty if an earlier command has found it and said it."""
+
+    multiplier: float
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
 class PreparedArm(Arm):
     """An arm whose variants have passed the checks, the learning rates that it chooses from,
     whether its devices measure models on validation samples of their own, whether they exchange
@@ -71,7 +80,7 @@ class PreparedArm(Arm):
     own_validation: bool = False
     predicts: bool = False
     idle: Mapping[str, str] = field(default_factory=dict)
-    noise: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    noise: Mapping[str, FoundNoise] = field(default_factory=dict)
 
     @property
     def chooses(self) -> bool:
@@ -113,7 +122,7 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` for the first thing that cannot work.
         """
         resolved = given if isinstance(given, Resolved) else resolve(given)
-        with as_typed(resolved.settings.plug_ins()):
+        with choices_as_typed(resolved.settings.plug_ins()):
             return cls._prepared(resolved)
 
     @classmethod
@@ -172,8 +181,8 @@ class PreparedRun(Resolved):
         """What is to be said of the noise that was found, and for which arms."""
         arms_of: dict[str, list[str]] = {}
         for arm in self.arms:
-            for _, said in arm.noise.values():
-                arms_of.setdefault(said, []).append(arm.name)
+            for found in arm.noise.values():
+                arms_of.setdefault(found.sentence, []).append(arm.name)
         return [f"{', '.join(arms)}: {said}" for said, arms in arms_of.items() if said]
 
     @property
@@ -239,28 +248,33 @@ class PreparedRun(Resolved):
     def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
         spec = RunSpec(decided(settings, self.dataset), self.dataset, split)
         policy = self.policy if settings.update == self.settings.update else None
-        with as_typed(settings.plug_ins()):
+        with choices_as_typed(settings.plug_ins()):
             return Experiment(spec, policy)
 
     def _tried(
         self, arm: Arm, number: str, variant: Settings, made: Experiment | None
-    ) -> tuple[Experiment, dict[str, tuple[float, str]]]:
+    ) -> tuple[Experiment, FoundNoise | None]:
         """The experiment of variant ``number`` of an arm with the first of its rates, and the noise
-        that was found for it, by this number. It is ``made`` already, if that has its settings.
+        that was found for it; None where none was to be found. The experiment is ``made`` already,
+        if that has its settings.
 
         Raises :class:`ConfigError` if it cannot work."""
-        found, settings = {}, with_lr(variant, candidate_rates(variant)[0])
+        found, settings = None, with_lr(variant, candidate_rates(variant)[0])
         if seeks_noise(variant):
-            found[number] = self.noise.get(arm.name, {}).get(number, 0.0), ""
-            if not found[number][0]:
-                planned = self.experiment(arm, to_plan_with(settings))
-                least = found_noise(planned)
-                found[number] = least.noise_multiplier, describe_noise(least, planned)
-            settings = with_noise(settings, found[number][0])
+            found = self._noise_of(arm, number, settings)
+            settings = with_noise(settings, found.multiplier)
         if made is None or arm.pooled or made.settings != decided(settings, self.dataset):
             made = self.experiment(arm, settings)
         self.engine.check_arm(made)
         return made, found
+
+    def _noise_of(self, arm: Arm, number: str, settings: Settings) -> FoundNoise:
+        """The noise of a variant: as an earlier command has found it, or found now."""
+        if earlier := self.noise.get(arm.name, {}).get(number):
+            return FoundNoise(earlier)
+        planned = self.experiment(arm, to_plan_with(settings))
+        least = found_noise(planned)
+        return FoundNoise(least.noise_multiplier, describe_noise(least, planned))
 
     def _checked(self, arm: Arm, made: Experiment | None) -> tuple[PreparedArm, Footprint]:
         """The arm with the variants that can work, and the memory of the largest of them. A variant
@@ -274,7 +288,7 @@ class PreparedRun(Resolved):
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
-        noise = dict[str, tuple[float, str]]()
+        noise = dict[str, FoundNoise]()
         for number, given in enumerate(arm.variants):
             its = candidate_rates(given)
             try:
@@ -298,12 +312,10 @@ class PreparedRun(Resolved):
                 own = variant.protocol == self.settings.protocol
                 without = idle(experiment, None if own else arm.name)
             kept.append(variant)
-            noise |= found
+            noise |= {} if found is None else {str(number): found}
         if not kept:
-            first = wrong[0]
-            raise ConfigError(
-                first.key, first.value, f"{first.valid} (in the arm {arm.name})"
-            ) from first
+            first, valid = wrong[0], f"{wrong[0].valid} (in the arm {arm.name})"
+            raise ConfigError(first.key, first.value, valid) from first
         for reason in wrong:
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
@@ -312,19 +324,6 @@ class PreparedRun(Resolved):
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max(needed, key=lambda each: each.total)
-
-
-def tracker_of(
-    settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
-) -> Tracker:
-    """The tracker of the run or claim ``run`` in ``folder``; ``names`` are those of
-    :attr:`PreparedRun.names`.
-
-    Raises :class:`ConfigError` for a tracker that cannot be built.
-    """
-    config = {**settings.model_dump(), **(names or {})}
-    context = {"folder": folder, "run": run, "config": config, "versions": versions()}
-    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
 
 
 def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:

@@ -16,12 +16,13 @@ from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
+from swarm.experiments.runs.describe import tracker_of
 from swarm.experiments.runs.lr_search import SearchesAhead
 from swarm.experiments.runs.memory import running_out, stated
-from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
-from swarm.results.folder import Folder, kept_tokens, typed_words
+from swarm.results.folder import Folder, kept_files, kept_tokens, typed_words
 from swarm.results.presentation import stored
 from swarm.results.provenance import OF_ENGINE
 from swarm.results.schemas import Graph, Summary
@@ -100,6 +101,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
+    kept_files.require_same(path, home.progress().get("files", {}), new)
     prepared = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, prepared)
     if new.rounds > old.rounds:

@@ -17,7 +17,6 @@ from swarm.learning.cohorts.learner import MixedLearner
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
 from swarm.learning.personal.base import LocalSteps, NoPersonal
-from swarm.learning.privacy.correlated import Correlated
 from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Bools, Ints, Phase, TrainResult
@@ -104,9 +103,8 @@ class Learn(Phase):
             return end_BM
         device_B = shard.devices[some if isinstance(some, slice) else some.cpu().numpy()]
         share = e.noise_share(now.round)
-        seed, pairs = e.settings.seed, None
-        if isinstance(privacy, Correlated):
-            pairs = e.communication.pairs(now.round)
+        seed = e.settings.seed
+        pairs = e.communication.pairs(now.round) if privacy.shares_noise else None
 
         def release(start_mc: Tensor, end_mc: Tensor, device_m: Ints) -> Tensor:
             return released(privacy, start_mc, end_mc, device_m, now.round, seed, share, pairs)

@@ -29,6 +29,7 @@ from tests.support import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 MODELS = Path(__file__).parents[2] / "learning/models/published_models.py"
+METRICS = Path(__file__).parents[1] / "metrics/user_metrics.py"
 CASES = {
     "dpsgd": ("topology=small_world",),
     "as published, time-varying": ("topology=one_peer_exponential", "protocol=dpsgd_published", "optimizer=adamw"),
@@ -36,7 +37,11 @@ CASES = {
     "everybody with everybody": ("topology=complete",),
     "nobody with anybody": ("topology=none", "optimizer=momentum"),
     "each its own start, in float64": ("topology=ring", "init=independent", "compute.dtype=float64"),
-    "only some are linked": ("topology=star", "evaluate.devices=4", "evaluate.every=3", "checkpoint.every=2"),
+    "only some are linked, metrics of a user's own look at them": (
+        "topology=star", "evaluate.devices=4", "evaluate.every=3", "checkpoint.every=2", f"plugins=[{METRICS}]",
+        "metrics=[{_target_: user_metrics.LinkGap}, standard, {_target_: user_metrics.OnItsOwn},"
+        " {_target_: user_metrics.Voters}]",
+    ),
     "consensus": ("scenario=consensus", "protocol=averaging", "init=independent", "topology=ring"),
     "a drifting stream, told and remembered": (
         "update=online", "drift=label_swap", "labels=meetings", "labels.chance=0.5", "replay=class_balanced", "replay.size=6",
@@ -103,6 +108,7 @@ CASES = {
     "models of several shapes": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}, tiny: {devices: [0, 7], model: {hidden: [5]}}}",
         "topology=small_world", "optimizer=momentum", "network.drop=0.2", "data.local_test=0.2",
+        "metrics=[standard,asking]",
     ),
     "models of several shapes at a server": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",

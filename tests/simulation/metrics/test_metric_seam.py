@@ -325,6 +325,8 @@ def test_check_plugin_knows_metrics() -> None:
     check_plugin("user_metrics.Slowest")
     with pytest.raises(ContractError, match="measures other numbers"):
         check_plugin("user_metrics.LooksAround")
+    with pytest.raises(ContractError, match="changes the devices that it measures: a run that"):
+        check_plugin("user_metrics.Meddles")
 
 
 def test_the_metrics_of_one_run_share_no_key() -> None:
