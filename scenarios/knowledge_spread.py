@@ -43,10 +43,11 @@ class KnowledgeSpreadBudget(Budget):
 class KnowledgeSpread(Claim):
     """All samples of the digit nine are on one device; the other digits are split at random.
 
-    However many devices there are, the samples are the same 1,257, so the class is equally hard. A
-    device knows the class when both its recall of the class and its accuracy on the whole test set
-    are at least one half (a device that always predicts nine knows nothing). The worst deciles of
-    the two are compared separately, as the devices that lack the one need not lack the other.
+    However many devices there are, the samples are the same 1,257, so the class is equally hard; of
+    1,024 devices most have one. A device knows the class when both its recall of the class and its
+    accuracy on the whole test set are at least one half (a device that always predicts nine knows
+    nothing). The worst deciles of the two are compared separately, as the devices that lack the one
+    need not lack the other.
 
     The control is a complete graph, in which every device hears every other in every round: the
     rounds it takes are spent on learning, not on spreading. They grow with n by themselves, because
@@ -90,10 +91,11 @@ class KnowledgeSpread(Claim):
         ),
     )
     untested = (
-        "More than 256 devices (24 on the ring): rounds grow about as n, so that every doubling "
-        "takes four times the computation. Learning and spreading take turns on every device, and "
-        "a ratio of rounds parts them only as far as the complete graph spreads at once; devices "
-        "without the class also unlearn it between two messages. Other ways of averaging."
+        "More than 1,024 devices on the complete graph, 512 among random peers and 24 on the ring: "
+        "rounds grow about as n or faster there, so that every doubling takes four times the "
+        "computation. Learning and spreading take turns on every device, and a ratio of rounds "
+        "parts them only as far as the complete graph spreads at once; devices without the class "
+        "also unlearn it between two messages. Other ways of averaging."
     )
     Budget = KnowledgeSpreadBudget
 

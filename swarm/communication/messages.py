@@ -142,8 +142,7 @@ class MessageSchedule:
 
     def links(self) -> tuple[Ints, Floats]:
         """Return each device's neighbours on the graph of round 1, ids ``[N, d]``, and their mixing
-        weights ``[N, d]``; unused places have the id −1 and the weight 0.
-        """
+        weights ``[N, d]``; unused places have the id −1 and the weight 0."""
         graph, matrix = self.graph(1), self.mixing(1).matrix
         rank_E = np.arange(len(graph.dst_E)) - np.searchsorted(graph.dst_E, graph.dst_E)
         most = self.most_links
@@ -156,8 +155,7 @@ class MessageSchedule:
 
     def mix(self, round: int) -> RoundMessages:
         """Return the messages of a ``mix`` phase: all that arrives in ``round``, with its mixing
-        weights.
-        """
+        weights."""
         return self._of_round("mix", round, self._mix)
 
     def single(self, round: int) -> RoundMessages:
@@ -166,8 +164,7 @@ class MessageSchedule:
 
     def per_edge(self, round: int) -> RoundMessages:
         """Return the messages of a ``per_edge`` phase, in which each device sends a different row
-        to each neighbour.
-        """
+        to each neighbour."""
         return self._of_round("per_edge", round, self._per_edge)
 
     def _of_round(
@@ -200,8 +197,7 @@ class MessageSchedule:
 
     def _arrived(self, round: int) -> tuple[Ints, Ints, Ints, Floats, Floats]:
         """Receiver, sender, age and weight of each message that arrives in ``round``, and the
-        weight of each device on its own row, ``[N]``.
-        """
+        weight of each device on its own row, ``[N]``."""
         found = []
         for age, (graph, outcomes) in self._sent(round):
             here = np.flatnonzero(outcomes.ticks_E == age)
@@ -231,8 +227,7 @@ class MessageSchedule:
 
     def _sent(self, round: int) -> Iterator[tuple[int, tuple[Graph, MessageOutcomes]]]:
         """Yield (age, messages) for this round and the earlier ones whose messages may still be
-        under way, the newest first.
-        """
+        under way, the newest first."""
         for age in range(min(self.depth, round - 1) + 1):
             yield age, self.sent(round - age)
 
@@ -248,8 +243,7 @@ class MessageSchedule:
 
     def silent(self, round: int) -> Bools:
         """Return which devices send nothing in ``round``, ``[N]``: they are not active or have no
-        link.
-        """
+        link."""
         graph, outcomes = self.sent(round)
         silent = np.ones(self.devices, bool)
         silent[graph.src_E[outcomes.ticks_E != UNSENT]] = False
@@ -335,15 +329,21 @@ class MessageSchedule:
 
     def traffic_on_links(self, round: int, bits: int) -> Traffic:
         """Count the messages of ``bits`` each, one on every edge whose sender is active."""
-        graph, outcomes = self.sent(round)
-        return traffic_of(graph, outcomes.ticks_E, bits, self.copies_N)
+
+        def count() -> Traffic:
+            graph, outcomes = self.sent(round)
+            return traffic_of(graph, outcomes.ticks_E, bits, self.copies_N)
+
+        if not (self.network.ideal and self.topology.recurs):
+            return count()
+        return self._keep(("traffic", self.topology.phase(round), bits), count)
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """``make()``, cached for the latest keys."""
         if key not in self._kept:
             self._kept[key] = make()
             whole = self.topology.period if self.topology.recurs else None
-            many = 6 * max(whole or 0, RECENT, self.depth + 2)  # up to six objects a round
+            many = 7 * max(whole or 0, RECENT, self.depth + 2)  # up to seven objects a round
             while len(self._kept) > many:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

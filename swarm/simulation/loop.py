@@ -90,6 +90,12 @@ class Simulation:
                 yield record
                 last = time.perf_counter()
 
+    def advance(self, until: int) -> Iterator[RoundResult]:
+        """Run up to round ``until`` without records; yields what happened in each round."""
+        for happened in self.engine.advance(until):
+            self._count(happened)
+            yield happened
+
     @property
     def stopped(self) -> bool:
         """Whether the arm has ended before its last round."""
@@ -172,7 +178,7 @@ class Simulation:
         if self.stopping is None or not self.stopping.rule.validates:
             return {}
         found = self.measure.validate(self.round, self.counters.scored_N)
-        return dict(zip(VALIDATION_KEYS, found, strict=True))
+        return {k: float(each.mean()) for k, each in zip(VALIDATION_KEYS, found, strict=True)}
 
     def _counts(self) -> dict[str, Any]:
         """Where the arm stands, and what has been counted since its start."""

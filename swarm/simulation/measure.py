@@ -27,6 +27,7 @@ from swarm.simulation.metrics.views import SwarmView
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
 
 # times the loss of a model that has learnt nothing: no sample is so far out, and no such model
@@ -88,7 +89,7 @@ class SwarmEvaluator:
         total_P, cohorts = self.engine.total(shares_N), self.experiment.model.cohorts
         return total_P if cohorts is None else cohorts.mean_of_holders(total_P, shares_N)
 
-    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    def _of_rows(self, mean_P: torch.Tensor, member_N: Bools) -> dict[str, Any]:
         """The numbers of the metrics of parameters, over the members."""
         chosen, found = self.experiment.metrics.rows, dict[str, Any]()
         if chosen:
@@ -102,23 +103,25 @@ class SwarmEvaluator:
         honest_N = self.experiment.communication.honest_N
         return {} if lived_NC is None else {"concept": int(lived_NC[honest_N].mean(0).argmax())}
 
-    def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
-        """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
+    def validate(
+        self, round: int, seen_N: Floats, good_N: Bools | None = None
+    ) -> tuple[Floats, Floats]:
+        """Accuracy (or R²) and loss of each evaluated device on the validation split, ``[M]`` each;
+        with ``good_N`` of these devices only."""
         kept_N, honest_N = self.members(round), self.experiment.communication.honest_N
         kept_N = kept_N if kept_N[self.evaluated].any() else honest_N & ~kept_N
-        _, scores, _ = self._examined(
-            self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
-        )
-        return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
+        kept_N = kept_N if good_N is None else kept_N & good_N
+        samples = self.experiment.data.dataset.validation
+        _, scores, _ = self._examined(samples, self._lived(seen_N), kept_N)
+        return next(iter(scores.values())), scores["loss"]
 
     # --- scores -----------------------------------------------------------------------------------
 
     def _examined(
-        self, samples: Ints, lived_NC: Floats | None, member_N: npt.NDArray[np.bool_]
+        self, samples: Ints, lived_NC: Floats | None, member_N: Bools
     ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
         """The evaluated members on the samples with these ids: their scores, and their mean
-        accuracy on each concept.
-        """
+        accuracy on each concept."""
 
         def evaluate(ids: Ints) -> Evaluation:
             found = self.engine.evaluate(ids, self.evaluated_blocks)
@@ -189,9 +192,8 @@ class SwarmEvaluator:
         """Each device's values of the metrics of outputs and of scores."""
         chosen = self.experiment.metrics
         size = self.experiment.data.text_bytes(counts_C)
-        scores = DeviceScores(
-            found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC, size
-        )
+        of_each = (found.devices_M, found.loss_M, found.hits_MC)
+        scores = DeviceScores(*of_each, y_T, counts_C, mix_MC, size)
         ends = np.cumsum([m.numbers(self.experiment.data.outputs) for m in chosen.outputs])
         parts = np.split(found.values_MV, ends[:-1], 1)
         pairs = zip(chosen.outputs, parts, strict=False)  # without a metric there is one part
@@ -243,14 +245,19 @@ class SwarmEvaluator:
         )
 
     def require_finite(self, happened: RoundResult) -> None:
-        """Raises :class:`DivergedError` if the parameters of an honest device, or what it keeps
-        beside them, are not finite, or its training loss exceeds :attr:`largest_loss`."""
-        shared_N = happened.finite_N & (happened.loss_N <= self.largest_loss)  # False if NaN
-        bad_N = ~(shared_N & happened.kept_finite_N) & self.experiment.communication.honest_N
+        """Raises :class:`DivergedError` if a device has :meth:`diverged`."""
+        bad_N = self.diverged(happened)
         if bad_N.any():
             device = int(bad_N.argmax())
-            name, own = named(self.experiment.names, device), bool(shared_N[device])
-            raise DivergedError(device, happened.round, name, own)
+            own = bool(happened.finite_N[device] and happened.loss_N[device] <= self.largest_loss)
+            raise DivergedError(device, happened.round, named(self.experiment.names, device), own)
+
+    def diverged(self, happened: RoundResult) -> Bools:
+        """Which honest devices have parameters, or what they keep beside them, that are not finite,
+        or a training loss beyond :attr:`largest_loss`, ``[N]``."""
+        small_N = happened.loss_N <= self.largest_loss  # False if NaN
+        good_N = happened.finite_N & happened.kept_finite_N & small_N
+        return ~good_N & self.experiment.communication.honest_N
 
     @cached_property
     def largest_loss(self) -> float:
@@ -279,7 +286,7 @@ class SwarmEvaluator:
 
     # --- who --------------------------------------------------------------------------------------
 
-    def members(self, round: int) -> npt.NDArray[np.bool_]:
+    def members(self, round: int) -> Bools:
         """Which devices count after ``round``."""
         c = self.experiment.communication
         member_N = c.network.members(max(round, 1))
@@ -290,21 +297,15 @@ class SwarmEvaluator:
 
     @cached_property
     def evaluated_blocks(self) -> Ints:
-        """All blocks, or a seeded choice of whole blocks with about ``evaluate.devices``
-        devices.
-        """
+        """All blocks, or a seeded choice of blocks with about ``evaluate.devices`` devices."""
         blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.devices
         if sample is None or sample >= blocks.devices:
             return np.arange(len(blocks))
         honest_N = self.experiment.communication.honest_N
         looked_at = [b for b in range(len(blocks)) if honest_N[blocks.devices_of(b)].any()]
         count = min(len(looked_at), -(-sample // blocks.size))
-        chosen = (
-            Keys(self.experiment.settings.seed, "evaluate")
-            .generator()
-            .choice(looked_at, count, replace=False)
-        )
-        return np.sort(chosen)
+        draw = Keys(self.experiment.settings.seed, "evaluate").generator()
+        return np.sort(draw.choice(looked_at, count, replace=False))
 
     @property
     def evaluated(self) -> Ints:

@@ -20,7 +20,6 @@ from swarm.communication.protocol.base import Links, RoundInfo, Rows, State
 from swarm.communication.protocol.local_info import LocalInfo
 from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
-from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import (
     Asked,
     BlockEvaluation,
@@ -33,6 +32,7 @@ from swarm.simulation.metrics.practice import PracticeMetric
 from swarm.simulation.metrics.returned import one_each
 from swarm.simulation.metrics.views import BlockView
 from swarm.simulation.phases.transport import Payload
+from swarm.simulation.replicas import loader_of
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
@@ -72,7 +72,7 @@ class Shard:
         self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
         self.kept = e.model.first_kept(rows)
-        self.batch_loader = BatchLoader(
+        self.batch_loader = loader_of(
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
         self.evaluator = e.evaluator(e.metrics.outputs)

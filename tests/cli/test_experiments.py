@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import swarm
@@ -19,6 +20,31 @@ from .conftest import Command, FakeRunner
 NAMES = sorted(file.stem for file in (paths.conf() / conf_files.EXPERIMENT).glob("*.yaml"))
 TINY = ("hydra.mode=RUN", "hydra.run.dir=r", "devices=9", "rounds=2", "evaluate.every=1", "model=softmax",
         "train.batch=4", "train.local_steps=1", "tracker=none", "report=false")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of fetched data, with a small Fashion-MNIST."""
+    folder = tmp_path / "fetched" / "fashion_mnist"
+    folder.mkdir(parents=True)
+    for part, count in (("train", 800), ("t10k", 60)):
+        for file, shape in (("images-idx3", (count, 28, 28)), ("labels-idx1", (count,))):
+            head = np.array([0x0800 + len(shape), *shape], ">i4").tobytes()
+            body = (np.arange(np.prod(shape)) % 10).astype(np.uint8).tobytes()
+            (folder / f"{part}-{file}-ubyte").write_bytes(head + body)
+    monkeypatch.setenv("SWARM_DATA", str(folder.parent))
+    return folder
+
+
+def test_data_that_are_not_fetched_are_asked_for(
+    command: Command, fetched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARM_DATA", str(fetched / "nothing"))
+    done = command("+experiment=base_graph_accuracy", "hydra.mode=RUN", "hydra.run.dir=r")
+    assert done.code == 2
+    assert done.err.count("\n") == 1
+    assert "`python -m swarm.data.fetch fashion_mnist` fetches it" in done.err
+    assert not Path("r").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,6 +80,7 @@ def needs(group: str, name: str, tmp_path: Path) -> list[str]:
             "model.base={gru: {width: 16}}",
             f"model.base_file={base_file(tmp_path)}",
         ],
+        ("model", "lenet"): lambda: ["model.channels=[4]", "model.groups=[2]"],
         ("model", "custom"): lambda: [
             f"plugins=[{USER_MODELS}]",
             "model._target_=user_models.NormMLP",

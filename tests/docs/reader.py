@@ -76,6 +76,10 @@ LESS = (
         "rounds=2 optimizer.lr=0.1 'scenario.arms=[swarm]' report=false tracker=none",
     ),
     (
+        r".*\+experiment=base_graph_accuracy",
+        "rounds=2 seed=0 model=softmax partition.alpha=10 report=false tracker=none",
+    ),
+    (
         r".*\+experiment=(base_graph|choco_gossip|exponential_graphs|epidemic_variance)",
         "rounds=2 seed=0 devices=25 report=false tracker=none",
     ),  # which average, and have one arm

@@ -209,11 +209,13 @@ def test_cheap_where_nothing_is_sent() -> None:
 def scaled(surprise: float, wide: float = 0.0) -> Value:
     """Losses by a law; the foretold size is off by ``surprise``."""
 
+    middle = (claim("scaling").budget.seeds - 1) / 2
+
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
         n = values["size"]
         large = n == 640 or n > 20_000
         loss = (3.0 * n**-0.5 + 0.4) * (1 + noise(seed, 1e-4))
-        return {"loss_mean": loss / (1 + (surprise + wide * (seed - 19.5) if large else 0.0))}
+        return {"loss_mean": loss / (1 + (surprise + wide * (seed - middle) if large else 0.0))}
 
     return value
 

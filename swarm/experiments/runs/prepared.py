@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ from swarm.experiments.resolved import (
 from swarm.experiments.run_data import load_data
 from swarm.experiments.runs.describe import describe_noise, tracker_of
 from swarm.experiments.runs.idle import idle, warn_of_idle
-from swarm.experiments.runs.memory import require_memory, running_out, with_searches
+from swarm.experiments.runs.memory import running_out, with_searches, with_tries
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
@@ -70,13 +71,14 @@ class FoundNoise:
 
 @dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, the learning rates that it chooses from,
-    whether its devices measure models on validation samples of their own, whether they exchange
-    predictions for samples that they share, which settings are without effect in it, with a
-    sentence each, and the noise of each of its variants, by number, where that was ``auto``, with
-    what is to be said of it."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from, how
+    many of them are tried in one block with each variant, whether its devices measure models on
+    validation samples of their own, whether they exchange predictions for samples that they share,
+    which settings are without effect in it, with a sentence each, and the noise of each of its
+    variants, by number, where that was ``auto``, with what is to be said of it."""
 
     rates: tuple[float, ...] = ()
+    together: tuple[int, ...] = ()
     own_validation: bool = False
     predicts: bool = False
     idle: Mapping[str, str] = field(default_factory=dict)
@@ -233,8 +235,9 @@ class PreparedRun(Resolved):
         """
         return tracker_of(self.settings, folder, run, self.names)
 
-    def experiment(self, arm: Arm, settings: Settings) -> Experiment:
-        """The experiment of an arm with ``settings``, whose learning rate is chosen.
+    def experiment(self, arm: Arm, settings: Settings, lrs: Sequence[float] = ()) -> Experiment:
+        """The experiment of an arm with ``settings``, whose learning rate is chosen; with several
+        ``lrs``, of as many replicas of its one device, each with one of these rates.
 
         Raises :class:`ConfigError` for settings that cannot work, and for a rate that is still
         ``auto``.
@@ -243,6 +246,9 @@ class PreparedRun(Resolved):
         if arm.pooled:
             batch = s.train.batch if self.policy.streams else None
             split = split.pooled(Keys(s.seed, "pool"), batch)
+        if len(lrs) > 1:
+            split, engine = split.replicated(lrs), {**settings.engine, "block": len(lrs)}
+            settings = settings.model_copy(update={"devices": len(lrs), "engine": engine})
         return self._built(settings, split)
 
     def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
@@ -284,7 +290,7 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` if no variant can work.
         """
         kept: list[Settings] = []
-        needed: list[Footprint] = []
+        needed: list[tuple[int, Footprint]] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
@@ -297,9 +303,8 @@ class PreparedRun(Resolved):
                 wrong.append(error)
                 continue
             variant = given.model_copy(update={"privacy": experiment.settings.privacy})
-            halving = len(its) > 1 and variant.lr_search.method == "halving"
-            held = len(its) * len(arm.variants) if halving else 0
-            needed.append(require_memory(experiment, self.engine, held))
+            several = partial(self.experiment, arm, experiment.settings)
+            needed.append(with_tries(experiment, self.engine, its, len(arm.variants), several))
             measures |= experiment.communication.own_validation
             predicts |= experiment.communication.protocol.distillation is not None
             require_plain_steps(experiment)
@@ -320,10 +325,11 @@ class PreparedRun(Resolved):
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, measures, predicts, without, noise)
+        together = tuple(count for count, _ in needed)
+        about = (rates, together, measures, predicts, without, noise)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
-        return checked, max(needed, key=lambda each: each.total)
+        return checked, max((memory for _, memory in needed), key=lambda each: each.total)
 
 
 def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:

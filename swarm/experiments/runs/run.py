@@ -17,7 +17,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.describe import tracker_of
-from swarm.experiments.runs.lr_search import SearchesAhead
+from swarm.experiments.runs.lr_search import WorkAhead
 from swarm.experiments.runs.memory import running_out, stated
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import columns
@@ -205,11 +205,11 @@ def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
 
 def _run(prepared: PreparedRun, home: Folder) -> Result:
     # before the tracker starts a thread, as a process with several must not be forked
-    with arms.searches_ahead(prepared, home) as ahead:
+    with arms.work_ahead(prepared, home) as ahead:
         return _run_beside(prepared, home, ahead)
 
 
-def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Result:
+def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result:
     settings = prepared.settings
     tracker = prepared.tracker(home.path, home.name)
     progress = home.progress()
@@ -243,7 +243,7 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Re
             summary = arms.run_arms(prepared, home, sink, console.say, ahead)
             sink.conclude(summary)
             if settings.report:
-                sink.attach(_drawn(home))
+                sink.attach(_drawn(home, ahead))
     finally:
         sink.close()
     print_summary(summary, columns=found, presentation=prepared.presentation)
@@ -271,9 +271,11 @@ def _summary(path: Path) -> dict[str, Any]:
     return summary_of(path, Summary) or {}
 
 
-def _drawn(home: Folder) -> list[Path]:
-    """The files of the report, drawn now."""
-    # imported at the end of a run: what draws takes a third of a second, and some runs draw nothing
+def _drawn(home: Folder, ahead: WorkAhead | None = None) -> list[Path]:
+    """The files of the report, drawn now: by a child that has imported what draws, or here."""
+    if ahead is not None and (drawn := ahead.report()):
+        return drawn
+    # imported at the end of a run: what draws takes half a second, and some runs draw nothing
     from swarm.results.report import write_report
 
     return write_report(home.path)

@@ -25,7 +25,7 @@ class CNN(nn.Module, HasNeurons):
         self, features: tuple[int, ...], outputs: int, channels: list[int], activation: str = "relu"
     ) -> None:
         super().__init__()
-        self.image = _as_image(features)
+        self.image = as_image(features, "cnn")
         kind = activation_called(activation)
         check_layers("channels", channels, "channel counts", least=1)
         c, h, w = self.image
@@ -60,9 +60,11 @@ class CNN(nn.Module, HasNeurons):
         return out
 
 
-def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
+def as_image(features: tuple[int, ...], model: str) -> tuple[int, int, int]:
+    """The shape ``[c, h, w]`` of samples that a model for images takes: flat ones are one square
+    channel. Raises :class:`ConfigError`, which names the ``model``, if they are no images."""
     if len(features) == 3:
-        _require_colours_first(features)
+        _require_colours_first(features, model)
         return features
     if len(features) == 2:
         return (1, *features)
@@ -75,17 +77,17 @@ def _as_image(features: tuple[int, ...]) -> tuple[int, int, int]:
         )
         raise ConfigError(
             "/model",
-            "cnn",
+            model,
             f"needs images; a sample of the data has {found}; model=mlp is for other numbers",
         )
     return (1, side, side)
 
 
-def _require_colours_first(features: tuple[int, int, int]) -> None:
+def _require_colours_first(features: tuple[int, int, int], model: str) -> None:
     """Refuse images whose last axis is that of the colours, as Keras and NumPy keep them."""
     if features[2] in (1, 3) and min(features[:2]) > 4:
         valid = (
             f"needs images [colours, height, width], and a sample of the data is {list(features)};"
             " np.moveaxis(x, -1, 1) puts their colours first"
         )
-        raise ConfigError("/model", "cnn", valid)
+        raise ConfigError("/model", model, valid)

@@ -204,10 +204,11 @@ class _Counted:
             self.e.data.stream.batch + self.e.data.replay.drawn(self.e.data.stream.batch),
         )
         steps, block = int(e.data.local_steps_N.max()), e.blocks.size
+        drawn = 1 if e.data.split.replicas else block  # replicas have the same samples
         sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item
         copies = e.data.augment.copies(e.data.features)
         # features, targets, predictions and their scores
-        round = int(steps * block * batch * (copies * sample + 6 * outputs))
+        round = int(steps * batch * (drawn * copies * sample + block * 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         if e.model.kept:  # as much as of another optimizer, and both models
             rows = 7 * block * self.width * self.item

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
+from swarm.communication import messages
 from swarm.communication.check_messages import check_weights
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.network.base import Network
 from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.round_messages import Traffic, traffic_of
 from swarm.communication.topology.base import RECENT, Topology
 from swarm.communication.topology.exponential import OnePeerExponential
 from swarm.communication.topology.graph import Graph
@@ -37,8 +42,38 @@ def test_a_period_is_kept_whole_and_of_endless_ones_only_the_last() -> None:
         first = {round: schedule.mixing(round) for round in range(1, 5)}
         for round in range(1, 200):
             schedule.mix(round)
-        assert len(schedule._kept) <= 6 * max(kept, RECENT)  # what each round needs
+        assert len(schedule._kept) <= 7 * max(kept, RECENT)  # what each round needs
         assert all((schedule.mixing(round) is first[round]) == topology.recurs for round in first)
+
+
+@pytest.mark.parametrize(
+    ("topology", "network", "counts"),
+    [(OnePeerExponential(16), Network(16, 0), 2 * 4), (Endless(), Network(16, 0), 2 * 12),
+     (OnePeerExponential(16), Network(16, 0, drop=0.3), 2 * 12)],
+)  # fmt: skip
+def test_messages_that_repeat_are_counted_once(
+    topology: Topology, network: Network, counts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round's traffic is that of a count of its own, by its graph, its losses and its bits."""
+    schedule = MessageSchedule(
+        topology, "auto", TrainThenAverage(), network, compressed=False, devices=16
+    )
+    made: list[Traffic] = []
+
+    def count(*of: Any) -> Traffic:
+        made.append(traffic_of(*of))
+        return made[-1]
+
+    monkeypatch.setattr(messages, "traffic_of", count)
+    for round in range(1, 13):
+        for bits in (32, 64):
+            found = schedule.traffic_on_links(round, bits)
+            graph, outcomes = schedule.sent(round)
+            alone = traffic_of(graph, outcomes.ticks_E, bits, None)
+            for name in ("sent_N", "received_N", "lost_N", "late_N"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+            assert (found.bits, found.ticks, found.bytes) == (bits, alone.ticks, alone.bytes)
+    assert len(made) == counts
 
 
 class Both(Protocol):

@@ -17,6 +17,7 @@ from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.models.cnn import CNN
+from swarm.learning.models.lenet import LeNet
 from tests.support import config, plain_gradient, require_same_bits, row_of, run
 
 PLUGIN = Path(__file__).with_name("user_models.py")
@@ -27,6 +28,7 @@ BUNDLED: dict[str, dict[str, Any]] = {
     "selective": {**option("model", "selective"), "hidden": [12, 8], "group": 2},
     "selective at random": {**option("model", "selective"), "hidden": [9], "select": "random"},
     "cnn": {**option("model", "cnn"), "channels": [3, 4]},
+    "lenet": {**option("model", "lenet"), "channels": [4], "hidden": [6], "groups": [2]},
 }
 OWN = {
     name: {"_target_": f"user_models.{name}"}
@@ -151,3 +153,29 @@ def test_images_that_are_not_square_need_another_model() -> None:
         )
     with pytest.raises(ConfigError, match=r"has the shape \[1, 2, 2, 4\]"):
         CNN((1, 2, 2, 4), 3, [4])
+
+
+def test_lenet_is_that_of_the_literature() -> None:
+    """Its parameters on 28 × 28 pixels, by hand, and what is normalised."""
+    wide = {key: value for key, value in option("model", "lenet").items() if key[0] != "_"}
+    made = LeNet((784,), 10, **wide)
+    sizes = 6 * 26, 12, 16 * 151, 32, 120 * 257, 84 * 121, 10 * 85
+    assert sum(p.numel() for p in made.parameters()) == sum(sizes)
+    after_THW = made.body(torch.rand(2, 1, 28, 28)).reshape(2, 4, -1)
+    torch.testing.assert_close(after_THW.mean(-1), torch.zeros(2, 4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(after_THW.var(-1, correction=0), torch.ones(2, 4), rtol=0, atol=1e-2)
+    assert not any(isinstance(part, torch.nn.GroupNorm)
+                   for part in LeNet((784,), 10, [6, 16], [84], []).modules())  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [("groups", [2, 3]), ("groups", [2]), ("groups", [2, 0]), ("channels", [6, 16, 16])],
+)
+def test_a_lenet_that_cannot_be_is_refused(key: str, changed: list[int]) -> None:
+    options = {"channels": [6, 16], "hidden": [], "groups": [2, 4]} | {key: changed}
+    if key == "channels":
+        options["groups"] = []
+    with pytest.raises(ConfigError) as refusal:
+        LeNet((1, 28, 28), 10, **options)
+    assert refusal.value.key == key

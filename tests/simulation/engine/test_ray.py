@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from swarm.common.rng import Keys
+from swarm.experiments.runs.lr_search import search_lr
 from swarm.experiments.runs.memory import MemoryRanOutError, running_out
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.engine.ray.actor import TIMED, ShardActor
@@ -207,6 +208,16 @@ def test_an_actor_for_each_device(engine: RayEngine) -> None:
     assert (found, rows) == _played(ready, ready.engine)[:2]
     assert said["actors"] == 11
     assert said["edges_cut"] == said["edges"] == 22
+
+
+def test_replicas_that_try_rates_in_an_actor_find_the_same_bits(engine: RayEngine) -> None:
+    ready = prepared("scenario.arms=[centralised]", "optimizer.lr=auto", "rounds=4")
+    assert ready.arms[0].together == (5, 5)
+    found = [
+        search_lr(ready, ready.arms[0], each, lambda said: None)[1]
+        for each in (engine, ready.engine)
+    ]
+    assert found[0] == found[1]
 
 
 def test_records_say_where_a_round_goes(engine: RayEngine) -> None:
