@@ -58,7 +58,7 @@ class Batch:
     def of(self, place_m: Tensor) -> Batch:
         """The mini-batches of the m devices in these places alone."""
         place = place_m.cpu().numpy()
-        return self._changed(lambda rows: rows[place_m], lambda ids: ids[place])
+        return self._changed(lambda rows: rows.index_select(0, place_m), lambda ids: ids[place])
 
     def repeated(self, times: int) -> Batch:
         """The mini-batches of one device as those of so many devices, without a copy."""

@@ -225,10 +225,8 @@ class Shard:
         cohorts = self.experiment.model.cohorts
         if cohorts is None:
             rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
-        elif sent_G is not None:
-            rows = cohorts.handed(mean_M, sent_G, self.state.x, self.devices)
         else:
-            rows = cohorts.from_mean(mean_M, shares_N, self.state.x, self.devices)
+            rows = cohorts.received(self, mean_M, shares_N, sent_G)
         self.experiment.communication.protocol.receive(phase, self.state, rows)
         self.require_state("receive")
 

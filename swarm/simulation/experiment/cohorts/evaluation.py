@@ -84,7 +84,7 @@ class _OfDevices(BlockEvaluator):
     def _pieces(self, x_BP: Tensor) -> Iterator[tuple[BlockEvaluator, Tensor, Piece]]:
         cohorts = self.mixed.cohorts
         for piece in cohorts.pieces(self.devices_B, x_BP.device):
-            rows = cohorts.own(piece.cohort, x_BP[piece.place_m])
+            rows = cohorts.runs_in(piece.cohort, x_BP).taken(x_BP, piece.place_m)
             yield self.mixed.evaluators[piece.cohort], rows, piece
 
     def _joined(
