@@ -46,14 +46,12 @@ class SwarmEvaluator:
         """The values of a record after ``round``, when so much has been counted, and each
         device's own results: of honest members only, without those gone for good or yet to join."""
         e = self.experiment
-        member_N = self.members(round)
+        member_N = fixed(self.members(round))  # metrics see it, and it may be the run's own
         mean_P = self._mean(member_N / member_N.sum())
         values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
-        # neither may be written to: they may be the run's own
-        member, looked_at = fixed(member_N), fixed(self.evaluated)
-        view = SwarmView(e, self.engine, round, counters.read_only(), member, looked_at)
+        view = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
         values |= seen_of_swarm(view)
         if not e.settings.evaluate.accuracy:
             return values, None
@@ -313,7 +311,7 @@ class SwarmEvaluator:
     def evaluated(self) -> Ints:
         """The ids of the devices of these blocks."""
         blocks = self.experiment.blocks
-        return np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
+        return fixed(np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks]))
 
     @cached_property
     def _first_mean(self) -> torch.Tensor:
