@@ -1,9 +1,10 @@
 """Reads ``+experiment=base_graph_accuracy``: the order of topologies by the accuracy of LeNet on
 Fashion-MNIST (arXiv 2305.11420).
 
-None of the paper's accuracies is held against ours, only the order. What counts as reproduced was written before the runs: one graph is *above* another one if
-the 95% interval of the paired differences over seeds is, and *at least as good* with fewer links
-if the mean difference is −0.5 points or more and the interval does not lie below 0.
+None of the paper's accuracies is held against ours, only the order. What counts as reproduced was
+written before the runs: one graph is *above* another one if the 95% interval of the paired
+differences over seeds is, and *at least as good* with fewer links if the mean difference is −0.5
+points or more and the interval does not lie below 0.
 """
 
 from __future__ import annotations
