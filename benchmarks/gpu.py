@@ -186,7 +186,7 @@ def memory(device: Device, sizes: dict[str, Size]) -> None:
             made = throughput.simulation(size, *settings)
             stated = footprint(made.experiment).total
             _play(made, 2)
-            made.measure(2, made.counters.scored_N)
+            made.measure(2, made.counters)
             taken = device.most() - base
             made.__exit__(None, None, None)
             what = f"{name}, engine.block={block}"

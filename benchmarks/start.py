@@ -35,7 +35,7 @@ PARTS: dict[str, list[tuple[str, str]]] = {  # stage: the functions whose time i
         ("swarm.config.composing.compose:Composer", "compose"),
     ],
     "data": [("swarm.experiments.runs.prepared", "load_data")],
-    "memory check": [("swarm.experiments.runs.prepared", "require_memory")],
+    "memory check": [("swarm.experiments.runs.memory", "footprint")],
     "rates": [("swarm.experiments.runs.arms", "search_lr")],
     "arms": [("swarm.experiments.runs.arms", "_run_arm")],
     "checkpoints": [

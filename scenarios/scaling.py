@@ -75,7 +75,7 @@ class Scaling(Claim):
     untested = (
         "Sizes beyond ten times the largest; tasks other than one mixture of Gaussians and one of "
         "digits. Errors are averaged with their signs over seeds: a single prediction is off by "
-        "more. Forty seeds leave two ladders undecided, as their errors lie near the threshold."
+        "more. Eighty seeds leave one ladder undecided, as its error lies at the threshold."
     )
     Budget = ScalingBudget
 

@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from swarm.cli.publish import published_talk
+from swarm.cli.commands.publish import published_talk
 from swarm.config.composing import conf_files
 
 ROOT = Path(__file__).parents[2]

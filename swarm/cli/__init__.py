@@ -1,1 +1,1 @@
-"""The commands that a person types: run a scenario, ``doctor``, ``report`` and ``publish``."""
+"""What a person types: the command that runs a scenario, and in ``commands`` those beside it."""

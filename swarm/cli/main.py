@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, meant
 from swarm.common.system.imports import without_collection
 from swarm.common.system.interrupts import terminable
 
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
 from swarm.cli.environment import with_environment
-from swarm.cli.messages import INTERRUPTED, TERMINATED, as_typed, complain, warnings_for_users
-from swarm.cli.start import Jobs, call_hydra, go_on, run_once
+from swarm.cli.messages import (
+    INTERRUPTED,
+    TERMINATED,
+    complain,
+    numbers_as_typed,
+    warnings_for_users,
+)
+from swarm.cli.start import Jobs, call_hydra, resume_run, run_once
 
-# each is a module of this package with a ``main``
-COMMANDS = ("audit", "doctor", "report", "publish", "write")
+COMMANDS = ("audit", "doctor", "report", "publish", "write")  # modules of ``commands``
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,23 +65,30 @@ def _main(argv: list[str]) -> int:
     if "--version" in argv:
         print(f"swarm-sim {version('swarm-sim')}")
         return 0
+    if argv and "=" not in argv[0] and argv[0][:1] not in ("-", "~", "+"):
+        raise _no_command(argv[0])
     # flags come first, as argparse accepts no KEY=VALUE on both sides of a flag
     argv = sorted(argv, key=_is_override)
     args = _parse_arguments(argv)
     if args.hydra_help or args.shell_completion:
         return call_hydra(argv, Jobs())
     from swarm.config.composing.compose import Composer
-    from swarm.config.composing.overrides import UsageError, parse, with_sweep_params
+    from swarm.config.composing.overrides import (
+        UsageError,
+        parse,
+        refuse_other_folder,
+        with_sweep_params,
+    )
 
     args.overrides, params = with_sweep_params(args.overrides)
     args.overrides = with_environment(args.overrides)
     parsed = parse(args.overrides)
     resume = next((o for o in parsed if o.key_or_group == "resume" and o.value() is not None), None)
     if resume is not None and not args.help:
-        return go_on(resume, parsed, args)
+        return resume_run(resume, parsed, args)
     if args.trust:
         raise UsageError("--trust is for the plug-ins of a run folder, and goes with resume=FOLDER")
-    with Composer(args.config_dir, args.config_name) as composer, as_typed(parsed):
+    with Composer(args.config_dir, args.config_name) as composer, numbers_as_typed(parsed):
         if args.help:
             from swarm.cli import help
 
@@ -86,6 +98,7 @@ def _main(argv: list[str]) -> int:
             composer.compose(args.overrides)
         else:
             cfg, many = _composed(composer, args.overrides, args.multirun, params)
+            refuse_other_folder(parsed, many)
             if not many:
                 return run_once(composer, cfg, _checked(cfg))
             from swarm.experiments.sweep import sweep
@@ -99,7 +112,7 @@ def _main(argv: list[str]) -> int:
 
 def _command(name: str, arguments: list[str]) -> int:
     try:
-        found: int = import_module(f"swarm.cli.{name}").main(arguments)
+        found: int = import_module(f"swarm.cli.commands.{name}").main(arguments)
     except ModuleNotFoundError as error:  # doctor must be able to say what is missing
         print(
             f"error: {error.name} is not installed; pip install -e . brings all that is needed",
@@ -107,6 +120,16 @@ def _command(name: str, arguments: list[str]) -> int:
         )
         return 1
     return found
+
+
+def _no_command(word: str) -> SwarmError:
+    from swarm.config.composing.overrides import UsageError
+
+    close = meant(word, (*COMMANDS, "--help"))
+    return UsageError(
+        f"{word}: settings are written KEY=VALUE, such as devices=100, and no command is called"
+        f" so{close}; valid commands: {', '.join(COMMANDS)}"
+    )
 
 
 def _is_override(word: str) -> bool:
@@ -121,9 +144,11 @@ class _Parser(argparse.ArgumentParser):
 
         name, _, wrong = message.partition(": ")
         if name == "unrecognized arguments":
+            flags = [each for each in self._option_string_actions if each.startswith("--")]
+            close = meant(wrong.split()[0], flags)
             message = (
-                f"{wrong}: no such flag; settings are written KEY=VALUE, such as devices=100 (see"
-                " --help)"
+                f"{wrong}: no such flag{close}; settings are written KEY=VALUE, such as"
+                " devices=100 (see --help)"
             )
         raise UsageError(message)
 

@@ -1,7 +1,9 @@
-"""The messages of the command line about errors and interrupts, and its exit codes."""
+"""The messages of the command line about errors and interrupts, and its exit codes; the parser that
+all commands beside the run itself share."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
@@ -9,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
 
@@ -17,10 +19,19 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 + the number of the signal
 
 
-TERMINATED = 143
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a command such as ``report``, which says in one sentence what is wrong with the
+    words behind it.
+    """
+
+    def __init__(self, command: str, **described: Any) -> None:
+        super().__init__(prog=f"python run_swarm.py {command}", allow_abbrev=False, **described)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def complain(error: SwarmError) -> int:
@@ -29,12 +40,7 @@ def complain(error: SwarmError) -> int:
     if os.environ.get("SWARM_DEBUG") == "1":
         traceback.print_exception(error)
     else:
-        # a key raised outside of every section begins with a slash, which is not shown
-        absolute = isinstance(error, ConfigError) and error.key.startswith("/")
-        print(
-            "error: " + " ".join(str(error).split()).removeprefix("/" if absolute else ""),
-            file=sys.stderr,
-        )
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
     return error.exit_code
 
 
@@ -59,7 +65,7 @@ def warnings_for_users() -> Iterator[None]:
 
 
 @contextmanager
-def as_typed(overrides: Sequence[Override]) -> Iterator[None]:
+def numbers_as_typed(overrides: Sequence[Override]) -> Iterator[None]:
     """Quote numbers in errors of the block as they were typed: ``devices=1e9`` is not refused as
     ``devices=1000000000.0``.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from swarm.config.composing.compose import Composer
     from swarm.experiments.runner import Prepared
-from swarm.cli.messages import INTERRUPTED, as_typed, complain, short
+from swarm.cli.messages import INTERRUPTED, complain, numbers_as_typed, short
 
 
 class Jobs:
@@ -129,7 +129,7 @@ def _arguments(argv: list[str]) -> Iterator[None]:
         sys.argv = before
 
 
-def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
+def resume_run(resume: Override, overrides: Sequence[Override], args: argparse.Namespace) -> int:
     """Go on with the run in the folder of ``resume=FOLDER``, under that folder's own config;
     returns the exit code.
 
@@ -174,7 +174,7 @@ def go_on(resume: Override, overrides: Sequence[Override], args: argparse.Namesp
     from swarm.experiments import runner
 
     def work() -> None:
-        with as_typed(overrides):
+        with numbers_as_typed(overrides):
             runner.resume(folder, changed, trust=args.trust)
 
     return _guarded(work, folder)

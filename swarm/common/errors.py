@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 
 def typed(value: object) -> str:
@@ -28,8 +28,9 @@ def meant(wrong: object, names: Iterable[str]) -> str:
     an empty text.
     """
     word = str(wrong)
-    close = [] if word.isdigit() else difflib.get_close_matches(word, list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    by_sound = {str(name).casefold(): name for name in names}  # BN is much like bn
+    close = [] if word.isdigit() else difflib.get_close_matches(word.casefold(), by_sound, n=1)
+    return f" (did you mean {by_sound[close[0]]}?)" if close else ""
 
 
 class SwarmError(Exception):
@@ -67,6 +68,20 @@ class ConfigError(SwarmError):
         """
         key = self.key[1:] if self.key.startswith("/") else f"{section}.{self.key}"
         return ConfigError(key, self.value, self.valid)
+
+
+Refusals: TypeAlias = Iterable[tuple[str, object, str]]
+"""What does not go together with a part of a run: the key, its value, and what would be valid, in
+which the last ``{}`` stands for that part."""
+
+
+def refuse(refusals: Refusals, part: str) -> None:
+    """Raise the first of ``refusals``, if there is any; ``part`` is what they do not go together
+    with, such as ``privacy=sample_level``.
+    """
+    for key, value, valid in refusals:
+        before, found, after = valid.rpartition("{}")
+        raise ConfigError(key, value, f"{before}{part if found else ''}{after}")
 
 
 class CheckpointError(ConfigError):

@@ -167,7 +167,7 @@ def titled(device: int, name: str | None) -> str:
     return f"device {device}" + (f" ({name})" if name else "")
 
 
-def called(names: Sequence[str | None] | None, wanted: int | str) -> str:
+def name_or_number(names: Sequence[str | None] | None, wanted: int | str) -> str:
     """Return the name of the thing that :func:`finder` finds for ``wanted``; ``wanted`` itself if
     nothing is found or it has no name.
     """

@@ -36,12 +36,12 @@ class PluginError(ConfigError):
     """
 
 
-def listed(module: str, entry: str) -> None:
+def remember_module(module: str, entry: str) -> None:
     """Remember that ``module`` is a plug-in, listed as ``entry``."""
     _LISTED[module] = entry
 
 
-def made(thing: object, section: str, path: str) -> None:
+def remember_built(thing: object, section: str, path: str) -> None:
     """Remember that ``thing`` was built for the config section ``section`` from the ``_target_``
     ``path``.
     """

@@ -45,7 +45,8 @@ def ordinary(key: str, value: Any) -> None:
             key, value, f"must be a whole number of at most {LARGEST_WHOLE:,} in size"
         )
     elif isinstance(value, float) and value and not SMALLEST <= abs(value) <= LARGEST:
-        valid = f"must be 0 or, without its sign, a number from {SMALLEST:g} to {LARGEST:g}"
+        how = "too close to 0" if abs(value) < SMALLEST else "too far from 0"
+        valid = f"is {how}; a number other than 0 must have a size from {SMALLEST:g} to {LARGEST:g}"
         raise ConfigError(key, value, valid)
 
 

@@ -63,7 +63,8 @@ class Route:
         return list(found.values())
 
     def addressed(self, sent: Sequence[T]) -> dict[int, T]:
-        """By shard, what is sent to it, given what is sent as each of the ``multicasts``."""
+        """Return what is sent to each shard, by its number; ``sent`` has an entry for each of the
+        ``multicasts``."""
         pairs = zip(self.multicasts, sent, strict=True)
         return {other: each for (_, others), each in pairs for other in others}
 

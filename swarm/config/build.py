@@ -102,7 +102,7 @@ def choice(group: str, node: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
+def choices_as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
     """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
     as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
 
@@ -269,25 +269,34 @@ def _build(
         raise ConfigError(
             key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed"
         )
-    plugin.made(made, section, path)
+    plugin.remember_built(made, section, path)
     return made
 
 
 def _left_over(section: str, name: str, node: Mapping[str, Any]) -> ConfigError | None:
     """The error for a key that the user never set: one of an option whose ``_target_`` was replaced
-    by a class that does not take it. None for any other key, and where no option *custom* helps.
+    by a class that does not take it. None for any other key, and where no option without keys, such
+    as *custom* or *none*, helps.
     """
-    others = options(section) if (paths.conf() / section / "custom.yaml").is_file() else []
-    for other in others:
-        keys = option(section, other)
-        if name in keys and keys.keys() <= node.keys() and keys[TARGET] != node[TARGET]:
-            return ConfigError(
-                f"{section}.{TARGET}",
-                node[TARGET],
-                f"has no parameter {name}, which {section}={other} has; {section}=custom in front"
-                " leaves the keys of that option out",
-            )
-    return None
+    bare = [each for each in options(section) if option(section, each).keys() <= {TARGET}]
+    if not bare:
+        return None
+    first = next((each for each in ("custom", "none") if each in bare), bare[0])
+    left = [
+        other
+        for other in options(section)
+        if name in (keys := option(section, other))
+        and keys.keys() <= node.keys()
+        and keys[TARGET] != node[TARGET]
+    ]
+    if not left:
+        return None
+    whose = f"{section}={left[0]}" if len(left) == 1 else f"another option of {section}"
+    valid = (
+        f"has no parameter {name}, which {whose} has; {section}={first} in front leaves the keys of"
+        " that option out"
+    )
+    return ConfigError(f"{section}.{TARGET}", node[TARGET], valid)
 
 
 def _called(found: Any, arguments: Mapping[str, Any], section: str, path: str) -> Any:

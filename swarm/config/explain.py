@@ -5,16 +5,22 @@ meant.
 from __future__ import annotations
 
 import inspect
+import json
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 
 from swarm.common.errors import ConfigError, meant, typed
 from swarm.common.ranges import LARGEST_WHOLE
 from swarm.config import aliases
 
 _LONGEST = 80
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PLAIN: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -75,7 +81,22 @@ def must_be(annotation: Any, value: object, described: str | None = None) -> str
     digits = _digits(value) if "whole number" in said else value
     if digits is not value:
         return f"{said}, written without a point or an exponent (here {shown(digits)})"
+    if isinstance(value, str) and " number" in said and _NUMBER.fullmatch(value):
+        return f"{said}, written without quotes, which make it text"
+    if isinstance(value, str | int | float) and _fits(annotation, [value]):
+        return f"{said}; [{shown(value)}] is one"
     return f"{said}{meant(wrong, words)}"
+
+
+def _fits(annotation: Any, value: list[Any]) -> bool:
+    """Whether a list is of the type ``annotation``."""
+    if annotation is None:
+        return False
+    try:
+        TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
+    except (PydanticUserError, ValidationError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _words(annotation: Any) -> Iterator[str]:

@@ -54,7 +54,7 @@ def _load_plugin(entry: str, folder: Path) -> str:
         if ran_out_of_memory(error):
             raise
         raise ConfigError("plugins", entry, _why_not(error, parts, folder)) from error
-    plugin.listed(name, entry)
+    plugin.remember_module(name, entry)
     return name
 
 

@@ -1,5 +1,5 @@
-"""Schemas of files, the readers of JSON and YAML that check them, and the seal, a hash in a file of
-the rest of it.
+"""Schemas of files, the readers of JSON and YAML that check them, and the seal: a hash that a file
+holds of its other content.
 
 A file that cannot be read, or that does not fit its schema, raises a :class:`ConfigError` that
 names the file and the field. Keys that a schema does not name are kept: scenarios add their own to

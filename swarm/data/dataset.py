@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -127,6 +127,8 @@ class DeviceSplit:
     local_validation: DeviceSplit | None = None
     # which devices learn otherwise than the config says; None: nobody
     table: DeviceTable | None = None
+    # whether all devices are one device several times, which meets its samples in one order
+    replicas: bool = False
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
@@ -200,6 +202,23 @@ class DeviceSplit:
         order = order[(place < (self.sizes_N // batch * batch)[self.device_S])[order]]
         return DeviceSplit(
             self.sample[order], np.array([0, len(order)]), True, self.devices, place[order]
+        )
+
+    def replicated(self, lrs: Sequence[float]) -> DeviceSplit:
+        """The split of one device, as that of several devices which are this one, each with one of
+        these learning rates."""
+        table = DeviceTable({"lr": np.asarray(lrs, np.float64)}, "")
+        return replace(self._repeated(len(lrs)), table=table, replicas=True)
+
+    def _repeated(self, times: int) -> DeviceSplit:
+        """The split of one device, as that of so many devices with the same samples."""
+        test, validation = self.local_test, self.local_validation
+        return replace(
+            self,
+            sample=np.tile(self.sample, times),
+            ptr_N1=np.arange(times + 1) * len(self.sample),
+            local_test=None if test is None else test._repeated(times),
+            local_validation=None if validation is None else validation._repeated(times),
         )
 
     @property

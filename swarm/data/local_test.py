@@ -1,6 +1,6 @@
-"""Training samples that are set aside before the run. Of each device's own ones, its local accuracy
-is measured on some, and on others a protocol measures models. The public ones are shared by all
-devices, which see them without their labels."""
+"""Training samples that are set aside before the run, in three sets: on some of a device's own
+samples its local accuracy is measured, and on others a protocol measures models; public samples are
+shared by all devices, which see them without their labels."""
 
 from __future__ import annotations
 

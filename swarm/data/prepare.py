@@ -276,8 +276,8 @@ def _floats(samples: Samples, train: Ints, scale: Scale) -> tuple[Floats, Affine
     """All features side by side as float32, each block scaled by its own statistics."""
     blocks = samples.blocks
     if len(blocks) == 1:
-        into = _empty(blocks[0].shape)
-        return rescaled(blocks[0], train, scale, samples.one_scale, into=into)
+        of_all: Scale = "none" if samples.scaled == 0 else scale
+        return rescaled(blocks[0], train, of_all, samples.one_scale, into=_empty(blocks[0].shape))
     ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
     x = _empty((len(blocks[0]), int(ends[-1])))
     parts = []

@@ -14,11 +14,13 @@ from swarm.common.errors import ConfigError, meant
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.config.build import choice
+from swarm.config.plug_in_lists import OWN
 from swarm.config.settings import Settings
 from swarm.config.settings.sections import TABLE
 from swarm.data.dataset import DeviceSplit
 from swarm.data.device_table import COHORT, KEY, read_device_table
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.experiment.cohorts.members import OWN_MODEL
 
 
 def with_table(split: DeviceSplit, path: str, names: Sequence[str | None] | None) -> DeviceSplit:
@@ -30,7 +32,7 @@ def take_by_table(
     settings: Settings, names: Sequence[str | None] | None, number_N: npt.NDArray[np.int64]
 ) -> None:
     """Give the devices that are in no cohort yet, 0 in ``number_N`` ``[N]``, the number of the one
-    that the table of devices names.
+    that the table of devices names, and those that it calls ``own`` the run's own model.
 
     Raises :class:`ConfigError` without a table or its column, and for names of no such cohort."""
     path = settings.train.devices
@@ -40,6 +42,7 @@ def take_by_table(
         if cohort.devices == TABLE
     }
     first = f"cohorts.{next(iter(number_of))}.devices"
+    number_of[OWN] = OWN_MODEL
     if path is None:
         valid = f"needs {KEY}=FILE, a table with a column {COHORT} beside device"
         raise ConfigError(first, TABLE, valid)

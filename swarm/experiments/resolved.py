@@ -1,19 +1,8 @@
 """A configuration resolved once, at the edge: typed, its engine built, every ``auto`` decided.
 
-What ``auto`` stands for is decided at seven moments, each as early as it can be:
-
-- what the scenario decides (:meth:`~swarm.experiments.runs.scenario.Scenario.decided`), such as
-  the rounds of ``scenario=consensus``, in :func:`resolve`;
-- the engine's block size by the engine, in :func:`resolve`. ``auto`` is then a rule of its own,
-  :meth:`swarm.common.rows.Blocks.auto`, which follows from the numbers of devices and parameters;
-- the loss by the kind of targets, once the data are loaded, in :func:`decided`;
-- which devices belong to which cohort by the run's own graph, its fleet or its table of
-  devices, in :func:`with_cohorts`;
-- which devices are hostile by the run's own graph, once it is built, in :func:`with_hostile`;
-- the noise of each arm by its target ε and all that its devices are going to do, before the arm is
-  checked, by :func:`swarm.simulation.experiment.private.found_noise`;
-- the learning rate by trying those of :func:`candidate_rates` on the validation split, in
-  :func:`swarm.experiments.runs.lr_search.search_lr`, before the arm itself is built.
+What ``auto`` stands for is decided as early as it can be; the table "Resolve once" of
+docs/architecture.md says when and by which function. The functions here that return settings
+(:func:`decided`, ``with_…``) put a decision in the place of the word.
 
 A run folder records the settings of :class:`Resolved`, which still say ``auto`` where the user did.
 The settings that an experiment is built from have no ``auto`` as loss, noise or learning rate.
@@ -33,7 +22,7 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import as_typed, build, choice, class_of, takes
+from swarm.config.build import build, choice, choices_as_typed, class_of, takes
 from swarm.config.settings import Settings
 from swarm.config.settings.sections import MEMORY, TABLE
 from swarm.data.dataset import Dataset, DeviceSplit
@@ -78,7 +67,7 @@ def resolve(settings: Settings) -> Resolved:
     Raises :class:`ConfigError` for an engine or a scenario that cannot be built, and for a
     ``preset`` beside a scenario that is one run.
     """
-    with as_typed(settings.plug_ins()):
+    with choices_as_typed(settings.plug_ins()):
         engine = _engine(settings)
         scenario = build(
             settings.scenario, AnyScenario, "scenario", settings.plugins, preset=settings.preset
@@ -89,7 +78,7 @@ def resolve(settings: Settings) -> Resolved:
             " one run of the size that you give it; preset=null"
         )
         raise ConfigError("preset", settings.preset, valid)
-    with as_typed(settings.plug_ins()):
+    with choices_as_typed(settings.plug_ins()):
         chosen = scenario.decided(settings) if isinstance(scenario, Scenario) else settings
         chosen = _with_hashes(chosen)
     return Resolved(_with_block(chosen, engine.block), engine, scenario)

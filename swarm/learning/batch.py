@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from swarm.common.rng import derive
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Batch:
     noise: int = 0
     weight: Tensor | None = None
     there: Tensor | None = None
-    device: npt.NDArray[np.int64] | None = None
+    device: Ints | None = None
 
     def step(self, k: int) -> Batch:
         """The mini-batch with the number ``k`` alone."""
@@ -54,13 +57,24 @@ class Batch:
 
     def of(self, place_m: Tensor) -> Batch:
         """The mini-batches of the m devices in these places alone."""
+        place = place_m.cpu().numpy()
+        return self._changed(lambda rows: rows.index_select(0, place_m), lambda ids: ids[place])
+
+    def repeated(self, times: int) -> Batch:
+        """The mini-batches of one device as those of so many devices, without a copy."""
+        return self._changed(
+            lambda rows: rows.expand(times, *rows.shape[1:]), lambda ids: np.repeat(ids, times)
+        )
+
+    def _changed(self, rows: Callable[[Tensor], Tensor], ids: Callable[[Ints], Ints]) -> Batch:
+        """The batch whose tensors and ids of devices are what these functions make of them."""
         names = ("x", "target", "first", "active", "done", "true_target", "weight", "there")
-        cut: dict[str, Any] = {
-            n: each[place_m] for n in names if (each := getattr(self, n)) is not None
+        changed: dict[str, Any] = {
+            n: rows(each) for n in names if (each := getattr(self, n)) is not None
         }
         if self.device is not None:
-            cut["device"] = self.device[place_m.cpu().numpy()]
-        return replace(self, **cut)
+            changed["device"] = ids(self.device)
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _by_torch(
         )
     unused = [name for name, gradient in zip(parameters, found, strict=True) if gradient is None]
     values = (
-        torch.zeros_like(p) if g is None else g
+        torch.zeros_like(p) if g is None else g.to_dense() if g.is_sparse else g
         for p, g in zip(parameters.values(), found, strict=True)
     )
     held = dict(zip(parameters, values, strict=True))

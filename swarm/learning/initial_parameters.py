@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.common.names import listed
 from swarm.common.rows import Layout, frozen_parameters
 from swarm.common.system.files import content
@@ -50,6 +50,7 @@ def read_start(
         raise ConfigError("init", init, valid)
     if path.suffix != ".safetensors":
         valid = "must be common, independent, or a .safetensors file with one device's parameters"
+        valid += meant(init, ("common", "independent"))
         if path.suffix in PICKLED:
             valid += (
                 "; such a file is made of a state_dict in Python:"

@@ -59,6 +59,20 @@ class TrainBlock(Protocol):
     ) -> tuple[Tensor, PredictionScores]: ...
 
 
+class RowsOfBlock(Protocol):
+    """Where the parameters of the devices of a block are kept, if not one behind the other."""
+
+    @property
+    def x_NP(self) -> Tensor:
+        """The rows that have them."""
+
+    def load(self, x: BlockParameters) -> None:
+        """Copy them to ``x``."""
+
+    def put(self, x: BlockParameters) -> None:
+        """Copy them back."""
+
+
 class Learner:
     """Takes the K local steps of a block, by :attr:`train`.
 
@@ -67,6 +81,7 @@ class Learner:
 
     Attributes:
         by_device: Whether a step depends on which device takes it.
+        plain: Whether steps are plain SGD, without clipping.
         benches: For how many sizes of blocks and mini-batches memory is kept.
     """
 
@@ -90,7 +105,7 @@ class Learner:
             clip,
         )
         self._benches: dict[tuple[int, int], tuple[BlockParameters, Gradient]] = {}
-        self._plain = optimizer.plain and clip is None
+        self.plain = optimizer.plain and clip is None
         self._statistics = kernel.layout.statistics
         places = [torch.arange(s.start, s.stop) for s in self._statistics]
         # which numbers of a row no gradient changes
@@ -133,7 +148,7 @@ class Learner:
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        if self._plain and correction is None:
+        if self.plain and correction is None:
             learnt_BP, out_BKCb = self._descend(x_BP, batch, lr)
         else:
             learnt_BP, out_BKCb = self._optimise(x_BP, slots, batch, lr, correction)
@@ -161,9 +176,22 @@ class Learner:
 
     def _descend(self, x_BP: Tensor, batch: Batch, lr: Scale) -> tuple[Tensor, Tensor]:
         """Plain SGD, which adds every gradient directly to the parameters."""
-        samples, target = batch.target.shape[-1], batch.target
-        x, add = self._bench(x_BP, samples)
+        x, add = self._bench(x_BP, len(x_BP), batch.target.shape[-1])
         x.load(x_BP)
+        out_BKCb = self._descended(x, add, batch, lr)
+        return x.rows(), out_BKCb
+
+    def descend_(self, rows: RowsOfBlock, batch: Batch, lr: Scale) -> PredictionScores:
+        """Take steps of :attr:`plain` SGD in place; returns the scores of the predictions before
+        each."""
+        x, add = self._bench(rows.x_NP, len(batch.target), batch.target.shape[-1])
+        rows.load(x)
+        out_BKCb = self._descended(x, add, batch, lr)
+        rows.put(x)
+        return self._score(out_BKCb, batch)
+
+    def _descended(self, x: BlockParameters, add: Gradient, batch: Batch, lr: Scale) -> Tensor:
+        samples, target = batch.target.shape[-1], batch.target
         outs: list[Tensor] = []
         plain = self._kernel_alone
         scale = lr * (-1.0 / samples) if batch.weight is None else batch.weight[:, None] * lr * -1.0
@@ -176,17 +204,17 @@ class Learner:
                 outs.append(add(x_k, t_k, own))
             else:
                 outs.append(self._added(add, x.views, x_k, t_k, own, batch, k))
-        return x.rows(), torch.stack(outs, 1)
+        return torch.stack(outs, 1)
 
-    def _bench(self, x_BP: Tensor, samples: int) -> tuple[BlockParameters, Gradient]:
+    def _bench(self, like: Tensor, block: int, samples: int) -> tuple[BlockParameters, Gradient]:
         """Parameters and the function that adds gradients to them, in memory that blocks of this
         size use one after the other.
         """
         # a compiled step plans its own memory
-        size, keep = (x_BP.shape[0], samples), not torch.compiler.is_compiling()
+        size, keep = (block, samples), not torch.compiler.is_compiling()
         if keep and size in self._benches:
             return self._benches[size]
-        parts = BlockParameters(self.kernel.layout, size[0], x_BP)
+        parts = BlockParameters(self.kernel.layout, block, like)
         bench = parts, self._gradients(parts.views, parts.views, samples)
         if keep:
             if len(self._benches) >= self.benches:

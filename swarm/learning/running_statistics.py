@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.common.plugin import called
 from swarm.common.rows import Layout, ParameterSpec, trainable
 from swarm.learning.buffers import buffers_kept, same
@@ -168,7 +168,7 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
             if pattern in WORDS:
                 valid = "must stand alone, and not in a list"
             elif pattern.isidentifier():
-                valid = f"is none of {', '.join(WORDS)}, and {valid}"
+                valid = f"is none of {', '.join(WORDS)}{meant(pattern, WORDS)}, and {valid}"
             raise ConfigError("share", pattern, valid)
         found |= those
     return found

@@ -52,7 +52,7 @@ class _Columns(Closed):
 
 @dataclass(frozen=True)
 class Score:
-    """A metric by which a run is looked at first, and the keys of its numbers."""
+    """The metric that a run is judged by first, and the keys of its numbers."""
 
     column: Column
 

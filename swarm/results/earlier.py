@@ -1,4 +1,4 @@
-"""Runs that an earlier version began, and that this one would go on with by other numbers.
+"""Refuses to go on with a run of an earlier version whose numbers this version would not repeat.
 
 The format of a checkpoint tells the version: 3 was written by those before the changes that are
 listed here (the newest section of CHANGELOG.md has all that moved). To go on with such a run would

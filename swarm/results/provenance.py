@@ -1,5 +1,5 @@
-"""Which code made a run, and what of a run's config its numbers depend on: the two together say
-that it is done already.
+"""Which code made a run, and which settings its numbers depend on. A run for which both are the
+same need not be done again.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from typing import Any
 from swarm.common.errors import typed
 from swarm.common.system import paths
 from swarm.config import aliases
-from swarm.config.settings import DEFAULTS
+from swarm.config.settings import DEFAULTS, later_keys
 
 # sections that change no number of a run
 WITHOUT_NUMBERS = ("tracker", "checkpoint", "report", "resume", "preset")
 # keys of an engine; only one whose runs depend on the wall clock has a pace and seconds
 OF_ENGINE = ("block", "pace", "seconds")
 SPAN = "schedule.rounds"
-# keys that sections of earlier versions did not have, and the values that give their numbers
+# keys that configs of earlier versions did not have, and the values that give their numbers: first
+# those of typed sections, then those of plug-ins
 _LATER: dict[str, Any] = {
+    **later_keys(),
     "aggregator.f": 0,
     "aggregator.unsafe": "refuse",
     "aggregator.memory": 0.0,
@@ -34,15 +36,7 @@ _LATER: dict[str, Any] = {
     "data.vocabulary": None,
     "data.tokenizer": None,
     "model.embedding_std": 0.02,
-    "train.class_weights": None,
-    "lr_search.method": "grid",
-    "buffers": "average",
-    "share": "all",
-    "train.devices": None,
     "fleet.sharing": "uplink",
-    "train.deadline": None,
-    "train.deadline_cuts": "steps",
-    "train.least_steps": 0,
     "scenario.rounds": None,
     "privacy.accountant": "rdp",
     "model.bits": 32,

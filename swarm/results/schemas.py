@@ -103,6 +103,7 @@ class Progress(Closed):
     arms: dict[str, DoneArm]
     noise: dict[str, dict[str, float]] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # not in folders of earlier versions
+    files: dict[str, Hash] = Field(default_factory=dict)  # by key: what the run's files held
     seal: Hash | None = None
 
 

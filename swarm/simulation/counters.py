@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from swarm.simulation.metrics.base import TrafficCounts
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 
 PER_DEVICE = {
     "seen": torch.float64,
@@ -165,6 +166,11 @@ class Counters:
             self.bits_N // 8,
         )
 
+    def read_only(self) -> Counters:
+        """These counters, whose arrays cannot be written to."""
+        views: dict[str, Any] = {name: fixed(getattr(self, name)) for name in _ATTRIBUTE.values()}
+        return replace(self, **views)
+
     def facts(self) -> dict[str, Any]:
         """The counters of the whole swarm, as a checkpoint holds them."""
         return {
@@ -196,6 +202,13 @@ class Counters:
 def of_honest(values_N: Floats, hostile_N: npt.NDArray[np.bool_] | None) -> Floats:
     """The values, with zeros for hostile devices."""
     return values_N if hostile_N is None else np.where(hostile_N, 0.0, values_N)
+
+
+def fixed(values_N: Numbers) -> Numbers:
+    """The values, which whoever gets them cannot change."""
+    view_N = values_N.view()
+    view_N.flags.writeable = False
+    return view_N
 
 
 def _added(so_far_N: Ints, more: Sequence[Ints]) -> Ints:

@@ -7,20 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.plugin import returned, shape_of
+from swarm.common.plugin import shape_of
 from swarm.common.rows import BlockParameters
 from swarm.communication.protocol.local_info import ranks
 from swarm.data.dataset import DeviceSplit
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.losses import Loss
-from swarm.simulation.metrics.base import Metric, OutputMetric
+from swarm.simulation.metrics.base import OutputMetric
+from swarm.simulation.metrics.returned import fault, one_each
 
 if TYPE_CHECKING:
     from swarm.simulation.shard import Shard
@@ -31,10 +32,10 @@ OwnBatch = tuple[Tensor, Tensor, Tensor]
 PerSample = Callable[[Tensor, Tensor], Tensor]
 """From outputs and targets to a value of each answer, such as :meth:`Loss.value`"""
 Ints = npt.NDArray[np.int64]
-Asked: TypeAlias = Ints | Literal["members", "answers"] | None
-"""What devices are looked at on: the samples with these ids; ``members``: samples that each device
-has learnt from, and others; ``answers``: the test samples, for its answers alone; None: held-out
-samples of each device's own."""
+Asked: TypeAlias = Ints | str | None
+"""What devices are looked at on: the samples with these ids; None: held-out samples of each
+device's own; a text: whatever the metric of this name looks at
+(:class:`~swarm.simulation.metrics.looking.LooksAtBlocks`), which gives values and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class BlockEvaluation:
     hits_BC: Tensor
     votes_CT: Tensor | None
     values_BV: Tensor
+
+    @classmethod
+    def values_only(cls, values_BV: Tensor, outputs: int) -> BlockEvaluation:
+        """The values of a metric that looks at devices itself, and nothing of a model with so many
+        ``outputs``."""
+        nothing_B = torch.full((len(values_BV),), torch.nan)
+        nothing_BC = nothing_B.unsqueeze(1).repeat(1, outputs)
+        return cls(nothing_B, nothing_BC, None, values_BV.detach().cpu().double())
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class OwnSamples:
         return cls(torch.as_tensor(held.sample[at_BT]), torch.as_tensor(count_B))
 
 
-def apart(
+def with_summed_votes(
     found: Iterable[tuple[int, BlockEvaluation]],
 ) -> tuple[dict[int, BlockEvaluation], Tensor | None]:
     """The results of each block without its votes, and the sum of all votes ``[C, T]``: keeping the
@@ -215,19 +224,13 @@ class BlockEvaluator:
             found.append(mean_Bb.masked_fill(~there_BbL[..., 0], torch.nan))
         return torch.cat(found, 1)
 
-    def answers(self, x_BP: Tensor, x_T: Tensor) -> Tensor:
-        """How sure each device with parameters ``x_BP`` is of its answer to each of the samples
-        ``x_T``, which is the largest probability of a class, and which class that is:
-        ``[B, 2, T]``, in float64."""
+    def outputs_of(self, x_BP: Tensor, x_T: Tensor, each: int) -> Iterator[Tensor]:
+        """Yield the outputs of each device with parameters ``x_BP`` for some of the samples ``x_T``
+        at a time, ``[B, C, b]``; a sample counts ``each`` times, once for each of its labels."""
         parts = BlockParameters(self.kernel.layout, len(x_BP), x_BP)
         parts.load(x_BP)
-        found = []
-        for x in torch.split(x_T, SAMPLES_AT_ONCE):
-            out_BCb = self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
-            sure_Bb = torch.softmax(out_BCb, 1).amax(1)
-            wide = _wide(x_BP.device)
-            found.append(torch.stack([sure_Bb.to(wide), out_BCb.argmax(1).to(wide)], 1))
-        return torch.cat(found, 2)
+        for x in torch.split(x_T, max(1, SAMPLES_AT_ONCE // each)):
+            yield self.kernel.outputs(parts.views, x.expand(len(x_BP), *x.shape))
 
     def _state(
         self, metric: OutputMetric, devices: int, samples: int, device: torch.device
@@ -235,7 +238,7 @@ class BlockEvaluator:
         state = metric.state(devices, self.outputs, samples)
         if not isinstance(state, Tensor) or state.shape[:1] != (devices,):
             needed = f"a tensor whose first axis has the {devices} devices is needed"
-            raise returned("metrics", metric, "state()", f"returns {shape_of(state)}", needed)
+            raise fault(metric, "state()", f"returns {shape_of(state)}", needed)
         return state.to(device, _wide(device))
 
 
@@ -316,28 +319,3 @@ class OwnValidation:
 def _wide(device: torch.device) -> torch.dtype:
     """The most precise dtype that a compute device supports."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def one_each(metric: Metric, found: Tensor, devices: int, numbers: int = 1) -> Tensor:
-    """Return what a metric returned, ``found``, as ``[devices, numbers]``, if it has one value a
-    device, or so many ``numbers``.
-
-    Raises :class:`~swarm.common.plugin.PluginError` if it has not."""
-    shape = (devices,) if numbers == 1 else (devices, numbers)
-    if not isinstance(found, Tensor) or found.shape != shape:
-        each = "one value" if numbers == 1 else f"{numbers} values"
-        needed = f"{each} for each of the {devices} devices is needed"
-        raise returned("metrics", metric, "value()", f"returns {shape_of(found)}", needed)
-    return found.reshape(devices, numbers)
-
-
-def compared_each(
-    metric: Metric, each: npt.NDArray[np.float64], devices: int, method: str = "values()"
-) -> npt.NDArray[np.float64]:
-    """Return what a metric returned, ``each``, if it has one value a device.
-
-    Raises :class:`~swarm.common.plugin.PluginError` if it has not."""
-    if not isinstance(each, np.ndarray) or each.shape != (devices,):
-        needed = f"one value for each of the {devices} devices is needed"
-        raise returned("metrics", metric, method, f"returns {shape_of(each)}", needed)
-    return each

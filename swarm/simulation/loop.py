@@ -14,13 +14,14 @@ import torch
 from swarm.common.errors import ConfigError, DivergedError
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded, work_beside_learning
-from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
+from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, fixed, of_honest
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import StoppingState
 from swarm.simulation.measure import SwarmEvaluator
-from swarm.simulation.metrics.base import Floats, StreamCounts
+from swarm.simulation.metrics.base import StreamCounts
 from swarm.simulation.metrics.record import VALIDATION_KEYS
+from swarm.simulation.metrics.returned import compared_each, one_number
 
 Ints = npt.NDArray[np.int64]
 
@@ -89,6 +90,12 @@ class Simulation:
                 yield record
                 last = time.perf_counter()
 
+    def advance(self, until: int) -> Iterator[RoundResult]:
+        """Run up to round ``until`` without records; yields what happened in each round."""
+        for happened in self.engine.advance(until):
+            self._count(happened)
+            yield happened
+
     @property
     def stopped(self) -> bool:
         """Whether the arm has ended before its last round."""
@@ -149,7 +156,7 @@ class Simulation:
             values |= happened.measured
         devices = None
         if evaluated:
-            measured, devices = self.measure(self.round, self.counters.scored_N)
+            measured, devices = self.measure(self.round, self.counters)
             values |= measured
             if devices is not None:
                 devices |= self._counted(devices["device"], happened)
@@ -171,7 +178,7 @@ class Simulation:
         if self.stopping is None or not self.stopping.rule.validates:
             return {}
         found = self.measure.validate(self.round, self.counters.scored_N)
-        return dict(zip(VALIDATION_KEYS, found, strict=True))
+        return {k: float(each.mean()) for k, each in zip(VALIDATION_KEYS, found, strict=True)}
 
     def _counts(self) -> dict[str, Any]:
         """Where the arm stands, and what has been counted since its start."""
@@ -215,7 +222,10 @@ class Simulation:
         return {
             "lr": self.experiment.model.rate(self.round),
             "train_loss": float(trained_N.mean()) if len(trained_N) else None,
-            **{metric.name: metric.value(counts) for metric in self.experiment.metrics.stream},
+            **{
+                metric.name: one_number(metric, metric.value(counts), "value()")
+                for metric in self.experiment.metrics.stream
+            },
             **self.measure.concept(self.counters.scored_N),
         }
 
@@ -227,7 +237,7 @@ class Simulation:
         pair = (nothing_N, nothing_N) if happened is None else (happened.scored_N, happened.score_N)
         counted = [*pair, counters.scored_N, counters.score_N]
         round_samples_N, round_scores_N, samples_N, scores_N = (
-            _fixed(of_honest(each_N, hostile_N)) for each_N in counted
+            fixed(of_honest(each_N, hostile_N)) for each_N in counted
         )
         return StreamCounts(
             round_samples_N,
@@ -263,7 +273,7 @@ class Simulation:
         nothing = Counters.zero(self.experiment.settings.devices)
         round = nothing.after(happened, None, 0.0, 0.0).messages()
         total = self.counters.messages()
-        return {metric.name: metric.value(round, total) for metric in chosen}
+        return {m.name: one_number(m, m.value(round, total), "value()") for m in chosen}
 
     def _counted(
         self, devices_M: Ints, happened: RoundResult | None
@@ -282,8 +292,8 @@ class Simulation:
             counted["epsilon"] = accountant.epsilon_N(self.releases_N)
         if self.experiment.data.policy.streams:
             counts = self._stream_counts(happened)
-            kept = (metric for metric in self.experiment.metrics.stream if metric.kept)
-            counted |= {metric.name: metric.values(counts) for metric in kept}
+            n, kept = len(self.releases_N), (m for m in self.experiment.metrics.stream if m.kept)
+            counted |= {m.name: compared_each(m, m.values(counts), n) for m in kept}
         return {name: rows[devices_M] for name, rows in counted.items()}
 
     # --- checkpoints ------------------------------------------------------------------------------
@@ -335,10 +345,3 @@ class Simulation:
         if self.stopping is not None and (kept := facts.get("early_stopping")) is not None:
             self.stopping.restore(kept)
         self.engine.restore(arrays, checkpoint.round)
-
-
-def _fixed(values_N: Floats) -> Floats:
-    """The values, which whoever gets them cannot change."""
-    view_N = values_N.view()
-    view_N.flags.writeable = False
-    return view_N

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,19 @@ from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
 from swarm.data.dataset import concept_exposure
+from swarm.simulation.counters import Counters
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
-from swarm.simulation.evaluation import compared_each
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.metrics import asking, membership, speed
 from swarm.simulation.metrics import formulas as metrics
 from swarm.simulation.metrics.base import DeviceScores
-from swarm.simulation.metrics.chosen import over_devices
+from swarm.simulation.metrics.chosen import over_devices, seen_in_blocks, seen_of_swarm
 from swarm.simulation.metrics.local import LocalScores
+from swarm.simulation.metrics.returned import compared_each, one_number
+from swarm.simulation.metrics.views import SwarmView
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
 
 # times the loss of a model that has learnt nothing: no sample is so far out, and no such model
@@ -40,27 +42,24 @@ class SwarmEvaluator:
     def __init__(self, experiment: Experiment, engine: Engine) -> None:
         self.experiment, self.engine = experiment, engine
 
-    def __call__(self, round: int, seen_N: Floats) -> tuple[dict[str, Any], Devices | None]:
-        """The values of a record after ``round``, when each device has met ``seen_N`` samples, and
-        its own results.
-
-        Of the honest members only: whoever is gone for good, or yet to join, is left out.
-        """
+    def __call__(self, round: int, counters: Counters) -> tuple[dict[str, Any], Devices | None]:
+        """The values of a record after ``round``, when so much has been counted, and each
+        device's own results: of honest members only, without those gone for good or yet to join."""
         e = self.experiment
-        member_N = self._members(round)
+        member_N = self.members(round)
         mean_P = self._mean(member_N / member_N.sum())
-        values: dict[str, Any] = dict(self._of_rows(mean_P, member_N))
+        values = self._of_rows(mean_P, member_N)
         if not e.communication.learns:
             values["mean_drift"] = float((mean_P.cpu() - self._first_mean).norm())
+        view = SwarmView(e, self.engine, round, counters.read_only(), member_N, self.evaluated)
+        values |= seen_of_swarm(view)
         if not e.settings.evaluate.accuracy:
             return values, None
-        test, lived_NC = e.data.dataset.test, self._lived(seen_N)
+        test, lived_NC = e.data.dataset.test, self._lived(counters.scored_N)
         found, scores, by_concept = self._examined(test, lived_NC, member_N)
         scores |= self._local(found.devices_M) | self._triggered(found.devices_M)
-        look = partial(self.engine.evaluate, "members", self.evaluated_blocks)
-        together, own = membership.measured(e.metrics.membership, look, found.devices_M)
+        together, own = seen_in_blocks(view)
         scores, values = scores | own, values | together
-        values |= asking.measured(e, self.engine, round) | speed.measured(e, round)
         measured = {metric.name: metric for metric in e.metrics.of_devices}
         for name, each in scores.items():
             values |= over_devices(measured[name], each) if name in measured else {}
@@ -72,7 +71,7 @@ class SwarmEvaluator:
             # votes come by block, with those of who is not a member among them
             votes = found.votes_TC
             value = None if votes is None else metric.value(votes, right.astype(np.int64))
-            values[metric.name] = value
+            values[metric.name] = one_number(metric, value, "value()")
         mean_1C = None if lived_NC is None else lived_NC[member_N].mean(0, keepdims=True)
         consensus = self._weighed(
             lambda samples: self._examine_row(mean_P, samples), test, lambda _: mean_1C
@@ -90,15 +89,12 @@ class SwarmEvaluator:
         total_P, cohorts = self.engine.total(shares_N), self.experiment.model.cohorts
         return total_P if cohorts is None else cohorts.mean_of_holders(total_P, shares_N)
 
-    def _of_rows(self, mean_P: torch.Tensor, member_N: npt.NDArray[np.bool_]) -> dict[str, float]:
+    def _of_rows(self, mean_P: torch.Tensor, member_N: Bools) -> dict[str, Any]:
         """The numbers of the metrics of parameters, over the members."""
-        chosen = self.experiment.metrics.rows
-        if not chosen:
-            return {}
-        values_NV = self.engine.row_values(mean_P)
-        found: dict[str, float] = {}
-        for metric, each in zip(chosen, values_NV.T, strict=True):
-            found |= over_devices(metric, each[member_N])
+        chosen, found = self.experiment.metrics.rows, dict[str, Any]()
+        if chosen:
+            for metric, each in zip(chosen, self.engine.row_values(mean_P).T, strict=True):
+                found |= over_devices(metric, each[member_N])
         return found
 
     def concept(self, seen_N: Floats) -> dict[str, int]:
@@ -107,26 +103,25 @@ class SwarmEvaluator:
         honest_N = self.experiment.communication.honest_N
         return {} if lived_NC is None else {"concept": int(lived_NC[honest_N].mean(0).argmax())}
 
-    def validate(self, round: int, seen_N: Floats) -> tuple[float, float]:
-        """Mean accuracy (or R²) and mean loss of the evaluated devices on the validation split."""
-        kept_N = self._members(round)
-        blocks = self.experiment.blocks
-        evaluated = np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
-        honest_N = self.experiment.communication.honest_N
-        kept_N = kept_N if kept_N[evaluated].any() else honest_N & ~kept_N
-        _, scores, _ = self._examined(
-            self.experiment.data.dataset.validation, self._lived(seen_N), kept_N
-        )
-        return float(next(iter(scores.values())).mean()), float(scores["loss"].mean())
+    def validate(
+        self, round: int, seen_N: Floats, good_N: Bools | None = None
+    ) -> tuple[Floats, Floats]:
+        """Accuracy (or R²) and loss of each evaluated device on the validation split, ``[M]`` each;
+        with ``good_N`` of these devices only."""
+        kept_N, honest_N = self.members(round), self.experiment.communication.honest_N
+        kept_N = kept_N if kept_N[self.evaluated].any() else honest_N & ~kept_N
+        kept_N = kept_N if good_N is None else kept_N & good_N
+        samples = self.experiment.data.dataset.validation
+        _, scores, _ = self._examined(samples, self._lived(seen_N), kept_N)
+        return next(iter(scores.values())), scores["loss"]
 
     # --- scores -----------------------------------------------------------------------------------
 
     def _examined(
-        self, samples: Ints, lived_NC: Floats | None, member_N: npt.NDArray[np.bool_]
+        self, samples: Ints, lived_NC: Floats | None, member_N: Bools
     ) -> tuple[Evaluation, dict[str, Floats], dict[str, float]]:
         """The evaluated members on the samples with these ids: their scores, and their mean
-        accuracy on each concept.
-        """
+        accuracy on each concept."""
 
         def evaluate(ids: Ints) -> Evaluation:
             found = self.engine.evaluate(ids, self.evaluated_blocks)
@@ -197,9 +192,8 @@ class SwarmEvaluator:
         """Each device's values of the metrics of outputs and of scores."""
         chosen = self.experiment.metrics
         size = self.experiment.data.text_bytes(counts_C)
-        scores = DeviceScores(
-            found.devices_M, found.loss_M, found.hits_MC, y_T, counts_C, mix_MC, size
-        )
+        of_each = (found.devices_M, found.loss_M, found.hits_MC)
+        scores = DeviceScores(*of_each, y_T, counts_C, mix_MC, size)
         ends = np.cumsum([m.numbers(self.experiment.data.outputs) for m in chosen.outputs])
         parts = np.split(found.values_MV, ends[:-1], 1)
         pairs = zip(chosen.outputs, parts, strict=False)  # without a metric there is one part
@@ -251,14 +245,19 @@ class SwarmEvaluator:
         )
 
     def require_finite(self, happened: RoundResult) -> None:
-        """Raises :class:`DivergedError` if the parameters of an honest device, or what it keeps
-        beside them, are not finite, or its training loss exceeds :attr:`largest_loss`."""
-        shared_N = happened.finite_N & (happened.loss_N <= self.largest_loss)  # False if NaN
-        bad_N = ~(shared_N & happened.kept_finite_N) & self.experiment.communication.honest_N
+        """Raises :class:`DivergedError` if a device has :meth:`diverged`."""
+        bad_N = self.diverged(happened)
         if bad_N.any():
             device = int(bad_N.argmax())
-            name, own = named(self.experiment.names, device), bool(shared_N[device])
-            raise DivergedError(device, happened.round, name, own)
+            own = bool(happened.finite_N[device] and happened.loss_N[device] <= self.largest_loss)
+            raise DivergedError(device, happened.round, named(self.experiment.names, device), own)
+
+    def diverged(self, happened: RoundResult) -> Bools:
+        """Which honest devices have parameters, or what they keep beside them, that are not finite,
+        or a training loss beyond :attr:`largest_loss`, ``[N]``."""
+        small_N = happened.loss_N <= self.largest_loss  # False if NaN
+        good_N = happened.finite_N & happened.kept_finite_N & small_N
+        return ~good_N & self.experiment.communication.honest_N
 
     @cached_property
     def largest_loss(self) -> float:
@@ -287,7 +286,8 @@ class SwarmEvaluator:
 
     # --- who --------------------------------------------------------------------------------------
 
-    def _members(self, round: int) -> npt.NDArray[np.bool_]:
+    def members(self, round: int) -> Bools:
+        """Which devices count after ``round``."""
         c = self.experiment.communication
         member_N = c.network.members(max(round, 1))
         if member_N is None or c.hostile_N is None:
@@ -297,21 +297,21 @@ class SwarmEvaluator:
 
     @cached_property
     def evaluated_blocks(self) -> Ints:
-        """All blocks, or a seeded choice of whole blocks with about ``evaluate.devices``
-        devices.
-        """
+        """All blocks, or a seeded choice of blocks with about ``evaluate.devices`` devices."""
         blocks, sample = self.experiment.blocks, self.experiment.settings.evaluate.devices
         if sample is None or sample >= blocks.devices:
             return np.arange(len(blocks))
         honest_N = self.experiment.communication.honest_N
         looked_at = [b for b in range(len(blocks)) if honest_N[blocks.devices_of(b)].any()]
         count = min(len(looked_at), -(-sample // blocks.size))
-        chosen = (
-            Keys(self.experiment.settings.seed, "evaluate")
-            .generator()
-            .choice(looked_at, count, replace=False)
-        )
-        return np.sort(chosen)
+        draw = Keys(self.experiment.settings.seed, "evaluate").generator()
+        return np.sort(draw.choice(looked_at, count, replace=False))
+
+    @property
+    def evaluated(self) -> Ints:
+        """The ids of the devices of these blocks."""
+        blocks = self.experiment.blocks
+        return np.concatenate([blocks.devices_of(int(b)) for b in self.evaluated_blocks])
 
     @cached_property
     def _first_mean(self) -> torch.Tensor:

@@ -20,18 +20,19 @@ from swarm.communication.protocol.base import Links, RoundInfo, Rows, State
 from swarm.communication.protocol.local_info import LocalInfo
 from swarm.communication.returned import require_state, slots_of
 from swarm.communication.routing import Route
-from swarm.simulation.batch_loader import BatchLoader
 from swarm.simulation.evaluation import (
     Asked,
     BlockEvaluation,
     OwnSamples,
     OwnValidation,
-    one_each,
 )
 from swarm.simulation.hostile.sending import Draft
-from swarm.simulation.metrics import membership
-from swarm.simulation.metrics.specialisation import PracticeMetric
+from swarm.simulation.metrics.looking import LooksAtBlocks
+from swarm.simulation.metrics.practice import PracticeMetric
+from swarm.simulation.metrics.returned import one_each
+from swarm.simulation.metrics.views import BlockView
 from swarm.simulation.phases.transport import Payload
+from swarm.simulation.replicas import loader_of
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
@@ -71,7 +72,7 @@ class Shard:
         self.in_flight = {name: rows.new_zeros(n, *shape) for name, shape in c.in_flight.items()}
         self.optimizer_slots = {name: torch.zeros_like(rows) for name in e.model.optimizer.slots}
         self.kept = e.model.first_kept(rows)
-        self.batch_loader = BatchLoader(
+        self.batch_loader = loader_of(
             e, self.devices, [rows for _, rows in e.blocks.slices(blocks)]
         )
         self.evaluator = e.evaluator(e.metrics.outputs)
@@ -224,23 +225,21 @@ class Shard:
         cohorts = self.experiment.model.cohorts
         if cohorts is None:
             rows = mean_M.to(self.state.x).expand(len(self.devices), -1).contiguous()
-        elif sent_G is not None:
-            rows = cohorts.handed(mean_M, sent_G, self.state.x, self.devices)
         else:
-            rows = cohorts.from_mean(mean_M, shares_N, self.state.x, self.devices)
+            rows = cohorts.received(self, mean_M, shares_N, sent_G)
         self.experiment.communication.protocol.receive(phase, self.state, rows)
         self.require_state("receive")
 
     # --- look -------------------------------------------------------------------------------------
 
     def evaluate(self, samples: Asked, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
-        """Evaluate the devices of the chosen ``blocks`` on these samples."""
+        """Evaluate the devices of the chosen ``blocks`` on these samples, or look at them as the
+        metric ``samples`` does."""
         if samples is None:
             yield from self._evaluate_local(blocks)
             return
         if isinstance(samples, str):
-            of_kind = {"members": self._evaluate_members, "answers": self._evaluate_answers}
-            yield from of_kind[samples](blocks)
+            yield from self._look(self.experiment.metrics.looking(samples), blocks)
             return
         x_T, y_T = self.batch_loader.samples(samples)
         hostile_N = self.experiment.communication.hostile_N
@@ -261,37 +260,17 @@ class Shard:
                 evaluator, x_BP = self.evaluator.of(self.devices[rows]), self.personal(rows)
                 yield block, evaluator.examine_local(x_BP, own, loader.x_S, loader.y_S)
 
-    def _evaluate_members(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
-        """The losses of each device on samples that it has learnt from, and then on as many others,
-        as values, ``[B, 2 · K]``, with NaN behind the last of each; there is nothing else."""
-        e, loader = self.experiment, self.batch_loader
-        data, split, seed = e.data.dataset, e.data.split, e.settings.seed
-        most = membership.width(data, split)
+    def _look(
+        self, metric: LooksAtBlocks, blocks: set[int]
+    ) -> Iterator[tuple[int, BlockEvaluation]]:
+        """What ``metric`` sees of each of the chosen ``blocks``."""
+        e = self.experiment
         for block, rows in e.blocks.slices(self.blocks):
-            if block not in blocks:
-                continue
-            x_BP = self.whole(rows)
-            found = [membership.pairs(data, split, seed, int(d)) for d in self.devices[rows]]
-            values_BKV = torch.full((len(x_BP), 2, most), torch.nan, dtype=torch.float64)
-            for part, ids in enumerate(zip(*found, strict=True)):
-                own = OwnSamples.listed(ids)
-                evaluator = self.evaluator.of(self.devices[rows])
-                loss_BT = evaluator.own_losses(x_BP, own, loader.x_S, loader.y_S)
-                values_BKV[:, part, : loss_BT.shape[1]] = loss_BT.cpu()
-            nothing_B = torch.full((len(x_BP),), torch.nan)
-            nothing_BC = torch.full((len(x_BP), e.data.outputs), torch.nan)
-            yield block, BlockEvaluation(nothing_B, nothing_BC, None, values_BKV.flatten(1))
-
-    def _evaluate_answers(self, blocks: set[int]) -> Iterator[tuple[int, BlockEvaluation]]:
-        """How sure each device is of its answers to the test samples, and then these, as values,
-        ``[B, 2 · T]``; there is nothing else."""
-        x_T, _ = self.batch_loader.samples(self.experiment.data.dataset.test)
-        for block, rows in self.experiment.blocks.slices(self.blocks):
             if block in blocks:
-                found = self.evaluator.of(self.devices[rows]).answers(self.whole(rows), x_T)
-                nothing_B = torch.full((len(found),), torch.nan)
-                nothing_BC = torch.full((len(found), self.experiment.data.outputs), torch.nan)
-                yield block, BlockEvaluation(nothing_B, nothing_BC, None, found.flatten(1))
+                view = BlockView(self, rows)
+                width = metric.width(e)
+                found = one_each(metric, metric.look(view), len(view.devices_B), width, "look()")
+                yield block, BlockEvaluation.values_only(found, e.data.outputs)
 
     def row_values(self, mean_P: Tensor) -> Floats:
         """The values of the metrics of parameters, ``[n, metrics]``, given the mean model

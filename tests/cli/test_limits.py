@@ -23,25 +23,33 @@ LONG = "x" * 256
     [
         (
             "network.round_seconds=1e-320",
-            "network.round_seconds=1e-320: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
+            "network.round_seconds=1e-320: is too close to 0; a number other than 0 must have a size",
         ),
         (
             "data.validation=1e-320",
-            "data.validation=1e-320: must be 0 or, without its sign, a number from 1e-18",
+            "data.validation=1e-320: is too close to 0; a number other than 0 must have a size from 1e-18",
         ),
         (
             "data.test=1e308",
-            "data.test=1e308: must be 0 or, without its sign, a number from 1e-18 to 1e+18",
+            "data.test=1e308: is too far from 0; a number other than 0 must have a size from 1e-18 to 1e+18",
         ),
         (
             "protocol=fedadam protocol.tau=" + "1" + "0" * 30,
-            "protocol.tau=1e+30: must be 0 or, without its sign",
+            "protocol.tau=1e+30: is too far from 0; a number other than 0",
         ),
         (
             "data=leaf_synthetic data.most=" + "1" + "0" * 30,
             "data.most=1" + "0" * 30 + ": must be a whole number of",
         ),
-        ("lr_search.lrs=[1e-320]", "lr_search.lrs=1e-320: must be 0 or, without its sign"),
+        (
+            "lr_search.lrs=[1e-320]",
+            "lr_search.lrs=1e-320: is too close to 0; a number other than 0",
+        ),
+        ("privacy=device_level privacy.delta=1e-300", "privacy.delta=1e-300: is too close to 0; a"),
+        (
+            "privacy=device_level privacy.delta=0",
+            "privacy.delta=0: must be a probability from 1e-18 to below 1, such as 1e-5",
+        ),
         ("plugins=['a\\0b']", "plugins=['a\\x00b']: must be text that UTF-8 can write"),
     ],
 )

@@ -44,12 +44,25 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("+cohorts=a", "cohorts=a: must be sections by name, such as "),
         ("cohorts=3", "cohorts=3: must be sections by name, such as "),
         ("cohorts={a:{devices:2,model:softmax}}", "cohorts={a:{devices:2,model:softmax}}: is added to what is there: write +cohorts={a:"),
+        ("train={btch:8}", "train.btch=8: no such key (did you mean batch?); valid keys: batch, class_weights, "),
+        ("network={drop:0.5,delay:3}", "network.delay=3: no such key (did you mean max_delay?); valid keys: drop, "),
+        ("topology={foo:2}", "topology.foo=2: no such key; valid keys: allow_disconnected, k, p"),
+        ("model=custom model._target_=my.Net model.width=3",
+         "model.width=3: is a parameter of a class of your own, and is added: write +model.width=3"),
         ("hydra.nope=1", "hydra.nope=1: no such key; valid keys: callbacks, env, "),
         # options
         ("topology=rnig", "topology=rnig: no such option (did you mean ring?)" + TOPOLOGIES),
         ("topolgy=ring", "topolgy=ring: no such key (did you mean topology?)" + KEYS),
         ("topology@x=ring", "topology@x=ring: no such group (did you mean topology?); valid groups: aggregator, attack, augmentation, churn, clock, "),
         ("+topology=ring", "+topology=ring: topology is there already: write topology=ring"),
+        ("topology=ring +topology=torus", "+topology=torus: topology is there already: write topology=torus"),
+        ("topology=[ring,torus]", "topology=[ring,torus]: must be the name of one option and no list; "
+                                  "-m topology=ring,torus makes one run of each"),
+        ("data=[]", "data=[]: must be the name of one option and no list"),
+        ("hydra/launcher=[basic]", "hydra/launcher=[basic]: must be the name of one option and no list"),
+        ("-m topology=[ring,torus],star", "topology=[ring,torus]: must be the name of one option and no list; "),
+        ("metric=[auc]", "metric=[auc]: metrics is a list: write metrics=[standard,"),
+        ("topology=ring,torus", "topology=ring,torus: is several values: -m makes one run of each"),
         ("topology=null", "topology=null: no such option (did you mean none?)" + TOPOLOGIES),
         ("topology=3", "topology=3: no such option" + TOPOLOGIES),
         ("model=../model/mlp", "model=../model/mlp: no such option; valid options: "),
@@ -77,7 +90,16 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devices=${oc.env:SURELY_NOT_SET}", "devices=${oc.env:SURELY_NOT_SET}: cannot be resolved: "),
         ("devices=???", "devices=???: has no default and must be given a value"),
         # what cannot be read
-        ("foo", "foo: settings are written KEY=VALUE, such as devices=100"),
+        ("foo", "foo: settings are written KEY=VALUE, such as devices=100, and no command is called so; valid commands: audit, "),
+        ("reprot outputs/x", "reprot: settings are written KEY=VALUE, such as devices=100, and no command is called so "
+                             "(did you mean report?); valid commands: audit, doctor, "),
+        ("help", "help: settings are written KEY=VALUE, such as devices=100, and no command is called so (did you mean --help?)"),
+        ("devices=3 foo", "foo: settings are written KEY=VALUE, such as devices=100; a value with blanks is "),
+        ("data.path=~/x.csv", "data.path=~/x.csv: cannot be read: a value with such characters needs quotes; "
+                              "write 'data.path=\"~/x.csv\"'"),
+        ("data.path=Größe.csv", "data.path=Größe.csv: cannot be read: a value with such characters needs quotes; "
+                                "write 'data.path=\"Größe.csv\"'"),
+        ("data.sep=,", "data.sep=,: cannot be read: a value with such characters needs quotes; write 'data.sep=\",\"'"),
         ("=3", "=3: a setting needs a key before the ="),
         ("a=[1", "a=[1" + UNREADABLE),
         ("seed='", "seed='" + UNREADABLE),
@@ -87,6 +109,7 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("devices=1,2", "devices=1,2: is several values: -m makes one run of each, devices=[…] makes a list"),
         ("seed=range(1,3)", "seed=range(1,3): is several values: -m makes one run of each"),
         # flags
+        ("--multirn", "--multirn: no such flag (did you mean --multirun?); settings are written KEY=VALUE"),
         ("--devices 5", "--devices: no such flag; settings are written KEY=VALUE"),
         ("--config-dir nowhere", "--config-dir=nowhere: must be a folder of config groups"),
         ("--config-name nope", "--config-name=nope: no such file"),
@@ -101,6 +124,8 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("-m topology=ring,foo", "topology=foo: no such option (did you mean zoo?)" + TOPOLOGIES),
         ("-m devices=4,0 seed=1", "devices=0: must be a whole number from 1 to 10,000,000 (in the job devices=0)"),
         ("-m devices=interval(1,2)", "devices=interval(1,2): is an interval; give values: "),
+        ("-m seed=1,2,1", "seed=1,2,1: names 1 twice, and each value makes runs of its own"),
+        ("-m topology=ring,ring seed=1", "topology=ring,ring: names ring twice, and each value makes "),
         ("-m seed=1 devices=range(1,0)", "devices=range(1,0): stands for no value at all, so there is nothing to run"),
         ("-m seed=1 topology=glob(zz*)", "topology=glob(zz*): stands for no value at all"),
         ("-m seed=range(0,3,0) devices=8", "seed=range(0,3,0): cannot be expanded: range() arg 3 must not be zero"),
@@ -133,6 +158,10 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("-m seed=1,2 hydra.sweep.dir=. hydra.sweep.subdir=mine", "hydra.sweep.dir=.: must be a new or an empty folder; "),
         ("-m seed=1,2 hydra.sweep.dir=d hydra.sweep.subdir=x", "hydra.sweep.subdir=x: is the folder of another job too; "),
         ("-m seed=1,2 hydra.sweep.dir=d hydra.sweep.subdir=${nope}", "hydra.sweep.subdir=${nope}: cannot be resolved: "),
+        ("-m seed=1,2 hydra.run.dir=d", "hydra.run.dir=d: is the folder of one run, and this command makes many: "
+                                        "write hydra.sweep.dir=d"),
+        ("hydra.sweep.dir=d", "hydra.sweep.dir=d: is the folder of a sweep, and this command makes one run: write "
+                              "hydra.run.dir=d, or -m in front for a sweep"),
         # Hydra's own doors to running code
         ("+hydra.callbacks.a._target_=os.system", "hydra.callbacks={a: {_target_: os.system}}: is not supported"),
         ("hydra.sweeper._target_=os.system", "hydra.sweeper._target_=os.system: must be a sweeper installed"),
@@ -226,6 +255,24 @@ def test_a_missing_option_in_a_defaults_list_of_ones_own(
             (
                 "model.hidden=[1e1,8]: must be a list, each item a whole number, written without a"
                 " point or an exponent (here [10, 8])"
+            ),
+        ),
+        (
+            "model.hidden=64",
+            "model.hidden=64: must be a list, each item a whole number; [64] is one",
+        ),
+        ("model.hidden=a", "model.hidden=a: must be a list, each item a whole number"),
+        (
+            "scenario.arms=swarm",
+            "scenario.arms=swarm: must be a list, each item text; [swarm] is one",
+        ),
+        ("plugins=my.py", "plugins=my.py: must be a list, each item text; [my.py] is one"),
+        ("lr_search.lrs=0.1", "lr_search.lrs=0.1: must be a list that is not empty, "),
+        (
+            "tracker._target_=swarm.results.track.base.Tracker",
+            (
+                "tracker._target_=swarm.results.track.base.Tracker: has no parameter mode, which"
+                " tracker=wandb has; tracker=none in front leaves the keys of that option out"
             ),
         ),
         ("optimizer.lr=nan", "optimizer.lr=nan: must be a finite number or auto"),

@@ -16,7 +16,7 @@ from hydra.core.plugins import Plugins
 
 from swarm.experiments import runner
 from swarm.experiments.sweep.job import Job
-from swarm.experiments.sweep.launch import Task, outcome
+from swarm.experiments.sweep.launch import JobRunner, outcome
 from swarm.results.status import note
 from swarm.simulation import checkpoint
 from tests.cli.sweeps import summary
@@ -132,7 +132,7 @@ def test_of_jobs_that_ran_when_a_worker_died_each_goes_on_alone(
     calls: list[list[str]] = []
 
     class Dying:
-        def __init__(self, real: Any, task: Task) -> None:
+        def __init__(self, real: Any, task: JobRunner) -> None:
             self.real, self.task = real, task
 
         def launch(self, jobs: list[list[str]], initial_job_idx: int) -> None:
@@ -148,7 +148,7 @@ def test_of_jobs_that_ran_when_a_worker_died_each_goes_on_alone(
 
     real = Plugins.instantiate_launcher
 
-    def dying(self: Plugins, *, task_function: Task, **how: Any) -> Dying:
+    def dying(self: Plugins, *, task_function: JobRunner, **how: Any) -> Dying:
         return Dying(real(self, task_function=task_function, **how), task_function)
 
     monkeypatch.setattr(Plugins, "instantiate_launcher", dying)

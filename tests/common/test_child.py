@@ -98,6 +98,8 @@ def test_a_child_that_hangs_is_ended_and_a_slow_one_is_not(monkeypatch: pytest.M
 
 def test_a_child_leaves_ctrl_c_to_its_parent_and_knows_when_it_is_waited_for() -> None:
     def work(parent: Parent) -> None:
+        while not parent.waits:
+            time.sleep(0.001)
         parent.send("ready")
         while parent.waits:
             time.sleep(0.001)
@@ -105,6 +107,9 @@ def test_a_child_leaves_ctrl_c_to_its_parent_and_knows_when_it_is_waited_for() -
         while not parent.waits:
             time.sleep(0.001)
         parent.send("awaited")
+        while not parent.asked:
+            time.sleep(0.001)
+        parent.send("asked")
 
     child = Child(work)
     assert child.receive() == "ready"

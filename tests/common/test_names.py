@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.common.names import LONGEST, canonical, choices, coded, finder, listed, ordered
@@ -58,6 +58,7 @@ def test_others_are_ordered_as_text_and_numbers_among_them_too(words: list[str])
 
 
 @given(st.lists(WHOLE, min_size=1, max_size=30))
+@settings(deadline=None)  # the first call imports pandas
 def test_a_column_has_the_same_codes_in_every_type(numbers: list[int]) -> None:
     text = list(map(str, numbers))
     columns = [np.array(numbers), np.array(numbers, float), np.array(numbers, object), np.array(text), np.array(text, object),

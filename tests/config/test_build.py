@@ -178,7 +178,7 @@ def test_a_wrong_key_or_value_is_named_with_what_would_be_valid(
         ({"size": True}, "shape.size=true: must be a whole number or auto"),
         ({"size": "big"}, "shape.size=big: must be a whole number or auto"),
         ({"flag": 1}, "shape.flag=1: must be true or false"),
-        ({"counts": 3}, "shape.counts=3: must be a list, each item a whole number"),
+        ({"counts": 3}, "shape.counts=3: must be a list, each item a whole number; [3] is one"),
         ({"counts": [1, 2.5]}, "shape.counts=[1, 2.5]: must be a list, each item a whole number"),
         ({"extra": [1]}, "shape.extra=[1]: must be a section or null"),
         ({"first": 3}, "shape.first=3: must be a Shape"),

@@ -142,6 +142,7 @@ def test_a_run_of_an_earlier_version_is_loaded_and_goes_on(tmp_path: Path) -> No
     shutil.copytree(OLD_RUN, old)
     loaded = swarm.load(old)
     assert loaded.config["network"]["drop"] == 0.1
+    assert len(loaded.dataset("test")[0])
     text = (OLD_RUN / "config.yaml").read_text()
     (old / "config.yaml").write_text(text.replace("loss: 0.1", "loss: 0.2"))
     with pytest.raises(ConfigError, match=r"was edited: it has network\.drop=0\.2, and the run"):

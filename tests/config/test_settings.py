@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from swarm.common.errors import ConfigError
 from swarm.config.composing.compose import compose
-from swarm.config.settings import Settings, plain, sections
+from swarm.config.settings import DEFAULTS, Settings, plain, sections
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ WHOLE = "must be a whole number from"
             f"{WHOLE} 1 to 10,000,000, written without a point or an exponent (here 2)",
         ),
         ("devices", "abc", f"{WHOLE} 1 to 10,000,000"),
-        ("devices", "12", f"{WHOLE} 1 to 10,000,000"),
+        ("devices", "12", f"{WHOLE} 1 to 10,000,000, written without quotes, which make it text"),
         ("devices", True, f"{WHOLE} 1 to 10,000,000"),
         ("devices", None, f"{WHOLE} 1 to 10,000,000"),
         ("devices", [5], f"{WHOLE} 1 to 10,000,000"),
@@ -57,7 +57,12 @@ WHOLE = "must be a whole number from"
         ("seed", 2**53 + 1, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("seed", 10**400, f"{WHOLE} 0 to 9,007,199,254,740,992"),
         ("mixing", 3, "must be text"),
-        ("plugins", "os", "must be a list, each item text"),
+        (
+            "optimizer.lr",
+            "0.1",
+            "must be a finite number or auto, written without quotes, which make it text",
+        ),
+        ("plugins", "os", "must be a list, each item text; [os] is one"),
         ("plugins", [3], "must be a list, each item text"),
         ("topology", None, "must be a section with a _target_: the dotted path of a class"),
         ("topology", {"k": 3}, "must be a section with a _target_: the dotted path of a class"),
@@ -171,3 +176,9 @@ def test_what_cannot_be_resolved_is_an_error_of_its_key(
     with pytest.raises(ConfigError) as caught:
         Settings.parse(OmegaConf.create(changed(default, "network.round_seconds", value)))
     assert (caught.value.key, caught.value.value) == ("network.round_seconds", value)
+
+
+def test_settings_of_earlier_versions_get_sections_and_not_dicts(default: dict[str, Any]) -> None:
+    """A config without the keys that came later means the same as one with their defaults."""
+    earlier = {key: value for key, value in default.items() if key not in DEFAULTS}
+    assert Settings.parse(earlier) == Settings.parse({**default, **DEFAULTS})

@@ -28,7 +28,7 @@ import yaml
 
 from swarm.common.system import paths
 from swarm.config.settings import sections
-from tests.contracts.test_every_yaml import _needs
+from tests.contracts.needs import needs
 from tests.support import config, groups, options
 
 MEMORY = 3 << 30  # bytes that a case may take beyond what this process has
@@ -134,7 +134,7 @@ def base(key: Key, folder: Path) -> dict[str, Any]:
     """A small run under the key's option."""
     if not key.group:
         return config(*TINY)
-    return config(f"{key.group}={key.option}", *_needs(key.group, key.option, folder), *TINY)
+    return config(f"{key.group}={key.option}", *needs(key.group, key.option, folder), *TINY)
 
 
 def put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.loop import Simulation
-from tests.contracts.test_every_yaml import _needs
+from tests.contracts.needs import needs
 from tests.support import options, prepared
 
 GROUPS = (
@@ -113,7 +113,7 @@ def _same(*overrides: str) -> None:
 
 @pytest.mark.parametrize(("group", "name"), ALL, ids=[f"{g}={n}" for g, n in ALL])
 def test_nothing_depends_on_the_default_dtype(tmp_path: Path, group: str, name: str) -> None:
-    _same(f"{group}={name}", *_needs(group, name, tmp_path))
+    _same(f"{group}={name}", *needs(group, name, tmp_path))
 
 
 @pytest.mark.parametrize("case", MORE)

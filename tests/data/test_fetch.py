@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.dataset_cache import home, locate
 from swarm.data.fetch import download, fetch
+from swarm.data.fetch.dataset_cache import home, locate
 from swarm.data.fetch.download import FetchError
 from tests.data.packed import tar
 

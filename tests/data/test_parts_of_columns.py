@@ -68,6 +68,9 @@ def said(**options: Any) -> tuple[list[str], tuple[int, ...]]:
         ({"time": "who"}, r"^time=who: is data\.device already"),
         ({"one_hot": ["State"]}, r"^one_hot=State: is not a column"),
         ({"one_hot": [" state"]}, r"^one_hot= state: is not a column"),
+        ({"one_hot": ["Kind"]}, r"^one_hot=Kind: is not a column of .* \(did you mean kind\?\)"),
+        ({"device": "hwo"}, r"^device=hwo: is not a column of .* \(did you mean who\?\)"),
+        ({"features": ["A"]}, r"^features=A: is not a feature of .* \(did you mean a\?\)"),
     ],
 )
 @pytest.mark.parametrize("kind", [Table, HF])
@@ -116,6 +119,23 @@ def test_names_of_rows_that_the_heading_leaves_out_are_left_out(tmp_path: Path) 
     (tmp_path / "t.csv").write_text("\n".join(["a,state", *(f"x,{line}" for line in lines)]))
     with pytest.raises(ConfigError, match="has rows of 2 fields more than its heading"):
         said(path=str(tmp_path / "t.csv"))
+    (tmp_path / "t.csv").write_text(
+        "\n".join(["# mine", "a,b,state", *(f"x,{line}" for line in lines)])
+    )
+    with pytest.raises(ConfigError, match="its first line is a remark, and has to be taken out"):
+        said(path=str(tmp_path / "t.csv"))
+
+
+def test_a_table_of_words_alone_is_made_of_ones_and_zeros(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.csv")
+    words = pd.DataFrame({"odour": ["foul", "none", "almond"] * 20, "state": ["bad", "good"] * 30})
+    words.to_csv(path, index=False)
+    with pytest.raises(ConfigError, match=r"no numeric feature; .*; data\.one_hot=\[…\] makes"):
+        said(path=path)
+    for missing in ("refuse", "drop", "mean"):
+        data = Table(path=path, label="state", one_hot=["odour"], missing=missing).load()
+        assert data.features == (3,)
+        np.testing.assert_array_equal(np.sort(data.x), np.tile([0, 0, 1], (60, 1)))
 
 
 @pytest.mark.parametrize(("first", "kind"), [(0, int), (1, int), (0, float)])

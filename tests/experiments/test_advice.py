@@ -51,7 +51,7 @@ REFUSED = [
     ),
     (
         "aggregator=krum topology=ring",
-        r"no f would do there, or a topology with more links, or (aggregator.unsafe=warn)$",
+        r"bear no hostile one, and only a topology with more links or (aggregator.unsafe=warn) would",
         ["topology=torus devices=16", "{1}"],
     ),
     (

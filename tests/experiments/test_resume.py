@@ -57,6 +57,38 @@ def test_resumed_equals_uninterrupted(
     )
 
 
+def test_other_data_or_another_graph_under_the_same_name_are_refused(
+    small: Small, tmp_path: Path
+) -> None:
+    """The rounds so far and those to come would be of two experiments."""
+    data, graph = tmp_path / "t.csv", tmp_path / "g.csv"
+    rows = [f"{i % 7},{i % 5},{i % 2}" for i in range(80)]
+    data.write_text("\n".join(["a,b,label", *rows]))
+    graph.write_text("\n".join(f"{i},{(i + 1) % 6}" for i in range(6)))
+    words = ("data=table", f"data.path={data}", "topology=file", f"topology.path={graph}")
+    small(*words, "devices=6", "partition=iid", name="run")
+    folder, before = tmp_path / "run", {data: data.read_bytes(), graph: graph.read_bytes()}
+    for key, file, text in (
+        ("data.path", data, "\n".join(["a,b,label", *rows[:-1], "3,3,0"])),
+        (
+            "topology.path",
+            graph,
+            "\n".join(f"{i},{(i + 2) % 6}\n{i},{(i + 1) % 6}" for i in range(6)),
+        ),
+    ):
+        file.write_text(text)
+        kept = (folder / "config.yaml").read_bytes()
+        with pytest.raises(
+            ConfigError, match="is another file than the one that the run in"
+        ) as said:
+            swarm.resume(folder, {"rounds": 9})
+        assert said.value.key == key
+        assert (folder / "config.yaml").read_bytes() == kept
+        assert (folder / "summary.json").exists()
+        file.write_bytes(before[file])
+    assert swarm.resume(folder, {"rounds": 9}).summary["rounds"] == 9
+
+
 def test_more_rounds_equal_a_longer_run(small: Small, tmp_path: Path) -> None:
     small(name="short")
     longer = swarm.resume(tmp_path / "short", {"rounds": 7}).summary

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import swarm
-from swarm.cli.report import main as report
+from swarm.cli.commands.report import main as report
 from swarm.common.errors import ConfigError
 from swarm.common.system.files import appending, own_folder, replacing
 from tests.conftest import SMALL, composed

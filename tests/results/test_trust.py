@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 import swarm
-from swarm.cli import publish
+from swarm.cli.commands import publish
+from swarm.cli.commands.report import main as report
 from swarm.cli.main import main
-from swarm.cli.report import main as report
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.build import option
 from swarm.experiments.claims.plan import defaults

@@ -13,7 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.results import Results
-from tests.scenarios.test_claims import claim, judged, noise, results
+from tests.scenarios.made_up import claim, judged, noise, results
 
 LONGEST, LIFE = 60, 40
 

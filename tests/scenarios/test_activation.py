@@ -11,7 +11,7 @@ from scenarios.activation import LETTERS, ThreeKinds, texts, traces
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 
 def test_a_third_of_the_samples_is_of_each_kind_and_every_class_is_there() -> None:

@@ -23,7 +23,7 @@ from scenarios.architecture import (
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 LENGTHS = (128, 512, 2048, 4096)
 

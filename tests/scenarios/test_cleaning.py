@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 DEVICES = 20
 CLEAN = DigitsLike(DEVICES, 40, seed=3).load()

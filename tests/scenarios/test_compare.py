@@ -204,9 +204,9 @@ def _scores(monkeypatch: pytest.MonkeyPatch, table: Found) -> None:
     """Trials that find what the table says for their rate and rounds."""
 
     def found(
-        ready: PreparedRun, arm: Arm, pair: tuple[int, float], part: Part, *rest: object
-    ) -> tuple[TriedRate, None]:
-        return TriedRate(*pair, part.until, table[pair[1], part.until]), None
+        ready: PreparedRun, arm: Arm, pairs: list[tuple[int, float]], part: Part, *rest: object
+    ) -> list[tuple[TriedRate, None]]:
+        return [(TriedRate(*pair, part.until, table[pair[1], part.until]), None) for pair in pairs]
 
     monkeypatch.setattr("swarm.experiments.runs.lr_search.tries.go_on", found)
 
@@ -261,7 +261,7 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
     ready = prepared("schedule=cosine", "schedule.rounds=40", "rounds=4")
     arm, seen = ready.arms[0], []
     for rounds in (4, 2):
-        trial, _ = go_on(ready, arm, (0, 0.1), Part(None, rounds, rounds), ready.engine)
+        [(trial, _)] = go_on(ready, arm, [(0, 0.1)], Part([], rounds, rounds), ready.engine)
         settings = arm.variants[0].model_copy(
             update={
                 "rounds": rounds,
@@ -270,9 +270,8 @@ def test_a_trial_in_full_is_the_arms_own_run() -> None:
         )
         with Simulation(ready.experiment(arm, settings), ready.engine) as running:
             list(running.records(rounds))
-            seen.append(
-                (trial.found, running.measure.validate(running.round, running.counters.scored_N))
-            )
+            found = running.measure.validate(running.round, running.counters.scored_N)
+            seen.append((trial.found, tuple(each.mean() for each in found)))
     assert all(found == expected for found, expected in seen)
 
 

@@ -25,7 +25,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication.mixing import weights
 from swarm.experiments.claims.results import Results
 from swarm.learning.models.dense import MLP
-from tests.scenarios.test_claims import claim, judged, noise, results
+from tests.scenarios.made_up import claim, judged, noise, results
 from tests.scenarios.test_density import CURVE, FAMILY, LAW
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from scenarios.density import GENERATIONS, PAPER, REFERENCE
 from swarm.common.statistics import PowerLaw, Reference, ScoreCurve
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 LAW, CURVE = PowerLaw(60.0, 0.8, 0.2), ScoreCurve(0.9, -3.0, 1.4, 0.08)
 FAMILY = Reference(LAW, CURVE, 85.0, 4810.0)

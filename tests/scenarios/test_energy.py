@@ -10,7 +10,7 @@ import pytest
 
 from scenarios.energy import DEVICE, SERVER_FLOPS, SERVER_W, WRONG_BY, Energy, Prices
 from swarm.experiments.claims.results import Results
-from tests.scenarios.test_claims import claim, judged, noise
+from tests.scenarios.made_up import claim, judged, noise
 
 SAMPLES, FEATURES, PARAMETERS = 1000, 9, 50
 DEVICE_FLOP = DEVICE["fleet.active"] / DEVICE["fleet.flops"]

@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.data.dataset import Dataset
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, judged, noise, results
+from tests.scenarios.made_up import Value, judged, noise, results
 
 
 def talked(talk: Kind, devices: int = 6, turns: int = 40) -> Dataset:

@@ -10,7 +10,7 @@ import pytest
 
 from scenarios.passing import EXACT, RATE
 from swarm.experiments.claims.results import Results
-from tests.scenarios.test_claims import claim, judged, noise, results
+from tests.scenarios.made_up import claim, judged, noise, results
 
 
 def rated(surprise: float, wide: float = 0.0) -> Any:

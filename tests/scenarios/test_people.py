@@ -11,7 +11,7 @@ from scenarios.people import Corrections
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 
 def worth(of_wrong: dict[float, float], least: float = 0.1) -> Value:

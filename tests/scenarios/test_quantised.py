@@ -24,7 +24,7 @@ from scenarios.quantised import (
 from swarm.common.errors import ConfigError
 from swarm.learning.kernels.module import initialised
 from swarm.learning.model_compression.quantised import PLAIN, packed_bytes, quantised
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 
 def test_the_worlds_are_changed_ones_of_the_same_digits() -> None:

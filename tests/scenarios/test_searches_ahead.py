@@ -1,5 +1,5 @@
-"""Learning rates that are chosen in other processes beside the run: the numbers are the same, and
-nothing is lost with such a process.
+"""Learning rates that are chosen, and reports that are drawn, in other processes beside the run: the
+numbers are the same, and nothing is lost with such a process.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,12 +19,13 @@ from swarm.cli.main import main
 from swarm.common.system.processes import child as of_children
 from swarm.experiments.runs import arms as of_arms
 from swarm.experiments.runs import memory
-from swarm.experiments.runs.lr_search import SearchesAhead, search_lr
+from swarm.experiments.runs.lr_search import WorkAhead, search_lr
 from swarm.experiments.runs.lr_search import ahead as of_searches
 from swarm.experiments.runs.lr_search import stages as of_stages
-from swarm.experiments.runs.lr_search import tries as of_tries
 from swarm.experiments.runs.memory import with_searches
 from swarm.experiments.runs.prepared import PreparedRun
+from swarm.results import report as of_reports
+from swarm.results.report import write_report
 from swarm.results.track.jsonl import read_jsonl
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.footprint import Footprint, Part
@@ -55,14 +55,12 @@ def _alone(ready: PreparedRun) -> dict[str, tuple[Any, list[str]]]:
 
 def _beside(ready: PreparedRun, children: int = 1) -> dict[str, tuple[Any, list[str]]]:
     found: dict[str, tuple[Any, list[str]]] = {}
-    with SearchesAhead(replace(ready, children=children), ready.arms[1:], *_NOTHING) as ahead:
+    beside = replace(ready, children=children)
+    with WorkAhead(beside, ready.arms[1:], lambda: None, Path()) as ahead:
         for arm in ready.arms[1:]:
             said: list[str] = []
             found[arm.name] = ahead.facts(arm, said.append), said
     return found
-
-
-_NOTHING: tuple[Callable[[], None], Callable[[], None]] = (lambda: None, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +92,7 @@ def test_how_far_a_search_was_is_not_said_when_it_is_over(
     monkeypatch.setattr(of_stages, "SAID_EVERY_S", 0.0)
     ready = prepared("scenario.arms=[swarm,isolated]", *SEARCH)
     said: list[str] = []
-    with SearchesAhead(ready, ready.arms[1:], *_NOTHING) as ahead:
+    with WorkAhead(ready, ready.arms[1:], lambda: None, Path()) as ahead:
         pid = ahead._children[0].pid
         assert pid is not None
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
@@ -109,36 +107,6 @@ def test_more_cores_have_more_children(two_cores: None, monkeypatch: pytest.Monk
     ready = prepared(ALL, *SEARCH, "rounds=5")
     assert ready.children == 3
     assert _beside(ready, ready.children) == _alone(ready)
-
-
-def _tied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let all rates tie until they run in full; returns a list that counts what runs here."""
-    real, here, own = of_tries.go_on, [], os.getpid()
-
-    def go_on(*args: Any) -> Any:
-        found, state = real(*args)
-        if os.getpid() == own:
-            here.append(found.rounds)
-        return (replace(found, found=(0.5, 1.0)) if found.rounds < 10 else found), state
-
-    monkeypatch.setattr(of_tries, "go_on", go_on)
-    return here
-
-
-@pytest.mark.parametrize("dies", [False, True])
-def test_rates_that_tie_are_run_by_two(
-    dies: bool, two_cores: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = _tied(monkeypatch)
-    ready = prepared("scenario.arms=[swarm]", *SEARCH)
-    arm, engine = ready.arms[0], ready.engine
-    expected = search_lr(ready, arm, engine, lambda said: None)
-    assert here.count(10) == 3
-    if dies:
-        monkeypatch.setattr(of_children.Parent, "send", lambda *_: os._exit(1))
-    here.clear()
-    assert search_lr(ready, arm, engine, lambda said: None, ties_beside=True) == expected
-    assert here.count(10) == (3 if dies else 2)
 
 
 def _killed(parent: Any, facts: Any) -> None:
@@ -174,6 +142,37 @@ def test_a_run_whose_child_is_lost_ends_with_the_same_numbers(
     for name in ("tuning", "arms"):
         first, *others = (_without_times(each[name]) for each in found)
         assert others == [first] * 3
+
+
+@pytest.mark.parametrize("child", ["draws", "is killed", "fails as the run does"])
+def test_a_child_draws_the_report_and_without_it_the_run_does(
+    child: str, two_cores: None, monkeypatch: pytest.MonkeyPatch, small: Any, tmp_path: Path
+) -> None:
+    own, pids = os.getpid(), tmp_path / "pids"
+
+    def drawn(folder: Path) -> list[Path]:
+        with pids.open("a") as file:
+            print("here" if os.getpid() == own else "there", file=file)
+        assert (folder / "summary.json").exists(), "the run is complete"
+        if child == "is killed" and os.getpid() != own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if child == "fails as the run does":
+            raise OSError("the disk is full")
+        return write_report(folder)
+
+    monkeypatch.setattr(of_reports, "write_report", drawn)
+    words = (*SEARCH, "scenario.arms=[swarm,isolated]", "lr_search.rounds=3", "report=true")
+    if child == "fails as the run does":
+        with pytest.raises(OSError, match="the disk is full"):
+            small(*words)
+    else:
+        small(*words)
+    assert pids.read_text().split() == ["there"] + ["here"] * (child != "draws")
+    if child == "draws":
+        names = ("curves.png", "graph.png", "report.html")
+        found = [(tmp_path / "run" / name).read_bytes() for name in names]
+        write_report(tmp_path / "run")
+        assert found == [(tmp_path / "run" / name).read_bytes() for name in names]
 
 
 def _without_times(values: Any) -> Any:
@@ -217,11 +216,11 @@ def test_memory_is_stated_with_the_children_that_fit(
     run, small, large = (Footprint((Part("rows", size),)) for size in (100, 10, 30))
     shared = large.with_parts([Part("the data", 1000, there=True)])
     for there, expected in {
-        None: (3, 200),
-        200: (3, 200),
-        199: (2, 180),
-        160: (1, 160),
-        159: (0, 100),
+        None: (3, 150),
+        150: (3, 150),
+        149: (2, 140),
+        130: (1, 130),
+        129: (0, 100),
     }.items():
         monkeypatch.setattr(memory, "available_bytes", lambda there=there: there)
         children, needed = with_searches(run, [small, shared, small])

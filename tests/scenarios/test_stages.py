@@ -9,7 +9,7 @@ import pytest
 
 from scenarios.stages import STAGES, ChangedWorld
 from swarm.data.generated.digits_like import DigitsLike
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 
 def test_two_pairs_of_labels_trade_places_in_the_middle_and_stay_so() -> None:

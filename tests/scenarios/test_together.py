@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.together import SMALL, THRESHOLDS, TOGETHER
 from swarm.simulation.metrics.asking import suffix
-from tests.scenarios.test_claims import Value, claim, judged, noise, results
+from tests.scenarios.made_up import Value, claim, judged, noise, results
 
 
 def swarms(large: float, small: float, wide: float = 0.0, calls: float = 0.5) -> Value:

@@ -1,1 +1,1 @@
-"""The operating system: files, folders, memory, signals, and the cache of fetched data sets."""
+"""The operating system: files, folders, memory, signals, and other processes."""

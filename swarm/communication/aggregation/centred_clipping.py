@@ -24,6 +24,7 @@ class CentredClipping(RobustRule):
 
     copies = 2.2
     partial_rows = "completed"
+    uses_f = False
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class ClippedGossip(RobustRule):
         elif not radius > 0:
             raise ConfigError("radius", radius, "must be a distance above 0, or auto")
         self.radius: float | Literal["auto"] = radius
+        self.uses_f = radius == "auto"
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: all others with a τ of its own, as each moves a device by a

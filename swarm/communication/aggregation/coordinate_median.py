@@ -22,6 +22,8 @@ class CoordinateMedian(CoordinateRule):
     median does not depend on f, which is only held against the graph.
     """
 
+    uses_f = False
+
     def __init__(self, f: float = 0, unsafe: Unsafe = "refuse") -> None:
         """See :class:`RobustRule`."""
         super().__init__(f, unsafe)

@@ -29,6 +29,7 @@ class GeometricMedian(RobustRule):
     """
 
     symmetric = True
+    uses_f = False
     copies, pairs = 3, 5
 
     def __init__(

@@ -55,7 +55,7 @@ class MultiKrum(Krum):
         if selected is not None and selected < 1:
             valid = "must be a whole number of at least 1, or null for all but f of the rows"
             raise ConfigError("selected", selected, valid)
-        self.at_most = selected
+        self.at_most, self.leaves_out = selected, selected is None
 
     def selected(self, rows: int, f: int) -> int:
         """See :meth:`Krum.selected`."""

@@ -32,6 +32,7 @@ class MinimumDiameter(RobustRule):
 
     symmetric = True
     copies, pairs = 2, 3
+    leaves_out = True
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""

@@ -21,6 +21,7 @@ class Monna(RobustRule):
     """
 
     copies = 2.2
+    leaves_out = True
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""

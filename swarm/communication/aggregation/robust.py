@@ -20,6 +20,7 @@ from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import named, titled
+from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator, Heard, Neighbourhoods
 from swarm.communication.aggregation.stack import Stack, devices_at_once, single, stacks
 from swarm.communication.topology.graph import Graph
@@ -91,7 +92,13 @@ class RobustRule(StackRule):
         unsafe: What happens where n rows are too few for f: ``refuse`` refuses the graph, and a
             device to which too few messages come in a round keeps its row; ``warn`` lets such
             devices assume as many as they can bear.
+        leaves_out: Whether it takes the mean of all rows but f of them, so that with f = 0 it is a
+            mean.
+        uses_f: Whether its results depend on f, which is otherwise held against the graph only.
     """
+
+    leaves_out: bool = False
+    uses_f: bool = True
 
     def __init__(self, f: float = 1, unsafe: Unsafe = "refuse") -> None:
         """Set f and ``unsafe``; raises :class:`ConfigError` for an f that is no number or share."""
@@ -131,7 +138,9 @@ class RobustRule(StackRule):
         return max(0, f - dropped)
 
     def check(self, graph: Graph) -> None:
-        """Refuse a share of which no device has enough rows to assume a hostile one."""
+        """Refuse a share of which no device has enough rows to assume a hostile one; warn of f = 0
+        where the rule is a mean then."""
+        self._warn_of_a_mean()
         most = int(graph.degree_in.max(initial=0)) + 1
         if most > 1 and self.f and not self.assumed(most):
             least = math.ceil(1000 / most) / 1000
@@ -152,12 +161,15 @@ class RobustRule(StackRule):
         """Refuse devices that combine ``rows_N`` rows ``[N]``, as :meth:`check_bound` does; ``of``
         says for a message which numbers of a device these rows have."""
         self._check_least(rows_N, names, of)
+        self._warn_of_small_shares(rows_N, names, of)
         most = int(rows_N.argmax())
         self.check_rows(int(rows_N[most]), titled(most, named(names, most)))
 
     def check_server(self, rows: int) -> None:
         """Refuse an f that is too large for a server that combines ``rows`` rows, and a share that
-        is less than one of them; with ``unsafe=warn`` only warn of the first."""
+        is less than one of them; with ``unsafe=warn`` only warn of the first. Warn of f = 0 where
+        the rule is a mean then."""
+        self._warn_of_a_mean()
         who = f"the server, which combines {rows} rows{self.mixtures(rows)}"
         if self.f and not self.assumed(rows):
             valid = f"assumes no hostile row at {who}; at least {math.ceil(1000 / rows) / 1000:g}"
@@ -166,19 +178,21 @@ class RobustRule(StackRule):
         self.check_server_count(rows)
 
     def check_server_count(self, rows: int, of: str = "") -> None:
-        """Refuse an f that is too large for a server that combines ``rows`` rows, or warn of it;
-        ``of`` says for a message which numbers these rows have."""
-        if not self._short(rows):
-            return
+        """Refuse an f that is too large for a server that combines ``rows`` rows, or warn of it, as
+        of a share that is less than one of them; ``of`` says for a message which numbers these rows
+        have."""
         who = f"the server, which combines {rows} rows{of}{self.mixtures(rows)}"
+        if not self._short(rows):
+            if self._assumes_none(rows):
+                self._warn_of_none(who, "assumes", rows, "more devices")
+            return
         most = max(0, self.most(rows))
         if self.unsafe == "warn":
             text = f"aggregator.f={self.f:g}: {who}, bears {most} hostile ones only, and assumes"
             warnings.warn(f"{text} so many", stacklevel=2)
             return
-        less = f"f={most} would do there" if most else "no f would do there"
-        valid = f"is too many for {who}; {less}, or more devices in a round, or"
-        raise ConfigError("aggregator.f", self.f, f"{valid} aggregator.unsafe=warn")
+        would = _would(most, "more devices in a round")
+        raise ConfigError("aggregator.f", self.f, f"is too many for {who}; {would}")
 
     def check_rows(self, rows: int, who: str) -> None:
         """Refuse a device ``who`` that combines more ``rows`` than the rule can work with, by a
@@ -207,6 +221,38 @@ class RobustRule(StackRule):
             return
         raise ConfigError("aggregator.f", self.f, self._advice(worst, n, names, of(worst)))
 
+    def _warn_of_a_mean(self) -> None:
+        """Warn of an f of 0, which the user has chosen, where no row is left out then."""
+        if self.leaves_out and not self.f:
+            said = f"{called(self)} leaves out no row, so that it is a mean with equal weights"
+            text = f"aggregator.f=0: {said}; aggregator.f=1 would leave some out"
+            warnings.warn(text, stacklevel=2)
+
+    def _warn_of_small_shares(
+        self, rows_N: Ints, names: Sequence[str | None] | None, of: Of
+    ) -> None:
+        """Warn of devices of whose rows the share f is less than one."""
+        few = [int(i) for i in np.flatnonzero(rows_N > 1) if self._assumes_none(int(rows_N[i]))]
+        if not few:
+            return
+        worst = min(few, key=lambda i: (int(rows_N[i]), i))
+        rows, who = int(rows_N[worst]), titled(worst, named(names, worst))
+        said = f"{who}, which combines {rows} rows{of(worst)}, its own included"
+        if len(few) > 1:
+            said = f"{len(few):,} devices, such as {said},"
+        assume = "assumes" if len(few) == 1 else "assume"
+        self._warn_of_none(said, assume, rows, "a topology with more links")
+
+    def _warn_of_none(self, who: str, assume: str, rows: int, more: str) -> None:
+        least = math.ceil(1000 / rows) / 1000
+        would = f"at least {least:g} or {more} would do" if least < 0.5 else f"{more} would do"
+        text = f"aggregator.f={self.f:g}: {who} {assume} no hostile row, as the share is less than"
+        warnings.warn(f"{text} one row; {would}", stacklevel=2)
+
+    def _assumes_none(self, rows: int) -> bool:
+        """Whether f is a share of ``rows`` rows that is less than one, and the rule uses it."""
+        return bool(self.f) and self.uses_f and not self.assumed(rows)
+
     def _short(self, rows: int) -> bool:
         return self.assumed(rows) > max(0, self.most(rows))
 
@@ -215,12 +261,10 @@ class RobustRule(StackRule):
         least = next((n for n in range(rows, rows + 10_000) if not self._short(n)), None)
         most = max(0, self.most(rows))
         needed = "" if least is None else f", and that f needs {least}"
-        less = f"f={most} would do there" if most else "no f would do there"
         who = titled(device, named(names, device))
         return (
             f"is too many for {who}, which combines {rows} rows{of}, its own included"
-            f"{self.mixtures(rows)}{needed}; {less}, or a topology with more links, or"
-            " aggregator.unsafe=warn"
+            f"{self.mixtures(rows)}{needed}; {_would(most, 'a topology with more links')}"
         )
 
 
@@ -237,6 +281,14 @@ def too_many(graph: Graph, hostile: Collection[int] | Ints, rule: Aggregator) ->
     bears_of = {rows: rule.bears(rows) for rows in np.unique(graph.degree_in + 1).tolist()}
     bears_N = np.array([bears_of[rows] for rows in (graph.degree_in + 1).tolist()], np.int64)
     return np.flatnonzero(~bad_N & (hostile_N > bears_N))
+
+
+def _would(most: int, more: str) -> str:
+    """What would do where rows are too few for f and bear ``most`` hostile ones; or ``more``."""
+    if most:
+        return f"f={most} would do there, or {more}, or aggregator.unsafe=warn"
+    said = "so few rows bear no hostile one"
+    return f"{said}, and only {more} or aggregator.unsafe=warn would do"
 
 
 def _listed(devices: Sequence[int], names: Sequence[str | None] | None) -> str:

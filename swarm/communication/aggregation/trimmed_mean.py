@@ -21,6 +21,8 @@ class TrimmedMean(CoordinateRule):
     Up to f hostile rows cannot move a coordinate out of the range of the honest rows.
     """
 
+    leaves_out = True
+
     def __init__(self, f: float = 0.25, unsafe: Unsafe = "refuse") -> None:
         """See :class:`RobustRule`."""
         super().__init__(f, unsafe)

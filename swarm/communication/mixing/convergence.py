@@ -5,7 +5,7 @@ neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -17,6 +17,10 @@ from swarm.communication.mixing.matrix import EXACT, Matrix, as_sparse, is_symme
 from swarm.communication.topology.graph import Floats
 
 _DENSE = 1500  # up to so many devices all eigenvalues are computed, in a second or two
+# one eigenvalue; where so few steps do not find it, the caller says what then
+_ARPACK: dict[str, Any] = {
+    "k": 1, "ncv": 32, "tol": 1e-6, "maxiter": 60, "return_eigenvectors": False
+}  # fmt: skip
 
 
 def second_eigenvalue(mixing: Matrix) -> float:
@@ -61,16 +65,7 @@ def smallest_eigenvalue(mixing: Matrix) -> float:
         return float(np.linalg.eigvalsh(matrix.toarray())[0])
     start = Keys(0, "mixing").generator(0).standard_normal(n)
     try:
-        found = eigsh(
-            matrix,
-            k=1,
-            which="SA",
-            v0=start,
-            ncv=32,
-            tol=1e-6,
-            maxiter=60,
-            return_eigenvectors=False,
-        )
+        found = eigsh(matrix, which="SA", v0=start, **_ARPACK)
         return float(found[0])
     except ArpackError:
         return float(2.0 * matrix.diagonal().min() - 1.0)
@@ -150,16 +145,7 @@ def _radius(matrices: list[csr_array]) -> float:
     operator = LinearOperator((n, n), matvec=apply, dtype=np.float64)
     solve = eigsh if symmetric else eigs
     try:
-        values = solve(
-            operator,
-            k=1,
-            which="LM",
-            v0=start,
-            ncv=32,
-            tol=1e-6,
-            maxiter=60,
-            return_eigenvectors=False,
-        )
+        values = solve(operator, which="LM", v0=start, **_ARPACK)
     except ArpackError:  # includes ArpackNoConvergence
         return float("nan")
     return min(float(np.abs(values).max()), 1.0)

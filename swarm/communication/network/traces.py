@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.system.dataset_cache import locate
 from swarm.communication.network.base import Bools, Churn, Delay, Floats, Ints
 from swarm.communication.network.fleet import Sharing, UniformFleet
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.readers.formats import read_capped
+from swarm.data.fetch.dataset_cache import locate
 
 DOWN, UP, LATENCY, TESTS = "avg_d_kbps", "avg_u_kbps", "avg_lat_ms", "tests"
 
@@ -55,8 +56,8 @@ class SpeedtestFleet(UniformFleet):
             devices, seed, flops, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
             stragglers, slowdown, sharing,
         )  # fmt: skip
-        self._hardware.downlink[:] = 1000.0 * down_N
-        self._hardware.uplink[:] = 1000.0 * up_N
+        measured = {"downlink": 1000.0 * down_N, "uplink": 1000.0 * up_N}
+        self._hardware = replace(self._hardware, **measured)
 
 
 class SpeedtestDelay(Delay):
@@ -161,8 +162,8 @@ class CapacityFleet(UniformFleet):
         )  # fmt: skip
         order = Keys(seed, "network.capacity").generator().permutation(len(entries))
         flops_N, rate_N = np.array(each).T[:, order[np.arange(devices) % len(order)]]
-        self._hardware.flops[:] = flops_N
-        self._hardware.downlink[:] = self._hardware.uplink[:] = 1000.0 * rate_N
+        line_N = 1000.0 * rate_N
+        self._hardware = replace(self._hardware, flops=flops_N, downlink=line_N, uplink=line_N)
 
 
 def _capacity(path: str | None, name: str, entry: Any, flop: float) -> tuple[float, float]:

@@ -78,8 +78,8 @@ class SecureRounds:
     # --- a sum at each device, over its neighbours ------------------------------------------------
 
     def neighbours(self, round: int) -> dict[int, tuple[Ints, Bools]]:
-        """By receiver, the neighbours that advertise a key to it, and whose row arrives; without
-        the receivers that are not there, or to which nobody does."""
+        """Return for each receiver the neighbours that advertise a key to it, and which of their
+        rows arrive. Receivers that are not there, or that get no key, are left out."""
 
         def make() -> dict[int, tuple[Ints, Bools]]:
             graph, outcomes = self.messages.sent(round)

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from swarm.common.errors import ConfigError
 from swarm.common.system import paths
-from swarm.config.composing.compose_errors import explain
+from swarm.config.composing.compose_errors import explain, several_options
 from swarm.config.composing.overrides import UsageError, giving_way, parse, parse_one, value_of
 from swarm.config.explain import first_line, shown, unknown
 
@@ -99,6 +99,8 @@ class Composer:
         parsed = parse(overrides) if mode is RunMode.RUN else self.parse_sweep(overrides)
         for override in parsed:
             name = override.value()
+            if (several := several_options(override, self)) is not None:
+                raise several
             if (
                 isinstance(name, str)
                 and (name.startswith("/") or ".." in name)
@@ -164,8 +166,13 @@ class Composer:
                     "is an interval; give values: KEY=1,2,3 or KEY=range(1,4)",
                 )
             else:
-                fixed[key] = [f"{key}={value}" for value in self._values(override)]
+                values = self._values(override)
+                fixed[key] = [f"{key}={value}" for value in values]
                 varying.add(key)
+                if len(set(values)) < len(values):
+                    twice = next(value for at, value in enumerate(values) if value in values[:at])
+                    valid = f"names {shown(twice)} twice, and each value makes runs of its own"
+                    raise ConfigError(key, value_of(override), valid)
                 if not fixed[key]:
                     raise ConfigError(
                         key,

@@ -56,25 +56,34 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
         return unknown(
             mine.key_or_group, mine.value(), composer.options(mine.key_or_group), "option"
         )
+    if (twice := re.match(r"(\S+) appears more than once", text)) is not None:
+        mine = next((o for o in overrides if o.key_or_group == twice[1] and o.is_add()), mine)
     if isinstance(error, OmegaConfBaseException):
         return _omegaconf(error, overrides)
     if mine is None:
         return _in_a_file(error)
     key, value = key_of(mine), value_of(mine)
     if "Ambiguous value" in text or "requires --multirun" in text:
-        return ConfigError(
-            key, value, f"is several values: -m makes one run of each, {key}=[…] makes a list"
-        )
-    if "already at" in text or "Multiple values for" in text:
+        listed = "" if composer.options(key) else f", {key}=[…] makes a list"
+        return ConfigError(key, value, f"is several values: -m makes one run of each{listed}")
+    if twice or "already at" in text or "Multiple values for" in text:
         return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
     if "does not exist" in text or "Could not override" in text:
-        wrong = _unknown(key, value, overrides, composer)
-        return (
-            UsageError(f"~{key}: {wrong.valid}")
-            if mine.is_delete() and isinstance(wrong, ConfigError)
-            else wrong
-        )
+        return _no_such(mine, overrides, composer)
     return ConfigError(key, value, f"cannot be set: {shown(first_line(error.__cause__ or error))}")
+
+
+def several_options(override: Override, composer: Composer) -> ConfigError | None:
+    """The error for ``topology=[ring,torus]``, of which Hydra would merge both sections into one
+    that has the class of the last; None for all other overrides.
+    """
+    group, names, given = override.key_or_group, override.value(), value_of(override)
+    if not isinstance(names, list) or not composer.options(group):
+        return None
+    each = ",".join(shown(name) for name in names)
+    hint = f"; -m {group}={each} makes one run of each" if len(names) > 1 else ""
+    valid = f"must be the name of one option and no list{hint}"
+    return written_as_a_group(group, given) or ConfigError(group, given, valid)
 
 
 def _missing(
@@ -124,6 +133,17 @@ def _in_a_file(error: Exception) -> UsageError:
     return UsageError(f"{key[1]}: {shown(found[2])} (in {found[1]}.yaml)")
 
 
+def _no_such(mine: Override, overrides: Sequence[Override], composer: Composer) -> SwarmError:
+    """The error for an override whose key, or one in its braces, does not exist."""
+    key, value, inner = key_of(mine), value_of(mine), mine.value()
+    if isinstance(inner, dict) and "_target_" not in inner and key != "cohorts":
+        return _unknown_inner(key, inner, overrides, composer)
+    wrong = _unknown(key, value, overrides, composer)
+    if mine.is_delete() and isinstance(wrong, ConfigError):
+        return UsageError(f"~{key}: {wrong.valid}")
+    return wrong
+
+
 def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Composer) -> SwarmError:
     """The error for an override of a key that does not exist: it lists the keys of the same
     section, or says in which section there is a key of that name.
@@ -146,6 +166,9 @@ def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Comp
     except Exception as error:
         return explain(error, [o for o in overrides if key_of(o) != key], composer)
     path = key.split(".")
+    if any(key_of(o) == f"{path[0]}._target_" for o in overrides) and len(path) == 2:
+        added = f"is a parameter of a class of your own, and is added: write +{key}={value}"
+        return ConfigError(key, value, added)
     elsewhere = [
         k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
     ]
@@ -165,6 +188,18 @@ def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Comp
             return ConfigError(key, value, wrong.valid)
         here = here[part]
     return ConfigError(key, value, "cannot be set")
+
+
+def _unknown_inner(
+    key: str, values: dict[Any, Any], overrides: Sequence[Override], composer: Composer
+) -> SwarmError:
+    """The error for ``train={btch: 8}``, about the first key in the braces that does not exist."""
+    here: Any = OmegaConf.to_container(composer.raw([]), resolve=False)
+    for part in key.split("."):
+        here = here.get(part, {}) if isinstance(here, dict) else {}
+    others = [name for name in values if not isinstance(here, dict) or name not in here]
+    name = next(iter(others), next(iter(values)))
+    return _unknown(f"{key}.{name}", shown(values[name]), overrides, composer)
 
 
 def _leaves(values: Any, prefix: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,17 +40,27 @@ def parse_one(text: str, parser: OverridesParser) -> Override:
     if not is_text(text):
         raise ConfigError(ascii(key)[1:-1], ascii(value)[1:-1], "must be text that UTF-8 can write")
     if not equal and not text.startswith("~"):
-        raise UsageError(f"{text}: settings are written KEY=VALUE, such as devices=100")
+        valid = "such as devices=100; a value with blanks is written 'KEY=\"VALUE\"'"
+        raise UsageError(f"{text}: settings are written KEY=VALUE, {valid}")
     if equal and not key.strip("+~ "):
         raise UsageError(f"{text}: a setting needs a key before the =, such as devices=100")
     try:
         return parser.parse_overrides([text])[0]
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        hint = (
-            "check brackets, quotes and spaces; a value with special characters is written"
-            " KEY='\"VALUE\"'"
-        )
-        raise ConfigError(key, value, f"cannot be read: {hint}") from error
+        raise ConfigError(key, value, f"cannot be read: {_readable(key, value, parser)}") from error
+
+
+def _readable(key: str, value: str, parser: OverridesParser) -> str:
+    """How a value that cannot be read is written: in quotes, if they are all that it lacks."""
+    quoted = f'{key}="{value}"'
+    if value and not set(value) & set("[](){}$\"'\\"):
+        with suppress(HydraException, OmegaConfBaseException, ValueError):
+            parser.parse_overrides([quoted])
+            return f"a value with such characters needs quotes; write '{quoted}'"
+    return (
+        "check brackets, quotes and spaces; a value with special characters is written"
+        " KEY='\"VALUE\"'"
+    )
 
 
 def with_sweep_params(overrides: Sequence[str]) -> tuple[list[str], bool]:
@@ -105,6 +116,25 @@ def key_of(override: Override) -> str:
 def value_of(override: Override) -> str:
     """Return the value that an override sets, as the user typed it."""
     return shown((override.input_line or "").partition("=")[2])
+
+
+def refuse_other_folder(overrides: Sequence[Override], many: bool) -> None:
+    """Refuse the folder of one run, ``hydra.run.dir``, for a command that makes ``many``, and the
+    other way round: what was typed would be ignored.
+
+    Raises :class:`ConfigError`, unless the right key was typed, too.
+    """
+    typed = {key_of(override): value_of(override) for override in overrides}
+    keys = ("hydra.run.dir", "hydra.sweep.dir")
+    wrong, right = keys if many else keys[::-1]
+    if wrong in typed and right not in typed:
+        what = (
+            f"is the folder of one run, and this command makes many: write {right}={typed[wrong]}"
+            if many
+            else "is the folder of a sweep, and this command makes one run: write"
+            f" {right}={typed[wrong]}, or -m in front for a sweep"
+        )
+        raise ConfigError(wrong, typed[wrong], what)
 
 
 def giving_way(section: Any, typed: Collection[str]) -> list[str]:

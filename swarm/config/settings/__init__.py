@@ -58,12 +58,14 @@ DEFAULTS: Final[dict[str, Any]] = {
     "secure_sum": {"_target_": NO_SECURE_SUM},
     "early_stopping": {"metric": None, "patience": None, "min_delta": 0.0},
 }
-"""Keys that configurations of earlier versions do not have, and the values that they then get."""
+"""Sections and lists that configurations of earlier versions do not have, and the values that they
+then get. Single keys of that kind have a default in their class (:func:`later_keys`)."""
 
 
 def _default(key: str) -> Any:
     """A field that configurations of earlier versions do not have."""
-    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]))
+    # validated, as a section would otherwise stay a dict
+    return Field(default_factory=lambda: deepcopy(DEFAULTS[key]), validate_default=True)
 
 
 class Settings(Section):
@@ -177,6 +179,20 @@ class Settings(Section):
         own: dict[str, dict[str, Any]] = {} if isinstance(loss, str) else {"train.loss": loss}
         own |= {f"cohorts.{name}.model": cohort.model for name, cohort in self.cohorts.items()}
         return {name: getattr(self, name) for name in sections()} | own
+
+
+def later_keys() -> dict[str, Any]:
+    """Return the dotted keys that configurations of earlier versions do not have, and the values
+    that they then get: all that have a default in the classes of the settings."""
+    found: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            own = {f"{name}.{key}": each for key, each in kind.model_fields.items()}
+        else:
+            own = {} if field.default_factory else {name: field}
+        found |= {key: each.default for key, each in own.items() if not each.is_required()}
+    return found
 
 
 def sections() -> list[str]:

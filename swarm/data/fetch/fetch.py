@@ -25,8 +25,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from swarm.common.system.dataset_cache import home
 from swarm.data.fetch import convert
+from swarm.data.fetch.dataset_cache import home
 from swarm.data.fetch.download import FetchError, apt, pip
 
 

@@ -19,9 +19,9 @@ import pandas as pd
 from swarm.common.errors import ConfigError
 from swarm.common.names import coded
 from swarm.common.ranges import number, room
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import opened, size_of
 from swarm.data.dataset import Dataset, Reals, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import nameless, require_room
 from swarm.data.files.readers.dialect import CsvFormat
 from swarm.data.files.readers.lines import read_frame

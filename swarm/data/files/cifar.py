@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
 from swarm.data.dataset import Dataset, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import require_unpacked_room
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale

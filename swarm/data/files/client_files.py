@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import opened, size_of
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import (
     TEXT,
     Column,

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column, nameless
 from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
@@ -20,7 +20,7 @@ from swarm.data.files.readers.kinds import (
     first_text,
     is_numeric,
     is_text,
-    listed,
+    listed_columns,
     missing_of,
 )
 
@@ -69,9 +69,9 @@ def with_numbers(
     found = copy.copy(table)  # which knows more of its columns than a dict does
     for name in features or others:
         if name not in others:
-            raise ConfigError(
-                "features", name, f"is not a feature of {path}; there are {listed(others)}"
-            )
+            close = meant(name, others)
+            valid = f"is not a feature of {path}{close}; there are {listed_columns(others)}"
+            raise ConfigError("features", name, valid)
         column = table[name]
         if not is_numeric(column) and is_image(column):
             found[name] = pixels_of(path, column, name, images, most)
@@ -84,11 +84,14 @@ def with_numbers(
     return found
 
 
-def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
+def numeric_ones(
+    path: object, table: Table, others: list[str], none_will_do: bool = False
+) -> list[str]:
     """The features where the user names none: the numeric columns that have a name.
 
     Warnings name those that are left out. Raises ``ConfigError`` for a column that is mostly
-    numeric, as it has a typing error in it, and where no column is numeric.
+    numeric, as it has a typing error in it, and where no column is numeric and one has to be
+    (unless ``none_will_do``).
     """
     unnamed = [name for name in others if nameless(name)]
     _warn_of_unnamed(path, unnamed)
@@ -102,21 +105,23 @@ def numeric_ones(path: object, table: Table, others: list[str]) -> list[str]:
                 " list data.features"
             )
             raise ConfigError("path", path, valid)
-    if not chosen:
+    if not chosen and not none_will_do:
         empty = [name for name in left_out if missing_of(table[name]).all()]
-        hint = f"; no row has a value of {listed(empty)}" if empty else ""
-        valid = f"has no numeric feature; its columns are {listed(table)}{hint}"
+        hint = f"; no row has a value of {listed_columns(empty)}" if empty else ""
+        hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
+        valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_numbers_beside_images(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
-        hint = f"; data.features=[…] takes a date as a number ({listed(dates)})" if dates else ""
+        named = listed_columns(dates)
+        hint = f"; data.features=[…] takes a date as a number ({named})" if dates else ""
         marked = next((name for name in left_out if _is_marked(table[name])), None)
         if marked is not None:
             cell = str(table[marked][0]).strip()
             hint += f"; {marked!r} has numbers with marks ({cell!r}), which a number must not have"
         warnings.warn(
-            f"{path}: columns that are not numeric are left out: {listed(left_out)}{hint}",
+            f"{path}: columns that are not numeric are left out: {listed_columns(left_out)}{hint}",
             stacklevel=2,
         )
     for name in chosen:
@@ -133,8 +138,8 @@ def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]
     others = [name for name in chosen if table[name].ndim != 4]
     if 0 < len(others) < len(chosen):
         warnings.warn(
-            f"{path}: {listed(others)}: numbers beside images are features, too, and the images"
-            " become flat; data.features=[…] leaves them out",
+            f"{path}: {listed_columns(others)}: numbers beside images are features, too, and the"
+            " images become flat; data.features=[…] leaves them out",
             stacklevel=3,
         )
 
@@ -156,7 +161,8 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
         else f"{len(unnamed)} columns that have no name"
     )
     verb = "is" if len(unnamed) == 1 else "are"
-    hint = f"data.features=[…] takes it in ({listed(unnamed)})"
+    it = "it" if len(unnamed) == 1 else "them"
+    hint = f"data.features=[…] takes {it} in ({listed_columns(unnamed)})"
     warnings.warn(f"{path}: {what}, most often a row number, {verb} left out; {hint}", stacklevel=2)
 
 
@@ -197,7 +203,7 @@ def without_missing(
     columns = [name for name in gone_by if gone_by[name].any()]
     warnings.warn(
         f"{path}: {int(gone_S.sum())} of {len(gone_S)} rows are left out, as they have no value in"
-        f" {listed(columns)}",
+        f" {listed_columns(columns)}",
         stacklevel=2,
     )
     if test is not None:

@@ -11,8 +11,8 @@ from typing import Any, Literal, TypedDict
 import pyarrow as pa
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.features import Missing
 from swarm.data.files.readers.columns import Column, of_arrow, require_room
 from swarm.data.files.readers.images import ImageFormat

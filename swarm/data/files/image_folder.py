@@ -12,12 +12,12 @@ import numpy as np
 from swarm.common.errors import ConfigError
 from swarm.common.names import coded
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import require_room
 from swarm.data.files.readers.images import ENDINGS, ImageFormat, decoded
-from swarm.data.files.readers.kinds import listed
+from swarm.data.files.readers.kinds import listed_columns
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale
 
@@ -103,7 +103,7 @@ class ImageFolder(Source):
         if len(classes) < 2:
             valid = (
                 f"needs a folder for each of two classes or more; {root.name} has"
-                f" {listed([folder.name for folder in classes]) or 'none'}"
+                f" {listed_columns([folder.name for folder in classes]) or 'none'}"
             )
             raise ConfigError("path", self.path, valid)
         found: list[tuple[Path, str]] = []
@@ -119,7 +119,7 @@ class ImageFolder(Source):
             found += [(file, folder.name) for file in images]
         if others:
             warnings.warn(
-                f"{self.path}: files that are no images are left out: {listed(others)}",
+                f"{self.path}: files that are no images are left out: {listed_columns(others)}",
                 stacklevel=2,
             )
         return found

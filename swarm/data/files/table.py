@@ -10,11 +10,11 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.common.names import Names
 from swarm.common.ranges import number
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.features import (
     Missing,
     numeric_ones,
@@ -30,7 +30,7 @@ from swarm.data.files.readers.kinds import (
     codes_of,
     first_text,
     is_numeric,
-    listed,
+    listed_columns,
     missing_of,
     moments_of,
     one_hot_of,
@@ -196,7 +196,8 @@ class Table(Source):
         self._require_columns(table)
         others = [name for name in table if name not in self._roles()]
         table = with_numbers(self.path, table, others, self.features, images, self.max_bytes)
-        chosen = self.features or numeric_ones(self.path, table, others)
+        # beside data.one_hot no column has to be numeric
+        chosen = self.features or numeric_ones(self.path, table, others, bool(self.one_hot))
         if self.missing == "drop":
             table, test = without_missing(self.path, table, [*chosen, *self._roles()], test)
         elif self.missing == "refuse":
@@ -264,7 +265,8 @@ class Table(Source):
         lists = (("label", self.labels), ("one_hot", self.one_hot))
         for key, name in (*((key, name) for key, names in lists for name in names), *single):
             if name is not None and name not in table:
-                found = f"is not a column of {self.path}; its columns are {listed(table)}"
+                found = f"is not a column of {self.path}{meant(name, table)}; its columns are"
+                found += f" {listed_columns(table)}"
                 counted = all(column == str(place) for place, column in enumerate(table))
                 if counted and self.csv.header == "auto":
                     found += "; data.header=true takes its first row for a heading"
@@ -285,11 +287,9 @@ class Table(Source):
             for i in range(part.shape[1])
         ]
         bits = [one_hot_of(table[name], name) for name in self.one_hot]
-        size = (
-            4 * len(parts[0]) * sum(part.shape[1] for part in (*parts, *(bit for bit, _ in bits)))
-        )
-        require_unpacked_room(self.path, size, self.max_bytes)
         blocks = [*parts, *(bit for bit, _ in bits)]
+        size = 4 * len(blocks[0]) * sum(block.shape[1] for block in blocks)
+        require_unpacked_room(self.path, size, self.max_bytes)
         return (
             blocks,
             (*names, *(n for _, each in bits for n in each)),

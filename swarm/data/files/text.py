@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
-from swarm.common.system.dataset_cache import locate
 from swarm.data.dataset import Dataset, Ints, Source
+from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import Column
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
@@ -167,7 +167,8 @@ class Text(Source):
         for key, name in (("owner", self.owner), ("text", self.text)):
             if name not in table:
                 valid = (
-                    f"is not a column of {self.path}; its columns are {', '.join(list(table)[:30])}"
+                    f"is not a column of {self.path}{meant(name, table)}; its columns are"
+                    f" {', '.join(list(table)[:30])}"
                 )
                 raise ConfigError(key, name, valid)
         return _joined(table[self.owner], table[self.text], self.owner, self.text)

@@ -14,7 +14,7 @@ from swarm.common.ranges import number
 from swarm.data.dataset import Dataset, Source
 from swarm.data.files.client_files import ClientFiles, by_client
 from swarm.data.files.readers.columns import Column
-from swarm.data.files.readers.kinds import listed
+from swarm.data.files.readers.kinds import listed_columns
 from swarm.data.files.text import Kind, Text
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale
@@ -92,11 +92,12 @@ class Tff(Source):
         others = [each for each in fields if each not in (self.label, *_OTHER_LABELS)]
         chosen = self.features or (others[0] if len(others) == 1 else None)
         if self.label not in fields and any(files.is_text(client, field) for field in fields):
-            valid = f"has text ({listed(fields)}) and no field {self.label}; data=tff_text reads it"
+            found = listed_columns(fields)
+            valid = f"has text ({found}) and no field {self.label}; data=tff_text reads it"
             raise ConfigError("path", self.path, valid)
         for key, field in (("label", self.label), ("features", chosen)):
             if field not in fields:
-                valid = f"must be a field of client {name[:40]}, which has {listed(fields)}"
+                valid = f"must be a field of client {name[:40]}, which has {listed_columns(fields)}"
                 raise ConfigError(key, "null" if field is None else field, valid)
         x, y = (files.numbers(client, str(field), name) for field in (chosen, self.label))
         if len(x) != len(y) or y.ndim != 1 or x.ndim < 2:
@@ -176,7 +177,7 @@ class TffText(Source):
         fields = list(client)
         if self.text not in fields:
             texts = [field for field in fields if files.is_text(client, field)]
-            found = f"whose texts are {listed(texts)}" if texts else "which has no text"
+            found = f"whose texts are {listed_columns(texts)}" if texts else "which has no text"
             valid = f"is no field of client {name[:40]}, {found}"
             valid += "" if texts else "; data=tff reads numbers"
             raise ConfigError("text", self.text, valid)

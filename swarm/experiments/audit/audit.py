@@ -20,7 +20,6 @@ from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.kernels.losses import CrossEntropy
 from swarm.learning.personal.base import NoPersonal
-from swarm.simulation.engine.live.engine import LiveEngine
 from swarm.simulation.metrics.formulas import found_at
 from swarm.simulation.metrics.membership import RATES
 
@@ -122,7 +121,7 @@ def _played(
     arm = next(one for one in prepared.arms if one.name == name)
     settings = with_lr(arm.variants[int(tuning["variant"])], tuning["lr"])
     experiment = prepared.experiment(arm, settings)
-    if isinstance(prepared.engine, LiveEngine):
+    if not prepared.engine.common_rounds:
         valid = "must be local or ray: an audit plays common rounds, of which a live run has none"
         raise ConfigError("engine", choice("engine", prepared.settings.engine), valid)
     if experiment.data.policy.streams:

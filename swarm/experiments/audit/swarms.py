@@ -1,4 +1,4 @@
-"""Swarms of which it is known which samples they have learnt from, and what they give away."""
+"""Swarms whose training samples are known, and what their messages and models give away of them."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
       nothing, and as many hostile rows as it ``bears`` do not take a device with them; with one
       that combines many devices at once, and with a pre-aggregator, a device's result does not
       depend on the other devices;
-    - a metric has the same numbers however the swarm is cut into shards, and has some numbers;
+    - a metric has the same numbers however the swarm is cut into shards, has some numbers, and
+      leaves the devices as they are;
     - a tracker accepts everything that a run sends it, and can be closed twice.
 
     Raises:

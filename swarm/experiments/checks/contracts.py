@@ -210,10 +210,13 @@ def _check_schedule(prepared: PreparedRun, made: Any, path: str) -> None:
 
 
 def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
-    """Require the same numbers in a second run and in four shards, and at least one number."""
-    one, again, shards = (
+    """Require the same numbers in a second run and in four shards, at least one number, and that
+    devices are the same as without it."""
+    (one, rows), (again, _), (shards, _) = (
         _measured(prepared, n) for n in (1, 1, min(4, len(first_of(prepared).blocks)))
     )
+    text = "changes the devices that it measures: a run that measures nothing ends with others"
+    _require_equal(made, path, text, rows, run_here(prepared))
     if again != one:
         raise fail(made, path, "measures other numbers when the same run is run again")
     if shards != one:
@@ -226,16 +229,19 @@ def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
         raise fail(made, path, "measures nothing: no number of its columns is in the last record")
 
 
-def _measured(prepared: PreparedRun, shards: int) -> list[dict[str, str | None]]:
-    """The metric's numbers in each record, as text, because NaN is not equal to itself."""
+def _measured(prepared: PreparedRun, shards: int) -> tuple[list[dict[str, str | None]], Rows]:
+    """The metric's numbers in each record, as text, because NaN is not equal to itself; and the
+    snapshot after the last round."""
     experiment = first_of(prepared)
     keys = [column.key for column in experiment.metrics.columns if not column.timed]
     with Simulation(experiment, LocalEngine(prepared.engine.block, shards)) as running:
         records = [row.values for row in running.records(prepared.settings.rounds)]
-    return [
+        rows = {name: values.clone() for name, values in running.engine.snapshot().items()}
+    numbers = [
         {key: None if values.get(key) is None else repr(values[key]) for key in keys}
         for values in records
     ]
+    return numbers, rows
 
 
 _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {

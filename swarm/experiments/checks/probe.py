@@ -2,7 +2,8 @@
 the run's own code.
 
 A user's code may fail in any way, often only where it is used. So a run with plug-ins begins with
-up to two rounds of one local step each, in this process, whose results are thrown away.
+up to two rounds of one local step each, in this process, whose results are thrown away. Metrics of
+the user's own are then measured once as they are after the last round, on a block of devices.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from swarm.learning.check_learning import check_learning
 from swarm.learning.kernels.kernel import Kernel
 from swarm.learning.kernels.module import kernel_for
 from swarm.learning.optim.optimizer import check_step
+from swarm.simulation.counters import Counters
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
+from swarm.simulation.measure import SwarmEvaluator
+from swarm.simulation.metrics.chosen import Metrics
 
 ROUNDS, SAMPLES = 2, 2
 
@@ -90,16 +94,30 @@ def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
 
 
 def _play(e: Experiment) -> None:
-    """Play the first rounds, of one step each, and evaluate a device."""
+    """Play the first rounds, of one step each, and evaluate a device; measure the metrics that are
+    plug-ins."""
     short = copy.copy(e)
     short.data, short.model = copy.copy(e.data), copy.copy(e.model)
     short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
     short.learner = e.learner.uncompiled()
+    short.metrics = Metrics(tuple(m for m in e.metrics.all if is_plugin(m)), e.metrics.called)
     with LocalEngine() as engine:
         try:
             engine.start(short)
             for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
                 pass
             engine.evaluate(e.data.dataset.test[:SAMPLES], np.arange(1))
+            if short.metrics.all:
+                _measure(short, engine)
         finally:
             engine.stop()
+
+
+def _measure(e: Experiment, engine: LocalEngine) -> None:
+    """Measure one block of devices that count, as they are after the last round."""
+    evaluator, rounds = SwarmEvaluator(e, engine), e.settings.rounds
+    member_N, blocks = evaluator.members(rounds), evaluator.evaluated_blocks
+    counted = [block for block in blocks if member_N[e.blocks.devices_of(block)].any()]
+    if counted:
+        evaluator.evaluated_blocks = np.array(counted[:1])
+        evaluator(rounds, Counters.zero(e.settings.devices))

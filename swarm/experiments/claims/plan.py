@@ -17,8 +17,8 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs.describe import option_name
-from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.experiments.runs.describe import option_name, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import KindName
 from swarm.results.provenance import WITHOUT_NUMBERS
 from swarm.results.status import LONGEST, RUNS, slug

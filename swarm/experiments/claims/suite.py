@@ -23,7 +23,7 @@ from swarm.experiments.claims.page.talk import TALK, chart_of, talk
 from swarm.experiments.claims.page.verdicts import by_number, print_verdicts, sentence, summary_in
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs.prepared import tracker_of
+from swarm.experiments.runs.describe import tracker_of
 from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.experiments.runs.scenario import KindName
 from swarm.results.folder import Folder

@@ -9,7 +9,6 @@ from typing import Any
 from swarm.common.errors import CheckpointError, DivergedError
 from swarm.common.names import few
 from swarm.common.rows import params_sha256
-from swarm.common.system.imports import without_collection
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.describe import (
@@ -21,11 +20,11 @@ from swarm.experiments.runs.describe import (
     option_name,
     versions,
 )
-from swarm.experiments.runs.lr_search import Say, SearchesAhead, costly, search_lr
+from swarm.experiments.runs.lr_search import Say, WorkAhead, costly, search_lr
 from swarm.experiments.runs.prepared import PreparedArm, PreparedRun
 from swarm.experiments.runs.scenario import conclusion_of
 from swarm.results import columns, continual
-from swarm.results.folder import Folder
+from swarm.results.folder import Folder, kept_files
 from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.provenance import made_with
 from swarm.results.track.base import DEVICES, Sink
@@ -35,32 +34,29 @@ from swarm.simulation.loop import MetricsRow, Simulation
 from swarm.simulation.metrics.column import Column
 
 
-def searches_ahead(prepared: PreparedRun, folder: Folder) -> SearchesAhead:
-    """The searches of those arms that have to wait until another one is run."""
+def work_ahead(prepared: PreparedRun, folder: Folder) -> WorkAhead:
+    """What is done beside the run: the searches of those arms that have to wait until another one
+    is run, and the report."""
     progress = folder.progress()
     done = [is_done(prepared, arm, folder, progress) for arm in prepared.arms]
     first = done.index(False) if False in done else len(done)
     later = [arm for arm in prepared.arms[first + 1 :] if arm.name not in progress["tuning"]]
     choosing = [arm for arm in later if arm.chooses]
-    return SearchesAhead(prepared, choosing, folder.require_there, _import_what_comes_last)
-
-
-def _import_what_comes_last() -> None:
-    with without_collection():
-        import swarm.results.load
-        import swarm.results.report  # noqa: F401
+    return WorkAhead(prepared, choosing, folder.require_there, folder.path)
 
 
 def run_arms(
-    prepared: PreparedRun, folder: Folder, sink: Sink, say: Say, ahead: SearchesAhead
+    prepared: PreparedRun, folder: Folder, sink: Sink, say: Say, ahead: WorkAhead
 ) -> dict[str, Any]:
     """Run every arm from its newest checkpoint in the folder; returns the summary. ``ahead`` are
     the searches that were begun before."""
     progress = folder.progress()
     progress["settings"] = made_with(prepared.settings.model_dump())
+    if not progress.get("files"):
+        progress["files"] = kept_files.hashes(prepared.settings)
     for arm in prepared.arms:
         if arm.noise:
-            found = {number: sigma for number, (sigma, _) in arm.noise.items()}
+            found = {number: each.multiplier for number, each in arm.noise.items()}
             progress.setdefault("noise", {})[arm.name] = found
     folder.write_progress(progress)
     open_arms = [arm for arm in prepared.arms if arm.name not in progress["tuning"]]

@@ -1,12 +1,13 @@
-"""Describes a run's topology, data and environment for the summary."""
+"""Describes a run for the summary and for its tracker: its topology, data and environment."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from swarm.communication.mixing import (
     second_eigenvalue,
 )
 from swarm.communication.topology.base import WHOLE
-from swarm.config.build import choice
+from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.resolved import NOISE
 from swarm.learning.privacy.noise import LeastNoise
+from swarm.results.track.base import Tracker
 from swarm.simulation.experiment import Experiment
 
 PACKAGES = ("swarm-sim", "torch", "numpy", "scipy", "networkx", "hydra-core", "ray", "wandb")
@@ -197,3 +199,16 @@ def describe_noise(found: LeastNoise, planned: Experiment) -> str:
         rate = accountant.rate_N[found.device]
         text += f", in {found.releases} steps, each on {100 * rate:.3g}% of its samples"
     return text
+
+
+def tracker_of(
+    settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
+) -> Tracker:
+    """The tracker of the run or claim ``run`` in ``folder``; ``names`` are those of
+    :attr:`~swarm.experiments.runs.prepared.PreparedRun.names`.
+
+    Raises :class:`ConfigError` for a tracker that cannot be built.
+    """
+    config = {**settings.model_dump(), **(names or {})}
+    context = {"folder": folder, "run": run, "config": config, "versions": versions()}
+    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)

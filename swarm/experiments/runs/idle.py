@@ -15,9 +15,7 @@ from swarm.config.composing.conf_files import config_file, default_options, keys
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.personal.base import NoPersonal
-from swarm.learning.privacy.correlated import Correlated
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.metrics.asking import asked_of
 
 OF_MESSAGES = {
     "compressor": "there is nothing to compress",
@@ -86,12 +84,12 @@ def _used_otherwise(e: Experiment) -> Iterator[str]:
     """Settings of messages that have another use in this arm."""
     c = e.communication
     hostile, leaving = c.hostile_N is not None, c.network.churn is not None
-    cancels = isinstance(e.data.privacy, Correlated)
-    # the graph says where hostile devices sit, who leaves, which noise cancels, who is who, and who
-    # is asked
-    asks = asked_of(e) is not None
-    if hostile or leaving or cancels or asks or c.topology.node_names:
+    cancels = e.data.privacy.shares_noise
+    # the graph says where hostile devices sit, who leaves, which noise cancels, and who is who
+    if hostile or leaving or cancels or c.topology.node_names:
         yield "topology"
+    for metric in e.metrics.all:
+        yield from metric.uses
     if not isinstance(e.model.personal, NoPersonal):
         yield "share"  # which is what devices keep for themselves, too
     if not hostile:

@@ -3,7 +3,7 @@ out later, one sentence says what would fit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from swarm.common.errors import ConfigError, SwarmError
@@ -14,6 +14,7 @@ from swarm.common.system.processes.child import spare_cores
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part, footprint
+from swarm.simulation.replicas import most_replicas
 
 ONE_CORE = "a single core (OMP_NUM_THREADS=1)"
 
@@ -23,13 +24,13 @@ class MemoryRanOutError(SwarmError):
 
 
 def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Footprint:
-    """The memory that an experiment will take with this engine; ``held`` states of it are kept
-    beside it while a learning rate is chosen.
+    """The memory that an experiment will take with this engine; the states of ``held`` devices are
+    kept beside it while a learning rate is chosen.
 
     Raises :class:`ConfigError` if it cannot fit; the message names how many actors, links of a
     device, or devices would."""
     swarm = footprint(experiment)
-    state = experiment.settings.devices * experiment.kept_numbers * experiment.dtype.itemsize
+    state = experiment.kept_numbers * experiment.dtype.itemsize
     tries = Part("tries of a learning rate", held * state, "lr_search.method=grid")
     needed = swarm.with_parts([*engine.own_memory(experiment, swarm), *[tries] * (held > 0)])
     there = available_bytes() if experiment.device.type == "cpu" else None
@@ -42,6 +43,26 @@ def require_memory(experiment: Experiment, engine: Engine, held: int = 0) -> Foo
     )
 
 
+def with_tries(
+    experiment: Experiment,
+    engine: Engine,
+    rates: Sequence[float],
+    variants: int,
+    replicated: Callable[[Sequence[float]], Experiment],
+) -> tuple[int, Footprint]:
+    """How many of the ``rates`` of an arm with so many ``variants`` are tried in one block, as
+    ``replicated`` has them, and the most memory that the experiment takes with its tries.
+
+    Raises as :func:`require_memory` does."""
+    s, count = experiment.settings, min(len(rates), most_replicas(experiment))
+    halving = len(rates) > 1 and s.lr_search.method == "halving"
+    held = len(rates) * variants * s.devices if halving else 0
+    needed = [require_memory(experiment, engine, held)]
+    if count > 1:
+        needed.append(require_memory(replicated(rates[:count]), engine, held))
+    return count, max(needed, key=lambda each: each.total)
+
+
 def with_searches(most: Footprint, searches: Sequence[Footprint]) -> tuple[int, Footprint]:
     """How many children may choose learning rates beside the arms, and the memory of the run with
     them.
@@ -52,8 +73,7 @@ def with_searches(most: Footprint, searches: Sequence[Footprint]) -> tuple[int, 
     there = available_bytes()
     sizes = sorted((each.to_come for each in searches), reverse=True)
     for many in range(min(spare_cores(), len(sizes)), 0, -1):
-        # twice, as rates that tie are run by two processes
-        beside = Part("choosing learning rates beside the arms", 2 * sum(sizes[:many]), ONE_CORE)
+        beside = Part("choosing learning rates beside the arms", sum(sizes[:many]), ONE_CORE)
         needed = most.with_parts([beside])
         if there is None or needed.to_come <= there:
             return many, needed

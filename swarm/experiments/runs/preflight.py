@@ -18,7 +18,7 @@ from swarm.learning.personal.base import Personal
 from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
-from swarm.simulation.metrics.specialisation import PracticeMetric
+from swarm.simulation.metrics.practice import PracticeMetric
 
 LOOKED_AT = 8  # rounds whose links are checked for their speed
 # rounds that are searched for an active device; fewer in a swarm of more than 1,000 devices
@@ -82,7 +82,7 @@ def _require_somebody(e: Experiment) -> None:
 def _require_punctuality(e: Experiment) -> None:
     """Refuse a network in whose first rounds even the quickest message comes too late."""
     network, tick = e.communication.network, e.settings.network.round_seconds
-    if network.ideal or not {"mix", "messages"} & set(e.communication.protocol.phases):
+    if network.ideal or not any(phase.packets for phase in e.communication.phases):
         return
     rounds = range(1, min(e.communication.topology.period or LOOKED_AT, LOOKED_AT) + 1)
     quickest = min(network.quickest(e.communication.messages.graph(round)) for round in rounds)

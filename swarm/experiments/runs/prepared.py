@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
 from swarm.common.plugin import blamed
 from swarm.common.rng import Keys
-from swarm.config.build import as_typed, build
+from swarm.config.build import build, choices_as_typed
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.local_test import public_asked
@@ -32,9 +33,9 @@ from swarm.experiments.resolved import (
     without_cohorts,
 )
 from swarm.experiments.run_data import load_data
-from swarm.experiments.runs.describe import describe_noise, versions
+from swarm.experiments.runs.describe import describe_noise, tracker_of
 from swarm.experiments.runs.idle import idle, warn_of_idle
-from swarm.experiments.runs.memory import require_memory, running_out, with_searches
+from swarm.experiments.runs.memory import running_out, with_searches, with_tries
 from swarm.experiments.runs.preflight import (
     require_a_network_that_works,
     require_plain_steps,
@@ -60,18 +61,28 @@ from swarm.simulation.footprint import NOTHING, Footprint
 
 
 @dataclass(frozen=True)
+class FoundNoise:
+    """What ``privacy.noise_multiplier=auto`` stands for in one variant of an arm, and the sentence
+    that says so; empty if an earlier command has found it and said it."""
+
+    multiplier: float
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
 class PreparedArm(Arm):
-    """An arm whose variants have passed the checks, the learning rates that it chooses from,
-    whether its devices measure models on validation samples of their own, whether they exchange
-    predictions for samples that they share, which settings are without effect in it, with a
-    sentence each, and the noise of each of its variants, by number, where that was ``auto``, with
-    what is to be said of it."""
+    """An arm whose variants have passed the checks, the learning rates that it chooses from, how
+    many of them are tried in one block with each variant, whether its devices measure models on
+    validation samples of their own, whether they exchange predictions for samples that they share,
+    which settings are without effect in it, with a sentence each, and the noise of each of its
+    variants, by number, where that was ``auto``, with what is to be said of it."""
 
     rates: tuple[float, ...] = ()
+    together: tuple[int, ...] = ()
     own_validation: bool = False
     predicts: bool = False
     idle: Mapping[str, str] = field(default_factory=dict)
-    noise: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    noise: Mapping[str, FoundNoise] = field(default_factory=dict)
 
     @property
     def chooses(self) -> bool:
@@ -113,7 +124,7 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` for the first thing that cannot work.
         """
         resolved = given if isinstance(given, Resolved) else resolve(given)
-        with as_typed(resolved.settings.plug_ins()):
+        with choices_as_typed(resolved.settings.plug_ins()):
             return cls._prepared(resolved)
 
     @classmethod
@@ -172,8 +183,8 @@ class PreparedRun(Resolved):
         """What is to be said of the noise that was found, and for which arms."""
         arms_of: dict[str, list[str]] = {}
         for arm in self.arms:
-            for _, said in arm.noise.values():
-                arms_of.setdefault(said, []).append(arm.name)
+            for found in arm.noise.values():
+                arms_of.setdefault(found.sentence, []).append(arm.name)
         return [f"{', '.join(arms)}: {said}" for said, arms in arms_of.items() if said]
 
     @property
@@ -224,8 +235,9 @@ class PreparedRun(Resolved):
         """
         return tracker_of(self.settings, folder, run, self.names)
 
-    def experiment(self, arm: Arm, settings: Settings) -> Experiment:
-        """The experiment of an arm with ``settings``, whose learning rate is chosen.
+    def experiment(self, arm: Arm, settings: Settings, lrs: Sequence[float] = ()) -> Experiment:
+        """The experiment of an arm with ``settings``, whose learning rate is chosen; with several
+        ``lrs``, of as many replicas of its one device, each with one of these rates.
 
         Raises :class:`ConfigError` for settings that cannot work, and for a rate that is still
         ``auto``.
@@ -234,33 +246,41 @@ class PreparedRun(Resolved):
         if arm.pooled:
             batch = s.train.batch if self.policy.streams else None
             split = split.pooled(Keys(s.seed, "pool"), batch)
+        if len(lrs) > 1:
+            split, engine = split.replicated(lrs), {**settings.engine, "block": len(lrs)}
+            settings = settings.model_copy(update={"devices": len(lrs), "engine": engine})
         return self._built(settings, split)
 
     def _built(self, settings: Settings, split: DeviceSplit) -> Experiment:
         spec = RunSpec(decided(settings, self.dataset), self.dataset, split)
         policy = self.policy if settings.update == self.settings.update else None
-        with as_typed(settings.plug_ins()):
+        with choices_as_typed(settings.plug_ins()):
             return Experiment(spec, policy)
 
     def _tried(
         self, arm: Arm, number: str, variant: Settings, made: Experiment | None
-    ) -> tuple[Experiment, dict[str, tuple[float, str]]]:
+    ) -> tuple[Experiment, FoundNoise | None]:
         """The experiment of variant ``number`` of an arm with the first of its rates, and the noise
-        that was found for it, by this number. It is ``made`` already, if that has its settings.
+        that was found for it; None where none was to be found. The experiment is ``made`` already,
+        if that has its settings.
 
         Raises :class:`ConfigError` if it cannot work."""
-        found, settings = {}, with_lr(variant, candidate_rates(variant)[0])
+        found, settings = None, with_lr(variant, candidate_rates(variant)[0])
         if seeks_noise(variant):
-            found[number] = self.noise.get(arm.name, {}).get(number, 0.0), ""
-            if not found[number][0]:
-                planned = self.experiment(arm, to_plan_with(settings))
-                least = found_noise(planned)
-                found[number] = least.noise_multiplier, describe_noise(least, planned)
-            settings = with_noise(settings, found[number][0])
+            found = self._noise_of(arm, number, settings)
+            settings = with_noise(settings, found.multiplier)
         if made is None or arm.pooled or made.settings != decided(settings, self.dataset):
             made = self.experiment(arm, settings)
         self.engine.check_arm(made)
         return made, found
+
+    def _noise_of(self, arm: Arm, number: str, settings: Settings) -> FoundNoise:
+        """The noise of a variant: as an earlier command has found it, or found now."""
+        if earlier := self.noise.get(arm.name, {}).get(number):
+            return FoundNoise(earlier)
+        planned = self.experiment(arm, to_plan_with(settings))
+        least = found_noise(planned)
+        return FoundNoise(least.noise_multiplier, describe_noise(least, planned))
 
     def _checked(self, arm: Arm, made: Experiment | None) -> tuple[PreparedArm, Footprint]:
         """The arm with the variants that can work, and the memory of the largest of them. A variant
@@ -270,11 +290,11 @@ class PreparedRun(Resolved):
         Raises :class:`ConfigError` if no variant can work.
         """
         kept: list[Settings] = []
-        needed: list[Footprint] = []
+        needed: list[tuple[int, Footprint]] = []
         wrong: list[ConfigError] = []
         rates: tuple[float, ...] = ()
         measures, predicts, without = False, False, dict[str, str]()
-        noise = dict[str, tuple[float, str]]()
+        noise = dict[str, FoundNoise]()
         for number, given in enumerate(arm.variants):
             its = candidate_rates(given)
             try:
@@ -283,9 +303,8 @@ class PreparedRun(Resolved):
                 wrong.append(error)
                 continue
             variant = given.model_copy(update={"privacy": experiment.settings.privacy})
-            halving = len(its) > 1 and variant.lr_search.method == "halving"
-            held = len(its) * len(arm.variants) if halving else 0
-            needed.append(require_memory(experiment, self.engine, held))
+            several = partial(self.experiment, arm, experiment.settings)
+            needed.append(with_tries(experiment, self.engine, its, len(arm.variants), several))
             measures |= experiment.communication.own_validation
             predicts |= experiment.communication.protocol.distillation is not None
             require_plain_steps(experiment)
@@ -298,33 +317,19 @@ class PreparedRun(Resolved):
                 own = variant.protocol == self.settings.protocol
                 without = idle(experiment, None if own else arm.name)
             kept.append(variant)
-            noise |= found
+            noise |= {} if found is None else {str(number): found}
         if not kept:
-            first = wrong[0]
-            raise ConfigError(
-                first.key, first.value, f"{first.valid} (in the arm {arm.name})"
-            ) from first
+            first, valid = wrong[0], f"{wrong[0].valid} (in the arm {arm.name})"
+            raise ConfigError(first.key, first.value, valid) from first
         for reason in wrong:
             warnings.warn(
                 f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
             )
-        about = (rates, measures, predicts, without, noise)
+        together = tuple(count for count, _ in needed)
+        about = (rates, together, measures, predicts, without, noise)
         checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
         _require_validation(checked, self.settings, self.dataset)
-        return checked, max(needed, key=lambda each: each.total)
-
-
-def tracker_of(
-    settings: Settings, folder: Path, run: str, names: Mapping[str, list[str | None]] | None = None
-) -> Tracker:
-    """The tracker of the run or claim ``run`` in ``folder``; ``names`` are those of
-    :attr:`PreparedRun.names`.
-
-    Raises :class:`ConfigError` for a tracker that cannot be built.
-    """
-    config = {**settings.model_dump(), **(names or {})}
-    context = {"folder": folder, "run": run, "config": config, "versions": versions()}
-    return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
+        return checked, max((memory for _, memory in needed), key=lambda each: each.total)
 
 
 def _require_validation(arm: PreparedArm, settings: Settings, dataset: Dataset) -> None:

@@ -16,12 +16,13 @@ from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs import arms
-from swarm.experiments.runs.lr_search import SearchesAhead
+from swarm.experiments.runs.describe import tracker_of
+from swarm.experiments.runs.lr_search import WorkAhead
 from swarm.experiments.runs.memory import running_out, stated
-from swarm.experiments.runs.prepared import PreparedRun, tracker_of
+from swarm.experiments.runs.prepared import PreparedRun
 from swarm.results import columns
 from swarm.results.earlier import refuse_a_mixture
-from swarm.results.folder import Folder, kept_tokens, typed_words
+from swarm.results.folder import Folder, kept_files, kept_tokens, typed_words
 from swarm.results.presentation import stored
 from swarm.results.provenance import OF_ENGINE
 from swarm.results.schemas import Graph, Summary
@@ -100,6 +101,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
+    kept_files.require_same(path, home.progress().get("files", {}), new)
     prepared = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, prepared)
     if new.rounds > old.rounds:
@@ -203,11 +205,11 @@ def overridden(settings: Settings, overrides: dict[str, Any]) -> Settings:
 
 def _run(prepared: PreparedRun, home: Folder) -> Result:
     # before the tracker starts a thread, as a process with several must not be forked
-    with arms.searches_ahead(prepared, home) as ahead:
+    with arms.work_ahead(prepared, home) as ahead:
         return _run_beside(prepared, home, ahead)
 
 
-def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Result:
+def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result:
     settings = prepared.settings
     tracker = prepared.tracker(home.path, home.name)
     progress = home.progress()
@@ -241,7 +243,7 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: SearchesAhead) -> Re
             summary = arms.run_arms(prepared, home, sink, console.say, ahead)
             sink.conclude(summary)
             if settings.report:
-                sink.attach(_drawn(home))
+                sink.attach(_drawn(home, ahead))
     finally:
         sink.close()
     print_summary(summary, columns=found, presentation=prepared.presentation)
@@ -269,9 +271,11 @@ def _summary(path: Path) -> dict[str, Any]:
     return summary_of(path, Summary) or {}
 
 
-def _drawn(home: Folder) -> list[Path]:
-    """The files of the report, drawn now."""
-    # imported at the end of a run: what draws takes a third of a second, and some runs draw nothing
+def _drawn(home: Folder, ahead: WorkAhead | None = None) -> list[Path]:
+    """The files of the report, drawn now: by a child that has imported what draws, or here."""
+    if ahead is not None and (drawn := ahead.report()):
+        return drawn
+    # imported at the end of a run: what draws takes half a second, and some runs draw nothing
     from swarm.results.report import write_report
 
     return write_report(home.path)

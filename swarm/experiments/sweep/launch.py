@@ -33,7 +33,7 @@ WANDB = "swarm.results.track.wandb.WandbTracker"
 Complain = Callable[[SwarmError], int]
 
 
-class Task:
+class JobRunner:
     """The function that the launcher calls for each job, in this process or in a worker: it runs or
     resumes the job, and notes its status in the job's folder.
     """
@@ -109,7 +109,7 @@ def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
     """Run the jobs that are to run, and set the state of each; returns False if Ctrl-C ended the
     sweep."""
     to_do = plan.to_do
-    task = Task(to_do, plan.code, complain)
+    task = JobRunner(to_do, plan.code, complain)
     for job in to_do:
         if (job.folder / FILE).exists():
             task.note(job.folder, "waiting", None)  # replaces the note of an earlier command
@@ -126,7 +126,7 @@ def launch(composer: Composer, plan: SweepPlan, complain: Complain) -> bool:
 
 
 def _launch_once(
-    composer: Composer, plan: SweepPlan, jobs: list[Job], task: Task
+    composer: Composer, plan: SweepPlan, jobs: list[Job], task: JobRunner
 ) -> list[list[Job]]:
     """Call the launcher once.
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rng import derive
+from swarm.common.rows import BlockParameters
+from swarm.learning.cohorts.runs import Runs, taken
 from swarm.learning.kernels.kernel import Scale, Views
 from swarm.learning.learner import BENCHES_OF_COHORTS, Batch, Learner, PredictionScores
 
@@ -35,20 +37,24 @@ def pieces(cohort_B: Ints, device: torch.device) -> Iterator[Piece]:
         yield Piece(cohort, torch.as_tensor(place, device=device))
 
 
-def taken(x_BP: Tensor, place_m: Tensor, place_c: Tensor) -> Tensor:
-    """Return the numbers in the places ``place_c`` of the rows ``place_m``, ``[m, c]``; one choice
-    after the other, which is five times as fast as both at once."""
-    rows_mP = x_BP.index_select(0, place_m)
-    return rows_mP if len(place_c) == x_BP.shape[1] else rows_mP.index_select(1, place_c)
+@dataclass(frozen=True)
+class _RowsOfCohort:
+    """The parameters of m devices of one cohort in union rows: ``row_m`` has the numbers of their
+    rows, and ``slots`` the places of the numbers of each parameter."""
 
+    x_NP: Tensor
+    row_m: Tensor
+    slots: Sequence[Runs]
 
-def put_(x_BP: Tensor, place_m: Tensor, place_c: Tensor, values_mc: Tensor) -> None:
-    """Write ``values_mc`` to where :func:`taken` reads; the rows must lie one behind the other."""
-    if len(place_c) == x_BP.shape[1]:
-        x_BP.index_copy_(0, place_m, values_mc)
-        return
-    at_mc = (place_m * x_BP.shape[1])[:, None] + place_c
-    x_BP.view(-1).scatter_(0, at_mc.view(-1), values_mc.reshape(-1))
+    def load(self, x: BlockParameters) -> None:
+        """See :class:`RowsOfBlock`."""
+        for runs, part in zip(self.slots, x.flat, strict=True):
+            runs.read(self.x_NP, self.row_m, part)
+
+    def put(self, x: BlockParameters) -> None:
+        """See :class:`RowsOfBlock`."""
+        for runs, part in zip(self.slots, x.flat, strict=True):
+            runs.put_(self.x_NP, self.row_m, part)
 
 
 class MixedLearner(Learner):
@@ -76,6 +82,11 @@ class MixedLearner(Learner):
             learner.benches = BENCHES_OF_COHORTS
         self.learners, self.cohort_N, self.lead = tuple(learners), cohort_N, lead
         self.place_Cc = tuple(place_Cc)
+        self.runs_C = [Runs.of(place) for place in place_Cc]
+        self._slots_Cs = [
+            [Runs.of(place[slot.start : slot.stop]) for slot in learner.kernel.layout.slots]
+            for place, learner in zip(place_Cc, learners, strict=True)
+        ]
         self.train = self._train
 
     @property
@@ -97,11 +108,43 @@ class MixedLearner(Learner):
         """Predict the batch with the rows ``[B, P]`` and score the predictions; learn nothing."""
         found = []
         for piece in self._pieces(batch, x_BP):
-            learner, place = self.learners[piece.cohort], self.place_Cc[piece.cohort]
+            learner, runs = self.learners[piece.cohort], self.runs_C[piece.cohort]
             part = batch.of(piece.place_m)
-            scores = learner.score_only(taken(x_BP, piece.place_m, place), part)
+            scores = learner.score_only(runs.taken(x_BP, piece.place_m), part)
             found.append((piece, scores))
         return _joined(found, len(x_BP))
+
+    def train_(
+        self,
+        x_NP: Tensor,
+        slots: Views,
+        row_B: Tensor,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None = None,
+    ) -> PredictionScores:
+        """Let the devices of a block learn in place: their rows are those with the numbers
+        ``row_B`` of ``x_NP`` and of ``slots``, which have no gaps. Returns the scores of the
+        predictions before each step."""
+        found = []
+        for piece in self._pieces(batch, x_NP):
+            learner, runs = self.learners[piece.cohort], self.runs_C[piece.cohort]
+            part, at_m = batch.of(piece.place_m), row_B[piece.place_m]
+            if part.noise:  # so that no two cohorts draw the same
+                part = replace(part, noise=derive(part.noise, "cohort", piece.cohort))
+            rate = lr[piece.place_m] if isinstance(lr, Tensor) and len(lr) > 1 else lr
+            if learner.plain and correction is None:
+                rows = _RowsOfCohort(x_NP, at_m, self._slots_Cs[piece.cohort])
+                found.append((piece, learner.descend_(rows, part, rate)))
+                continue
+            own = {name: runs.taken(values, at_m) for name, values in slots.items()}
+            cut = None if correction is None else self._cut(correction, piece)
+            learnt_mc, scores = learner.train(runs.taken(x_NP, at_m), own, part, rate, cut)
+            runs.put_(x_NP, at_m, learnt_mc)
+            for name, values in own.items():
+                runs.put_(slots[name], at_m, values)
+            found.append((piece, scores))
+        return _joined(found, len(row_B))
 
     def _train(
         self,
@@ -111,21 +154,9 @@ class MixedLearner(Learner):
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> tuple[Tensor, PredictionScores]:
-        learnt_BP, found = torch.zeros_like(x_BP), []
-        for piece in self._pieces(batch, x_BP):
-            learner, place = self.learners[piece.cohort], self.place_Cc[piece.cohort]
-            part, at = batch.of(piece.place_m), (piece.place_m, place)
-            if part.noise:  # so that no two cohorts draw the same
-                part = replace(part, noise=derive(part.noise, "cohort", piece.cohort))
-            own = {name: taken(rows, *at) for name, rows in slots.items()}
-            rate = lr[piece.place_m] if isinstance(lr, Tensor) and len(lr) > 1 else lr
-            cut = None if correction is None else self._cut(correction, piece)
-            learnt_mc, scores = learner.train(taken(x_BP, *at), own, part, rate, cut)
-            put_(learnt_BP, *at, learnt_mc)
-            for name, rows in own.items():
-                put_(slots[name], *at, rows)
-            found.append((piece, scores))
-        return learnt_BP, _joined(found, len(x_BP))
+        learnt_BP = x_BP.clone(memory_format=torch.contiguous_format)
+        row_B = torch.arange(len(x_BP), device=x_BP.device)
+        return learnt_BP, self.train_(learnt_BP, slots, row_B, batch, lr, correction)
 
     def _pieces(self, batch: Batch, x_BP: Tensor) -> Iterator[Piece]:
         assert batch.device is not None, "the loader gives the ids of devices by `by_device`"
@@ -134,13 +165,10 @@ class MixedLearner(Learner):
     def _cut(self, correction: GradientCorrection, piece: Piece) -> GradientCorrection:
         """The correction for the devices of one cohort, which is about the numbers that they
         send."""
-        place = self.place_Cc[piece.cohort]
+        sent = self.place_Cc[piece.cohort][: self.learners[piece.cohort].kernel.layout.sent.width]
 
         def cut(rows_BM: Tensor | None) -> Tensor | None:
-            if rows_BM is None:
-                return None
-            sent = place[: self.learners[piece.cohort].kernel.layout.sent.width]
-            return taken(rows_BM, piece.place_m, sent)
+            return None if rows_BM is None else taken(rows_BM, piece.place_m, sent)
 
         return replace(
             correction, add_NP=cut(correction.add_NP), toward_NP=cut(correction.toward_NP)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from swarm.common.errors import ConfigError
 from swarm.common.names import listed
 from swarm.common.rows import Layout, ParameterSpec, packed_in_a_row
+from swarm.learning.cohorts.runs import Runs
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -61,6 +63,15 @@ class Shape:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where numbers lie in union rows of one width: those of each cohort's own row, and those of
+    each group that has some."""
+
+    of_cohort: tuple[Runs, ...]
+    of_group: dict[int, Runs]
+
+
 @dataclass(frozen=True)
 class Union:
     """How the rows of C cohorts lie in one row of P numbers.
@@ -83,6 +94,24 @@ class Union:
     def sent(self) -> int:
         """M, how many numbers of the union row are of what devices send."""
         return self.layout.sent.width
+
+    def places(self, width: int) -> Places:
+        """Where numbers lie in rows of all P numbers, or of the first M that devices send."""
+        return self._sent_places if width < self.layout.width else self._all_places
+
+    @cached_property
+    def _all_places(self) -> Places:
+        return self._places_within(self.layout.width)
+
+    @cached_property
+    def _sent_places(self) -> Places:
+        return self._places_within(self.sent)
+
+    def _places_within(self, width: int) -> Places:
+        own = tuple(Runs.of(place[place < width]) for place in self.place_Cc)
+        group_W = self.group_P[:width]
+        groups: list[int] = torch.unique(group_W).tolist()
+        return Places(own, {g: Runs.of(torch.nonzero(group_W == g).squeeze(1)) for g in groups})
 
     @property
     def shared_CC(self) -> Ints:

@@ -1,4 +1,4 @@
-"""The interface of a goal: by which a device decides which class it practises next."""
+"""The interface of goals: a goal says which class a device practises next."""
 
 from __future__ import annotations
 

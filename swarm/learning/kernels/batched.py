@@ -27,8 +27,8 @@ from swarm.learning.kernels.kernel import (
     PerDevice,
     Scale,
     Views,
-    apart,
     gradients_of,
+    split_statistics,
 )
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.models.base import BatchedBase, Wrapped
@@ -161,7 +161,7 @@ class BatchedKernel(Kernel):
     ) -> tuple[Tensor, Views, Views]:
         """The outputs, the gradient of each parameter, and the running statistics afterwards."""
         with torch.inference_mode(False), torch.enable_grad():
-            parameters, statistics = apart(own, self.layout)
+            parameters, statistics = split_statistics(own, self.layout)
             leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
             held = {name: value.clone() for name, value in statistics.items()}
             rows, after = self._run({**leaves, **held}, inputs.clone())

@@ -102,7 +102,7 @@ class Functional(Kernel):
     def _add(
         self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
-        parameters, statistics = apart(x, self.layout)
+        parameters, statistics = split_statistics(x, self.layout)
         pulled: Any = vjp(
             lambda own: self._learn(own, statistics, inputs), parameters, has_aux=True
         )
@@ -161,7 +161,7 @@ class PerDevice(Kernel):
         self, own: Views, inputs: Tensor, target_Cb: Tensor, scale: Tensor
     ) -> tuple[Tensor, Views, Views]:
         with torch.inference_mode(False), torch.enable_grad():
-            parameters, statistics = apart(own, self.layout)
+            parameters, statistics = split_statistics(own, self.layout)
             leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
             held = {name: value.clone() for name, value in statistics.items()}
             out, after = self._learn(leaves, held, inputs.clone())
@@ -172,14 +172,16 @@ class PerDevice(Kernel):
 
 def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
     """Return ``residual`` · ∂out/∂leaf for each of ``leaves``; it is zero for a parameter that
-    ``out`` does not depend on.
+    ``out`` does not depend on. The sparse one of an ``nn.Embedding(sparse=True)`` is made dense, as
+    rows are.
     """
-    return torch.autograd.grad(
+    found = torch.autograd.grad(
         out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True
     )
+    return tuple(each.to_dense() if each.is_sparse else each for each in found)
 
 
-def apart(x: Views, layout: Layout) -> tuple[Views, Views]:
+def split_statistics(x: Views, layout: Layout) -> tuple[Views, Views]:
     """Return the parameters and the running statistics among the entries ``x`` of a row."""
     names = {s.name for s in layout.statistics}
     if not names:
@@ -201,7 +203,7 @@ def _prediction(
         skeleton.eval()
 
     def predict(own: Views, inputs: Tensor) -> Tensor:
-        parameters, statistics = apart(own, layout)
+        parameters, statistics = split_statistics(own, layout)
         out: Tensor = functional_call(
             skeleton, {**parameters, **_as_buffers(statistics, layout)}, (inputs,)
         )
@@ -215,7 +217,7 @@ def _learning(
 ) -> Callable[[Views, Views, Tensor], tuple[Tensor, Views]]:
     """One device's outputs ``[C, b]`` while it learns, and its running statistics after that, as a
     function of its parameters, its running statistics and inputs ``[b, *features]``."""
-    held = _Held(_skeleton(module), [s.name for s in layout.statistics])
+    held = _ReturnsBuffers(_skeleton(module), [s.name for s in layout.statistics])
 
     def learn(parameters: Views, statistics: Views, inputs: Tensor) -> tuple[Tensor, Views]:
         given = {**parameters, **_as_buffers(statistics, layout)}
@@ -228,7 +230,7 @@ def _learning(
     return learn
 
 
-class _Held(nn.Module):
+class _ReturnsBuffers(nn.Module):
     """A module that returns the buffers that it has after ``forward``, too."""
 
     def __init__(self, module: nn.Module, names: Sequence[str]) -> None:

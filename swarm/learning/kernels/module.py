@@ -51,9 +51,9 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
     expected = (inputs.shape[0], *outputs)
     if not isinstance(out, Tensor) or tuple(out.shape) != expected:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise refused(
-            module, f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}"
-        )
+        hint = ", a prediction for each position, as gru or transformer make" * (len(outputs) == 2)
+        why = f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}{hint}"
+        raise refused(module, why)
     if not out.is_floating_point():
         kind = str(out.dtype).removeprefix("torch.")
         raise refused(
@@ -88,6 +88,21 @@ def refused(module: nn.Module, why: str) -> ConfigError:
     return ConfigError("/model", called(module), why + (f" ({at})" if at else ""))
 
 
+def require_real(module: nn.Module) -> nn.Module:
+    """The module, which is refused if it holds complex numbers, such as the rotations of some
+    position embeddings: made float32, they would lose their imaginary parts.
+    """
+    for what, held in (
+        ("parameter", module.named_parameters()),
+        ("buffer", module.named_buffers()),
+    ):
+        for name, value in held:
+            if value.is_complex():  # no section adds its name to this one
+                why = f"has the {what} {name} of complex numbers, and a run's are real"
+                raise refused(module, f"{why}; two real ones hold the same").under("model")
+    return module
+
+
 def _require_parameters(module: nn.Module) -> None:
     """Refuse a module without parameters, parameters that a row cannot hold, and other state that
     neither a row nor a file can hold.
@@ -102,8 +117,11 @@ def _require_parameters(module: nn.Module) -> None:
             module,
             f"leaves the shape of {lazy[0]} to its first call; give all sizes in the constructor",
         )
-    if any(not p.dtype.is_floating_point for p in module.parameters()):
-        raise refused(module, "has parameters that are not floating point")
+    for name, p in module.named_parameters():
+        if not p.dtype.is_floating_point:
+            kind = str(p.dtype).removeprefix("torch.")
+            why = f"has the parameter {name} of type {kind}, and parameters are floating point"
+            raise refused(module, f"{why}; register_buffer keeps a constant of another type")
     known: dict[int, str] = {}
     for name, p in module.named_parameters():
         other = known.setdefault(p.data_ptr(), name) if p.numel() else name

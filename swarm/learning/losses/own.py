@@ -1,4 +1,4 @@
-"""What makes a loss that kernels can use of a formula, and refuses formulas that are none."""
+"""Turns the formula of a loss into a loss that kernels can use, and refuses one that is no loss."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class OwnLoss(Loss):
 
 
 class OwnLossOfClasses(OwnLoss):
-    """Of labels. A target of Σ_c target_c = m counts m times, as in cross-entropy."""
+    """A loss of labels. A target of Σ_c target_c = m counts m times, as in cross-entropy."""
 
     classification = True
 
@@ -66,7 +66,8 @@ class OwnLossOfClasses(OwnLoss):
 
 
 class OwnLossOfNumbers(OwnLoss, Regression):
-    """Of numeric targets, in the unit in which they are learned. Scores are in their own unit."""
+    """A loss of numeric targets, in the unit in which they are learned; scores are in their own
+    unit."""
 
     def __init__(self, formula: SampleLoss, unit_T1: Tensor | None = None) -> None:
         OwnLoss.__init__(self, formula)

@@ -244,7 +244,7 @@ def _verified(file: Path, expected: object) -> str:
 
 
 @dataclass(frozen=True)
-class _Held:
+class _FileContent:
     """What a file holds: tensors, which nobody may change in place; its SHA-256, and that of the
     tokens that it was saved with, if it says."""
 
@@ -255,7 +255,7 @@ class _Held:
 
 def _checked_file(
     base_file: str | None, expected: str | None, stored: tuple[str, ...], bits: int, group: int
-) -> tuple[Path, _Held]:
+) -> tuple[Path, _FileContent]:
     """The path of a file with parameters, and what it holds, those ``stored`` in few bits rounded
     to what these can say."""
     file = _file(base_file)
@@ -273,7 +273,7 @@ def _checked_file(
 @lru_cache(maxsize=4)
 def _rounded(
     file: Path, expected: str | None, stored: tuple[str, ...], bits: int, group: int, *facts: int
-) -> _Held:
+) -> _FileContent:
     """What a file holds, in few bits: as :func:`_held`, all modules of a process share it."""
     held = _held(file, expected, *facts)
     with torch.device("cpu"), torch.inference_mode(False):
@@ -281,7 +281,7 @@ def _rounded(
 
 
 @lru_cache(maxsize=2)
-def _held(file: Path, expected: str | None, *facts: int) -> _Held:
+def _held(file: Path, expected: str | None, *facts: int) -> _FileContent:
     """What a file holds, read once for as long as its ``facts`` stay the same: all modules of a
     process share it."""
     digest = _verified(file, expected)
@@ -295,7 +295,7 @@ def _held(file: Path, expected: str | None, *facts: int) -> _Held:
     for name, value in found.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ConfigError("base_file", file, f"holds {name} with numbers that are not finite")
-    return _Held(found, digest, saved_tokenizer(data))
+    return _FileContent(found, digest, saved_tokenizer(data))
 
 
 def _load(base: nn.Module, values: Mapping[str, Tensor], file: Path) -> None:

@@ -45,6 +45,7 @@ class Correlated(Gaussian):
     """
 
     unit = "device"
+    shares_noise = True
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Correlated(Gaussian):
 
     @property
     def noise_without_learning(self) -> bool:
-        """Always: without it, that of the neighbours would not cancel."""
+        """Always true: without a device's noise, the noise of its neighbours would not cancel."""
         return True
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 from swarm.common.errors import ConfigError
 
 MOST_NOISE, LEAST_NOISE = 1000.0, 0.05  # between them the accountant's sums are exact enough
+LEAST_DELTA = 1e-18  # of the numbers that a config may have
 
 
 Counting = Literal["rdp", "pld"]
@@ -20,6 +21,8 @@ class Privacy:
     Attributes:
         unit: What is protected: one ``sample`` of a device, or all that one ``device`` has; None:
             nothing is.
+        shares_noise: Whether neighbours make noise together, for which the pairs of the round's
+            graph are needed.
         clip_norm: C, the largest L2 norm of what one unit contributes; None: it is not clipped.
         noise_multiplier: σ; the noise of a release has the standard deviation σ·C.
         delta: δ of the guarantee (ε, δ).
@@ -31,6 +34,7 @@ class Privacy:
     """
 
     unit: ClassVar[Literal["sample", "device"] | None] = None
+    shares_noise: ClassVar[bool] = False
     clip_norm: float | None = None
     noise_multiplier: float = 0.0
     delta: float = 0.0
@@ -97,8 +101,8 @@ class Gaussian(Privacy):
                 " needs a clip_norm"
             )
             raise ConfigError("noise_multiplier", noise_multiplier, valid)
-        if not 1e-300 <= delta < 1:
-            valid = "must be a probability above 0 and below 1, such as 1e-5"
+        if not LEAST_DELTA <= delta < 1:
+            valid = f"must be a probability from {LEAST_DELTA:g} to below 1, such as 1e-5"
             raise ConfigError("delta", delta, valid)
         if epsilon is not None and not 0 < epsilon < math.inf:
             raise ConfigError("epsilon", epsilon, "must be null or a budget above 0")

@@ -12,8 +12,8 @@ from swarm.simulation import checkpoint
 def saved_rows(
     run: Path, arm: str, arms: Sequence[str], best: bool = False
 ) -> checkpoint.Checkpoint:
-    """The newest checkpoint of the arm, or with ``best`` that of its best round; ``arms`` are those
-    that the run has.
+    """The newest checkpoint of the arm ``arm``, or with ``best`` the checkpoint of its best round;
+    ``arms`` are all arms of the run.
 
     Raises :class:`ConfigError` where there is none, and for one that is damaged.
     """

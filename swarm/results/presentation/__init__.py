@@ -48,7 +48,7 @@ class SummaryEntry:
     takes the place of ``note``.
 
     Attributes:
-        key: Of ``summary.json``.
+        key: Its key in ``summary.json``.
         label: What it is called, such as ``gap closed``.
         unit: Its unit, or empty for a plain number.
         better: Whether a higher or a lower value is better; None where neither is.
@@ -83,7 +83,7 @@ class Presentation:
     entries: tuple[SummaryEntry, ...] = ()
 
     def style(self, arm: str) -> ArmStyle:
-        """That of an arm; of one that was not declared, a plain one."""
+        """The style of an arm; a plain one for an arm that was not declared."""
         return self.arms.get(arm, ArmStyle())
 
     def named(self, role: Role) -> str | None:
@@ -111,7 +111,7 @@ class Presentation:
 
     @classmethod
     def of_many(cls, runs: Iterable[Presentation]) -> Presentation:
-        """That of several runs together: of each arm and of each entry what the first one says."""
+        """One presentation of several runs: each arm and entry as the first run has it."""
         arms: dict[str, ArmStyle] = {}
         entries: dict[str, SummaryEntry] = {}
         for each in runs:
@@ -121,4 +121,4 @@ class Presentation:
 
 
 UNDECLARED = Presentation()
-"""That of arms and numbers of which nothing is known."""
+"""The presentation of a run whose scenario has declared nothing."""

@@ -60,20 +60,21 @@ class _Presentation(Schema):
 
 
 def fault(presentation: Presentation) -> str | None:
-    """What of it cannot be written or shown, as a sentence; None if nothing is wrong."""
+    """What is wrong with a presentation, as a sentence: it could not be written or shown; None if
+    nothing is."""
     return complaint(_plain(presentation), _Presentation)
 
 
 def write(folder: Path, presentation: Presentation) -> None:
-    """Put it into the folder of its run."""
+    """Write the presentation into the folder of its run."""
     checkpoint.write_json(folder / FILE, _plain(presentation))
 
 
 def read(
     folder: Path, summary: Mapping[str, Any] | None = None, key: str = f"/{FILE}"
 ) -> Presentation:
-    """That of the run in ``folder``. ``summary``, its ``summary.json`` if there is one, tells the
-    entries of a folder of an earlier version.
+    """Read the presentation of the run in ``folder``. ``summary``, its ``summary.json`` if there is
+    one, tells the entries of a folder of an earlier version.
 
     Raises :class:`ConfigError` on ``key`` where the file is damaged.
     """
@@ -83,8 +84,8 @@ def read(
 
 
 def of_before(summary: Mapping[str, Any] | None = None) -> Presentation:
-    """That of runs of earlier versions: its arms are told by their names, its entries by the keys
-    of ``summary``."""
+    """The presentation of a run of an earlier version: the names of its arms, and the keys of its
+    ``summary``, say what they are."""
     found = aliases.presentation()
     known = found["entries"]
     which = next((key for key in known if key in (summary or {})), [*known][-1])

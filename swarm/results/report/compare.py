@@ -109,7 +109,7 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def table(self) -> Table:
-        """For the terminal: the leading arm of each run."""
+        """The table for the terminal: a row for the leading arm of each run."""
         score = next((run.main for run in self.runs if run.main), None)
         away = self.runs[0].distance
         finals = [run.final(run.lead) for run in self.runs]

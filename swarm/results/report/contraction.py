@@ -58,7 +58,8 @@ def ratio(axes: Axes, run: Run) -> None:
 
 
 def without_loss(run: Run) -> bool:
-    """Whether ρ is the theory's of a network that loses nothing, and that of the run does."""
+    """Whether messages of the run are lost, late or compressed, while ρ is that of a network that
+    loses nothing."""
     return bool((run.summary or {}).get("rho_lossless"))
 
 

@@ -16,7 +16,15 @@ from swarm.results.columns import Score
 from swarm.results.load import Run
 from swarm.results.report import contraction
 from swarm.results.report.axes import INK, decorate, empty, legend, line, score_limits
-from swarm.results.report.style import SOFT, changes, colours, literal, subject, verdict
+from swarm.results.report.style import (
+    SOFT,
+    changes,
+    colours,
+    literal,
+    missing_signs,
+    subject,
+    verdict,
+)
 from swarm.results.track.units import human_bytes
 
 DIGIT = 14  # pixels
@@ -52,7 +60,8 @@ def draw(run: Run, path: Path | IO[bytes]) -> None:
     else:
         empty(figure.subplots(1, 1), "no evaluated round yet")
     _headings(figure, run, columns)
-    figure.savefig(path, format="png")
+    with missing_signs("curves.png"):
+        figure.savefig(path, format="png")
 
 
 def _headings(figure: Figure, run: Run, columns: int) -> None:
@@ -90,12 +99,12 @@ def _headings(figure: Figure, run: Run, columns: int) -> None:
 
 
 def _entries(run: Run) -> int:
-    """Of the legend: the arms, and what else is drawn beside them."""
+    """The number of entries of the legend: the arms, and what else is drawn beside them."""
     return len(run.arms) + (1 if run.score is None or _drifting(run) else 0)
 
 
 def _columns(run: Run) -> int:
-    """Of the legend: so many that its longest entries fit beside one another."""
+    """The number of columns of the legend: its longest entries must fit beside one another."""
     longest = max((len(arm) for arm in run.arms), default=0) + 8
     return max(1, min(max(_entries(run), 2), 6, 150 // longest))
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from swarm.results.load import Run
-from swarm.results.report.style import literal
+from swarm.results.report.style import literal, missing_signs
 
 Floats = NDArray[np.float64]
 HOSTILE = "#c8102e"  # of hostile devices
@@ -45,7 +45,8 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> Non
         fontsize=10,
         va="top",
     )
-    figure.savefig(path, format="png")
+    with missing_signs("graph.png"):
+        figure.savefig(path, format="png")
 
 
 def _links(axes: Axes, drawing: dict[str, Any], xy_N2: Floats) -> None:

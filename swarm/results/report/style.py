@@ -1,13 +1,18 @@
-"""What both pictures share: colours of the arms, names of the metrics, and the sentence on top."""
+"""What all pictures and pages share: colours and lines of the arms, names of the metrics, and the
+sentence on top."""
 
 from __future__ import annotations
 
 import itertools
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 
-from swarm.common.names import called
+from swarm.common.names import name_or_number
 from swarm.results.columns import by_concept, on
 from swarm.results.load import Run
 from swarm.results.presentation import Dash, Presentation, Role
@@ -47,7 +52,7 @@ def named_label(run: Run, metric: str) -> str | None:
         return text
     names = ((run.summary or {}).get("data") or {}).get("class_names")
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return text.replace("one label", f"label {called(names if known else None, wanted)}")
+    return text.replace("one label", f"label {name_or_number(names if known else None, wanted)}")
 
 
 def colours(run: Run) -> dict[str, tuple[str, str]]:
@@ -92,6 +97,26 @@ def muted_line(arm: str, presentation: Presentation) -> Dash:
     style = presentation.style(arm)
     found = style.dash or _DASHES.get(style.role, "dotted")
     return "dotted" if found == "solid" else found
+
+
+@contextmanager
+def missing_signs(picture: str) -> Iterator[None]:
+    """Say in one sentence which signs of names the font of ``picture`` lacks, in the place of
+    Matplotlib's own warning for each; pages have the browser's fonts.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield
+    signs: list[str] = []
+    for one in said:
+        if (glyph := re.match(r"Glyph (\d+) .*missing from", str(one.message))) is not None:
+            signs.append(chr(int(glyph[1])))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+    if signs:
+        which = " ".join(dict.fromkeys(signs))
+        valid = f"its font lacks {which}, in whose place are boxes; report.html shows all names"
+        warnings.warn(f"{picture}: {valid}", stacklevel=3)
 
 
 def literal(text: str) -> str:

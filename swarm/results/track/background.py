@@ -1,4 +1,4 @@
-"""A tracker on a thread of its own: what it waits for, the run does not wait for."""
+"""A tracker on a thread of its own, so that the run does not wait for it."""
 
 from __future__ import annotations
 

@@ -214,7 +214,8 @@ class Ledger:
         self._path, self._arm, self._at, self._sum = path, arm, 0, hashlib.sha256()
 
     def so_far(self) -> str:
-        """Of all lines that are there by now, which are on the disk when this returns."""
+        """Return the SHA-256 of all lines that are there by now; they are on the disk when this
+        returns."""
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
             file.seek(self._at)

@@ -33,7 +33,7 @@ def title(config: Mapping[str, Any], swept: Mapping[str, str] | None = None) -> 
 
 
 def of_arm(name: str, arm: str) -> str:
-    """The name of the W&B run of one arm, of which the arm is the end."""
+    """The name of the W&B run of an arm: the name of the run, shortened if need be, and the arm."""
     most = LONGEST - len(BETWEEN) - len(arm)
     return f"{name if len(name) <= most else name[: most - 1] + '…'}{BETWEEN}{arm}"
 

@@ -63,7 +63,8 @@ class Evaluation:
 
     ``devices_M`` are their ids, ``loss_M`` their mean losses, ``hits_MC`` their right answers by
     label (or squared errors by target), ``votes_TC`` the devices that predict each label (None for
-    a regression), and ``values_MV`` has the numbers of the metrics of outputs.
+    a regression), and ``values_MV`` has the numbers of the metrics of outputs, or of the one metric
+    that has looked at the devices.
     """
 
     devices_M: Ints
@@ -151,6 +152,9 @@ class Engine(ABC):
     # How many devices train together. Results depend on it, so it is part of the run's config.
     block: Block = "auto"
 
+    # Whether all devices play a round before anybody plays the next one.
+    common_rounds: bool = True
+
     # Whether the experiment has ended before its last round, because this engine ended it.
     ended: bool = False
 
@@ -200,8 +204,8 @@ class Engine(ABC):
 
     @abstractmethod
     def evaluate(self, samples: Asked, blocks: Ints) -> Evaluation:
-        """Evaluate the devices of these blocks on these samples. On ``members`` there are values
-        only: the losses on them, and on others."""
+        """Evaluate the devices of these blocks on these samples, or look at them as a metric does,
+        which gives values only."""
 
     @abstractmethod
     def total(self, shares_N: Floats) -> Tensor:

@@ -26,7 +26,6 @@ from swarm.simulation.engine.base import (
 )
 from swarm.simulation.evaluation import Asked
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.metrics import membership
 from swarm.simulation.phases.base import Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived, play_round
 from swarm.simulation.shard import Shard
@@ -145,9 +144,7 @@ class LocalEngine(Engine):
         )
         values = e.metrics.numbers(e.data.outputs)
         if isinstance(samples, str):
-            data = e.data.dataset
-            members = samples == "members"
-            values = 2 * (membership.width(data, e.data.split) if members else len(data.test))
+            values = e.metrics.looking(samples).width(e)
         values_MV = np.empty((len(devices_M), values))
         with torch.inference_mode():
             for shard in self.shards:

@@ -159,8 +159,8 @@ class Data:
 
     @cached_property
     def local_test_NN(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Of each device's own held-out samples: how many labels or targets they have, and the sum
-        over the targets of Σ(y − ȳ)², ``[N]`` each. Labels have no such sum, it is 0.
+        """How many labels or targets the own held-out samples of each device have, and the sum over
+        the targets of Σ(y − ȳ)², ``[N]`` each; the sum is 0 for labels.
         """
         held = self.split.local_test
         assert held is not None

@@ -27,10 +27,14 @@ MEAN = "_mean"
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """By which number of an evaluated record, whether ``higher`` or ``lower`` is better, and after
-    how many evaluations without a value better by more than ``min_delta`` an arm ends; None: never.
+    """How the best round of an arm is found, and when the arm ends early.
 
-    ``validates`` says whether it is a number of the validation samples, which are then looked at.
+    Attributes:
+        key: The number of an evaluated record that is compared.
+        better: Whether ``higher`` or ``lower`` is better.
+        patience: The arm ends after so many evaluations without a better value; None: never.
+        min_delta: By more than this a value has to be better.
+        validates: Whether the number is measured on the validation samples.
     """
 
     key: str

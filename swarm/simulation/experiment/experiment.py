@@ -30,9 +30,8 @@ from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_ru
 from swarm.simulation.experiment.spec import RunSpec
 from swarm.simulation.experiment.validate import validate
 from swarm.simulation.hostile.poison import Poison, facts_of
-from swarm.simulation.metrics import asking, speed
+from swarm.simulation.metrics import chosen
 from swarm.simulation.metrics.base import OutputMetric, Task
-from swarm.simulation.metrics.chosen import chosen
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -71,9 +70,8 @@ class Experiment:
         given = self.communication.protocol.distillation
         self.distiller = None if given is None else self.model.distiller(self.blocks.size, given)
         validate(self)
-        self.metrics = chosen(self.settings.metrics, self.task, self.settings.plugins)
-        asking.check(self)
-        speed.check(self)
+        self.metrics = chosen.chosen(self.settings.metrics, self.task, self.settings.plugins)
+        chosen.check(self)
         self.stopping: StoppingRule | None = stopping_rule(self)
 
     @property

@@ -34,7 +34,13 @@ from swarm.learning.kernels.losses import (
     class_weights,
     loss_for,
 )
-from swarm.learning.kernels.module import check_module, check_tokens, initialised, kernel_for
+from swarm.learning.kernels.module import (
+    check_module,
+    check_tokens,
+    initialised,
+    kernel_for,
+    require_real,
+)
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
@@ -158,7 +164,7 @@ class Model:
             features=self.data.features,
             outputs=self.data.outputs,
         )
-        return initialised(make, self.settings.seed, device).to(self.dtype)
+        return require_real(initialised(make, self.settings.seed, device)).to(self.dtype)
 
     def sample(self) -> Tensor:
         """Two samples ``[2, *features]``, to try a module on."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, Refusals, refuse
 from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
@@ -36,8 +36,7 @@ def check_privacy(experiment: Experiment) -> None:
     name = choice("privacy", experiment.settings.privacy)
     refused = _of_samples if privacy.unit == "sample" else _of_devices
     for check in (_of_both, refused):
-        for key, value, valid in check(experiment):
-            raise ConfigError(key, value, valid.format(f"privacy={name}"))
+        refuse(check(experiment), f"privacy={name}")
     if privacy.counted:
         require_library(name)
         _warn_of_delta(experiment)
@@ -100,7 +99,7 @@ def _warn_of_delta(e: Experiment) -> None:
         warnings.warn(f"{text}; a larger one allows to publish one of them", stacklevel=2)
 
 
-def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:
+def _of_both(e: Experiment) -> Refusals:
     """What breaks the promise at either level: the key, its value, and what would be valid."""
     protocol, s = e.communication.protocol, e.settings
     if sum(phase.learns for phase in e.communication.phases) != 1:
@@ -118,7 +117,7 @@ def _of_both(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "train.class_weights", "balanced", valid
 
 
-def _of_samples(e: Experiment) -> Iterator[tuple[str, object, str]]:
+def _of_samples(e: Experiment) -> Refusals:
     """What breaks the promise of DP-SGD."""
     s, policy, layout = e.settings, e.data.policy, e.model.layout
     plans = {plan for round in range(1, s.rounds + 1) for plan in batch_plans_of(policy, round)}
@@ -143,7 +142,7 @@ def _of_samples(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "compute.compile", "true", f"{valid} and again"
 
 
-def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
+def _of_devices(e: Experiment) -> Refusals:
     """What breaks the promise at the level of devices."""
     s, c = e.settings, e.communication
     rounds = range(1, s.rounds + 1)
@@ -178,7 +177,7 @@ def _of_devices(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "protocol.shares", shown(s.protocol.get("shares")), valid
 
 
-def _of_pairs(e: Experiment, privacy: Correlated) -> Iterator[tuple[str, object, str]]:
+def _of_pairs(e: Experiment, privacy: Correlated) -> Refusals:
     """What keeps the noise of pairs from cancelling, or from being counted."""
     s, c = e.settings, e.communication
     sending = [phase for phase in c.phases if phase.sends]

@@ -6,10 +6,9 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, Refusals, refuse
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator
@@ -235,8 +234,7 @@ def _check_personal(experiment: Experiment) -> None:
     if isinstance(personal, NoPersonal):
         return
     name = f"personal={choice('personal', experiment.settings.personal)}"
-    for key, value, valid in _personal_refusals(experiment):
-        raise ConfigError(key, value, valid.format(name))
+    refuse(_personal_refusals(experiment), name)
     try:
         steps_N = experiment.data.local_steps_N
         personal.check(experiment.model.layout, steps_N, experiment.names)
@@ -244,8 +242,8 @@ def _check_personal(experiment: Experiment) -> None:
         raise error.under("personal") from None
 
 
-def _personal_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
-    """What does not go together with that: the key, its value, and what would be valid."""
+def _personal_refusals(e: Experiment) -> Refusals:
+    """What does not go together with that."""
     s, personal, protocol = e.settings, e.model.personal, e.communication.protocol
     learns = sum(phase.learns for phase in e.communication.phases)
     if learns != 1:
@@ -273,12 +271,11 @@ def _check_grid(experiment: Experiment) -> None:
     if experiment.model.grid is None:
         return
     name = f"optimizer={choice('optimizer', experiment.settings.optimizer)}"
-    for key, value, valid in _grid_refusals(experiment):
-        raise ConfigError(key, value, valid.format(name))
+    refuse(_grid_refusals(experiment), name)
 
 
-def _grid_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
-    """What these are: the key, its value, and what would be valid."""
+def _grid_refusals(e: Experiment) -> Refusals:
+    """What does not go together with parameters of few bits."""
     s, protocol = e.settings, e.communication.protocol
     if e.communication.slots or protocol.requirements.conserves != "row":
         valid = (
@@ -296,7 +293,7 @@ def _grid_refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
         valid = "must be none or device_level with {}, whose steps are not those of DP-SGD"
         yield "privacy", choice("privacy", s.privacy), valid
     if e.model.cohorts is not None:
-        yield "cohorts", shown(list(s.cohorts)), "must be {{}} with {}, whose grid is of one model"
+        yield "cohorts", shown(list(s.cohorts)), "must be {} with {}, whose grid is of one model"
     if e.model.layout.statistics:
         valid = "must have no running statistics with {}, which would round them, too"
         yield "model", choice("model", s.model), valid

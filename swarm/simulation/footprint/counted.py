@@ -9,7 +9,7 @@ figures.
 from __future__ import annotations
 
 import math
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from swarm.simulation.batch_loader import SAMPLES_AT_ONCE as POSITIONS_AT_ONCE
 from swarm.simulation.evaluation import OWN_SAMPLES_AT_ONCE, SAMPLES_AT_ONCE
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint.parts import Footprint, Part
-from swarm.simulation.metrics import asking
+from swarm.simulation.metrics.chosen import held_bytes
 
 REST = 40 << 20  # bytes that every run needs: files being written, tables, the page
 ACCOUNTING = 48 << 20  # bytes of the package that counts ε
@@ -108,7 +108,7 @@ class _Counted:
         phases = self.e.communication.phases
         numbers = max((phase.held_numbers() for phase in phases), default=0)
         return [
-            Part("answers to one another", asking.held_bytes(self.e), "fewer test samples"),
+            *self._looked_at(),
             Part("the messages of a round", int(numbers * self.item), "a smaller model"),
             Part(
                 "the results of devices",
@@ -116,6 +116,11 @@ class _Counted:
                 "a smaller evaluate.devices or a larger evaluate.every",
             ),
         ]
+
+    def _looked_at(self) -> list[Part]:
+        """What metrics hold while they are computed, those that say so."""
+        less, held = "leaving it out of metrics", partial(held_bytes, e=self.e)
+        return [Part(f"the metric {m.name}", held(m), less) for m in self.e.metrics.all]
 
     def _further(self) -> int:
         """Values of each device beside those that every evaluation has."""
@@ -199,10 +204,11 @@ class _Counted:
             self.e.data.stream.batch + self.e.data.replay.drawn(self.e.data.stream.batch),
         )
         steps, block = int(e.data.local_steps_N.max()), e.blocks.size
+        drawn = 1 if e.data.split.replicas else block  # replicas have the same samples
         sample, outputs = e.data.dataset.x[:1].size * self.item, self._answers * self.item
         copies = e.data.augment.copies(e.data.features)
         # features, targets, predictions and their scores
-        round = int(steps * block * batch * (copies * sample + 6 * outputs))
+        round = int(steps * batch * (drawn * copies * sample + block * 6 * outputs))
         rows = (2 if e.model.optimizer.plain else 5) * block * self.width * self.item
         if e.model.kept:  # as much as of another optimizer, and both models
             rows = 7 * block * self.width * self.item

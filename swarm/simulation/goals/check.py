@@ -5,10 +5,9 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import Refusals, refuse
 from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.config.build import choice
@@ -17,8 +16,6 @@ from swarm.simulation.phases.neighbours import ToNeighbours
 if TYPE_CHECKING:
     from swarm.simulation.experiment.experiment import Experiment
 
-Refusals = Iterator[tuple[str, object, str]]
-
 
 def check_goal(experiment: Experiment) -> None:
     """Refuse a goal that no device could follow, and one that hears nobody."""
@@ -26,8 +23,7 @@ def check_goal(experiment: Experiment) -> None:
         return
     name = choice("goal", experiment.settings.goal)
     for check in (_of_data, _of_links):
-        for key, value, valid in check(experiment):
-            raise ConfigError(key, value, valid.replace("{}", f"goal={name}"))
+        refuse(check(experiment), f"goal={name}")
 
 
 def _of_data(e: Experiment) -> Refusals:

@@ -8,23 +8,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.communication.topology.graph import Graph
-from swarm.simulation.metrics.base import Floats, Ints, Metric, Task
+from swarm.simulation.metrics.base import Floats, Ints, Task
 from swarm.simulation.metrics.column import PAGE, RECORDED, Column
+from swarm.simulation.metrics.looking import LooksAtBlocks, SwarmMetric
 
 if TYPE_CHECKING:
-    from swarm.simulation.engine.base import Engine
     from swarm.simulation.experiment import Experiment
+    from swarm.simulation.metrics.views import BlockView, SwarmView
 
 Bools = npt.NDArray[np.bool_]
 THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 HELD = 20  # bytes of an answer at the peak: how sure and which class, and whether both are right
 
 
-class Asking(Metric):
+class Asking(LooksAtBlocks, SwarmMetric):
     """For each of ``thresholds``: device i of a small cohort answers a test sample by itself where
     its confidence, the largest probability of its softmax, is at least the threshold, and otherwise
     takes the answer of a device of the large cohort.
@@ -44,8 +47,8 @@ class Asking(Metric):
     name = "asking"
     label = "asking a large model"
     better = "higher"
-    looks = True
     target_kind = "classes"
+    uses = ("topology",)  # which says who is asked
 
     def __init__(self, thresholds: Sequence[float] = THRESHOLDS) -> None:
         for each in thresholds:
@@ -60,6 +63,61 @@ class Asking(Metric):
         if task.sequence:
             return "measures samples of one class each, and those of these data have several"
         return super().why_not(task)
+
+    def why_not_in(self, experiment: Experiment) -> str | None:
+        """As :meth:`Metric.why_not_in`; there must be large models and small ones, and links of
+        both directions, as by those of one an answer does not come back."""
+        cohorts, valid = experiment.model.cohorts, "must be left out of metrics"
+        if cohorts is None or large_cohort(cohorts.prediction_flops_N).all():
+            why = "where all devices have a model of one size, as in any arm without cohorts={…}"
+            return f"{valid} {why}"
+        if experiment.communication.graph(1).directed:
+            return f"{valid} with a directed topology"
+        return None
+
+    def held_bytes(self, experiment: Experiment) -> int:
+        """The bytes of all devices' answers."""
+        return HELD * experiment.settings.devices * len(experiment.data.dataset.test)
+
+    def width(self, experiment: Experiment) -> int:
+        """2 · T for T test samples."""
+        return 2 * len(experiment.data.dataset.test)
+
+    def look(self, block: BlockView) -> Tensor:
+        """How sure each device is of its answer to each test sample, which is the largest
+        probability of a class, and then which classes these are, ``[B, 2 · T]``."""
+        found = []
+        for out_BCb in block.outputs(block.experiment.data.dataset.test):
+            sure_Bb, class_Bb = torch.softmax(out_BCb, 1).amax(1), out_BCb.argmax(1)
+            found.append(torch.stack([sure_Bb, class_Bb.to(sure_Bb)], 1).cpu().double())
+        return torch.cat(found, 2).flatten(1)
+
+    def measured(self, view: SwarmView) -> dict[str, float]:
+        """No numbers where no honest small device is there."""
+        e, cohorts = view.experiment, view.experiment.model.cohorts
+        assert cohorts is not None, "checked before the start"
+        c, data, first = e.communication, e.data.dataset, max(view.round, 1)
+        there_N = c.network.members(first)
+        there_N = np.ones(e.settings.devices, bool) if there_N is None else there_N
+        flops_N = cohorts.prediction_flops_N / e.settings.train.batch
+        large_N = large_cohort(flops_N)
+        small = np.flatnonzero(~large_N & there_N & c.honest_N)
+        if not len(small):
+            return {}
+        asked_N, hops_N = nearest(c.graph(first), large_N & there_N)
+        sure_NT, class_NT = np.split(view.look(self).values_MV, 2, axis=1)
+        answers = Answers(sure_NT, class_NT == data.y[data.test].astype(np.float64))
+        reaches_n, numbers = hops_N[small] >= 0, data.x[:1].size + e.data.outputs
+        way_n = np.where(reaches_n, hops_N[small] * numbers * c.number_bits / 8, np.nan)
+        asked_n = asked_N[small]  # of who reaches nobody: any
+        found = self.together(
+            answers.of(small), answers.of(asked_n), flops_N[small], float(flops_N.max()), way_n
+        )
+        found["asking_reach"] = float(reaches_n.mean())
+        if reaches_n.any():
+            right_n = answers.right_nT[asked_n[reaches_n]].mean(1)
+            found["asking_asked_accuracy"] = float(right_n.mean())
+        return found
 
     def columns(self) -> tuple[Column, ...]:
         """Four numbers of each threshold, and two of those who are asked."""
@@ -136,59 +194,3 @@ def nearest(graph: Graph, large_N: Bools) -> tuple[Ints, Ints]:
 def large_cohort(flops_N: Floats) -> Bools:
     """Which devices have the model whose predictions take most FLOP, ``[N]``."""
     return np.asarray(flops_N == flops_N.max())
-
-
-def asked_of(e: Experiment) -> Asking | None:
-    """The metric of this kind, if the run measures one."""
-    return next((m for m in e.metrics.all if isinstance(m, Asking)), None)
-
-
-def check(e: Experiment) -> None:
-    """Raises :class:`ConfigError` for a run that measures it and has no large models and small
-    ones, or links of one direction, by which an answer does not come back."""
-    if asked_of(e) is None:
-        return
-    cohorts, valid = e.model.cohorts, "must be left out of metrics"
-    if cohorts is None or large_cohort(cohorts.prediction_flops_N).all():
-        why = "where all devices have a model of one size, as in any arm without cohorts={…}"
-        raise ConfigError("metrics", "asking", f"{valid} {why}")
-    if e.communication.graph(1).directed:
-        raise ConfigError("metrics", "asking", f"{valid} with a directed topology")
-
-
-def held_bytes(e: Experiment) -> int:
-    """The bytes of all devices' answers."""
-    if asked_of(e) is None:
-        return 0
-    return HELD * e.settings.devices * len(e.data.dataset.test)
-
-
-def measured(e: Experiment, engine: Engine, round: int) -> dict[str, float]:
-    """The numbers of the record after ``round``; none where they are not asked for, and where no
-    honest small device is there."""
-    metric, cohorts = asked_of(e), e.model.cohorts
-    if metric is None or cohorts is None:
-        return {}
-    c, data, first = e.communication, e.data.dataset, max(round, 1)
-    there_N = c.network.members(first)
-    there_N = np.ones(e.settings.devices, bool) if there_N is None else there_N
-    flops_N = cohorts.prediction_flops_N / e.settings.train.batch
-    large_N = large_cohort(flops_N)
-    small = np.flatnonzero(~large_N & there_N & c.honest_N)
-    if not len(small):
-        return {}
-    asked_N, hops_N = nearest(c.graph(first), large_N & there_N)
-    values_MV = engine.evaluate("answers", np.arange(len(e.blocks))).values_MV
-    sure_NT, class_NT = np.split(values_MV, 2, axis=1)
-    answers = Answers(sure_NT, class_NT == data.y[data.test].astype(np.float64))
-    reaches_n, numbers = hops_N[small] >= 0, data.x[:1].size + e.data.outputs
-    way_n = np.where(reaches_n, hops_N[small] * numbers * c.number_bits / 8, np.nan)
-    asked_n = asked_N[small]  # of who reaches nobody: any
-    found = metric.together(
-        answers.of(small), answers.of(asked_n), flops_N[small], float(flops_N.max()), way_n
-    )
-    found["asking_reach"] = float(reaches_n.mean())
-    if reaches_n.any():
-        right_n = answers.right_nT[asked_n[reaches_n]].mean(1)
-        found["asking_asked_accuracy"] = float(right_n.mean())
-    return found

@@ -7,11 +7,15 @@ What a metric is computed from is its base class:
 - :class:`VoteMetric` sees how many devices answer what;
 - :class:`~swarm.simulation.metrics.local.LocalMetric` sees how each device does on held-out samples
   of its own;
-- :class:`~swarm.simulation.metrics.membership.Membership` sees the loss on each of some samples
-  that a device has learnt from, and on others;
 - :class:`RowMetric` sees the parameters of the devices beside their mean;
 - :class:`StreamMetric` sees how well devices predicted samples before they learned from them;
-- :class:`TrafficMetric` sees what was sent in a round, and since the start.
+- :class:`TrafficMetric` sees what was sent in a round, and since the start;
+- :class:`~swarm.simulation.metrics.looking.BlockMetric` looks at the devices of a block in a way of
+  its own, and :class:`~swarm.simulation.metrics.looking.SwarmMetric` at the swarm as a whole.
+
+What a metric needs of a run it says itself (:meth:`Metric.why_not`, :meth:`Metric.why_not_in`), as
+it does what memory it takes (:meth:`Metric.held_bytes`) and of which settings it makes use
+(:attr:`Metric.uses`).
 
 **How results merge.** A metric of devices gives one number for each device, computed within its
 block from that device's own results. The engine puts these numbers in the order of the device ids,
@@ -28,7 +32,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +50,9 @@ from swarm.simulation.metrics.column import (
 from swarm.simulation.metrics.column import Column as Column  # plug-ins get it from here
 from swarm.simulation.metrics.formulas import spread
 from swarm.simulation.metrics.task import Task as Task  # likewise
+
+if TYPE_CHECKING:
+    from swarm.simulation.experiment import Experiment
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -133,6 +140,8 @@ class Metric(ABC):
         looks: Whether devices are looked at on the test samples for it; it is left out where
             ``evaluate.accuracy=false``, as in the runs that choose a learning rate.
         target_kind: ``classes`` or ``numbers`` where it can only be measured on such targets.
+        uses: Keys of settings that it makes use of, such as ``topology``: a run with this metric
+            does not warn that they have no effect where no message follows them.
     """
 
     name: str
@@ -144,6 +153,7 @@ class Metric(ABC):
     main: Main | None = None
     looks: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "numbers"] | None] = None
+    uses: ClassVar[tuple[str, ...]] = ()
 
     def why_not(self, task: Task) -> str | None:
         """Why it cannot be measured on ``task``, as the end of a sentence; None where it can."""
@@ -152,6 +162,17 @@ class Metric(ABC):
         if self.target_kind == "numbers" and task.classification:
             return "measures numeric targets, and those of these data are classes"
         return None
+
+    def why_not_in(self, experiment: Experiment) -> str | None:
+        """Why it cannot be measured in the arm ``experiment``, as the end of a sentence; None where
+        it can. It is asked before the start, for each arm, after :meth:`why_not`."""
+        return None
+
+    def held_bytes(self, experiment: Experiment) -> int:
+        """The bytes that it takes while it is computed, beside the state of an
+        :class:`OutputMetric` and a few numbers a device. They count in the memory that a run is
+        checked for before it starts."""
+        return 0
 
     def columns(self) -> tuple[Column, ...]:
         """Every number that it may put into a record; one, called as the metric is, unless a

@@ -1,20 +1,19 @@
-"""The metrics of a run: those that ``metrics=[…]`` chooses, built and held against one another."""
+"""The metrics of a run: those that ``metrics=[…]`` chooses, built and held against one another and
+against the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from swarm.common.errors import ConfigError
-from swarm.common.plugin import returned, shape_of
 from swarm.config.build import build, choice
 from swarm.config.explain import shown
 from swarm.config.settings import STANDARD
-from swarm.simulation.metrics.asking import Asking
 from swarm.simulation.metrics.backdoor import TriggerMetric
 from swarm.simulation.metrics.base import (
     Column,
@@ -30,21 +29,30 @@ from swarm.simulation.metrics.base import (
     VoteMetric,
 )
 from swarm.simulation.metrics.local import LocalMetric
-from swarm.simulation.metrics.membership import Membership
+from swarm.simulation.metrics.looking import BlockMetric, LooksAtBlocks, SwarmMetric
 from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
-from swarm.simulation.metrics.speed import Speed
+from swarm.simulation.metrics.returned import (
+    SECTION,
+    columns_of,
+    compared_each,
+    keyed_numbers,
+    reason,
+    whole,
+)
 from swarm.simulation.metrics.usual import usual
 
-SECTION = "metrics"
+if TYPE_CHECKING:
+    from swarm.simulation.experiment import Experiment
+    from swarm.simulation.metrics.views import SwarmView
+
 KINDS = (
     OutputMetric,
     ScoreMetric,
     VoteMetric,
     LocalMetric,
     TriggerMetric,
-    Membership,
-    Asking,
-    Speed,
+    BlockMetric,
+    SwarmMetric,
     RowMetric,
     StreamMetric,
     TrafficMetric,
@@ -53,9 +61,15 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Metrics:
-    """The metrics of an arm, by what they are computed from."""
+    """The metrics of an arm, by what they are computed from.
+
+    Attributes:
+        all: All of them, in their order.
+        called: What the list calls those that it names itself, by their names.
+    """
 
     all: tuple[Metric, ...] = ()
+    called: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def outputs(self) -> tuple[OutputMetric, ...]:
@@ -88,14 +102,23 @@ class Metrics:
         return tuple(m for m in self.all if isinstance(m, TriggerMetric))
 
     @cached_property
-    def membership(self) -> tuple[Membership, ...]:
-        """Those of samples that devices have learnt from, beside others."""
-        return tuple(m for m in self.all if isinstance(m, Membership))
+    def of_blocks(self) -> tuple[BlockMetric, ...]:
+        """Those that look at devices block by block, and have a value for each."""
+        return tuple(m for m in self.all if isinstance(m, BlockMetric))
+
+    @cached_property
+    def of_swarm(self) -> tuple[SwarmMetric, ...]:
+        """Those of the swarm as a whole."""
+        return tuple(m for m in self.all if isinstance(m, SwarmMetric))
+
+    def looking(self, name: str) -> LooksAtBlocks:
+        """The metric ``name``, which looks at devices block by block."""
+        return next(m for m in self.all if isinstance(m, LooksAtBlocks) and m.name == name)
 
     @property
     def of_devices(self) -> tuple[DeviceMetric, ...]:
         """All of devices that are looked at on samples."""
-        return (*self.outputs, *self.scores, *self.local, *self.triggered, *self.membership)
+        return (*self.outputs, *self.scores, *self.local, *self.triggered, *self.of_blocks)
 
     @cached_property
     def rows(self) -> tuple[RowMetric, ...]:
@@ -127,7 +150,7 @@ def chosen(
     Raises :class:`ConfigError` on ``metrics`` for one that cannot be built or that cannot be
     measured on ``task``, for two of one name, and for one whose keys are taken.
     """
-    found: list[Metric] = []
+    found, called = list[Metric](), dict[str, str]()
     for node in nodes:
         if node == STANDARD:
             there = {metric.name for metric in found}
@@ -136,30 +159,65 @@ def chosen(
             continue
         assert not isinstance(node, str)
         metric = build(dict(node), Metric, SECTION, plugins, label=task.label, seed=task.seed)
-        if (reason := metric.why_not(task)) is not None:
-            raise ConfigError(SECTION, choice("metric", node), reason)
-        _require_free(metric, choice("metric", node), found)
+        option = choice("metric", node)
+        if (why := reason(metric, metric.why_not(task), "why_not()")) is not None:
+            raise ConfigError(SECTION, option, why)
+        _require_free(metric, option, found)
         found.append(metric)
-    return Metrics(tuple(metric for metric in found if task.evaluated or not metric.looks))
+        called[metric.name] = option
+    kept = tuple(metric for metric in found if task.evaluated or not metric.looks)
+    return Metrics(kept, called)
 
 
-def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float]:
+def check(e: Experiment) -> None:
+    """Ask each metric of ``e`` whether it can be measured there, and what it takes.
+
+    Raises :class:`ConfigError` on ``metrics`` for one that cannot.
+    """
+    for metric in e.metrics.all:
+        if (why := reason(metric, metric.why_not_in(e), "why_not_in()")) is not None:
+            raise ConfigError(SECTION, e.metrics.called.get(metric.name, metric.name), why)
+        if isinstance(metric, LooksAtBlocks):
+            whole(metric, metric.width(e), "width()", 1)
+        held_bytes(metric, e)
+
+
+def held_bytes(metric: Metric, e: Experiment) -> int:
+    """The bytes that ``metric`` says it takes in ``e``."""
+    return whole(metric, metric.held_bytes(e), "held_bytes()", 0)
+
+
+def over_devices(metric: DeviceMetric, values_M: Floats) -> dict[str, float | None]:
     """The metric's numbers of a record; none where no device has a value.
 
     Raises :class:`PluginError` for numbers that are in none of its columns.
     """
     counted = values_M[~np.isnan(values_M)] if metric.skips_nan else values_M
-    found = metric.over_devices(counted) if len(counted) else {}
-    keys = [column.key for column in metric.columns()]
-    for key in found:
-        if key not in keys:
-            raise returned(
-                "metrics",
-                metric,
-                "over_devices()",
-                f"has the key {key}",
-                f"it must be one of its columns, {', '.join(keys)}",
-            )
+    if not len(counted):
+        return {}
+    found, keys = metric.over_devices(counted), [column.key for column in metric.columns()]
+    return keyed_numbers(metric, found, "over_devices()", keys)
+
+
+def seen_in_blocks(view: SwarmView) -> tuple[dict[str, float | None], dict[str, Floats]]:
+    """What the metrics that look at the evaluated devices block by block say of all of them
+    together, and of each."""
+    together, own = dict[str, float | None](), dict[str, Floats]()
+    for metric in view.experiment.metrics.of_blocks:
+        found, keys = view.look(metric, view.evaluated), [c.key for c in metric.columns()]
+        together |= keyed_numbers(metric, metric.together(found), "together()", keys)
+        own[metric.name] = compared_each(metric, metric.values(found), len(found.devices_M))
+    return together, own
+
+
+def seen_of_swarm(view: SwarmView) -> dict[str, float | None]:
+    """The numbers of the metrics of the swarm as a whole."""
+    found: dict[str, float | None] = {}
+    cohorts = view.experiment.model.cohorts
+    ends = ["", *(f"{COHORT}{name}" for name in (() if cohorts is None else cohorts.names))]
+    for metric in view.experiment.metrics.of_swarm:
+        keys = [f"{column.key}{end}" for end in ends for column in metric.columns()]
+        found |= keyed_numbers(metric, metric.measured(view), "measured()", keys)
     return found
 
 
@@ -175,10 +233,11 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
     if any(metric.name == other.name for other in others):
         valid = f"there is another metric called {metric.name}; each name may be listed once"
         raise ConfigError(SECTION, called, valid)
-    columns = metric.columns()
-    if not all(isinstance(column, Column) for column in columns):
-        found = f"returns {shape_of(columns)}"
-        raise returned(SECTION, metric, "columns()", found, "Columns are needed")
+    label = getattr(metric, "label", None)
+    if not isinstance(label, str) or not label.strip():
+        valid = f"its label is {shown(label)}; it must be what reports call it"
+        raise ConfigError(SECTION, called, valid)
+    columns = columns_of(metric)
     taken = {column.key: other.name for other in others for column in other.columns()}
     kept = [metric.name] if isinstance(metric, DeviceMetric) and metric.kept else []
     for key in (*kept, *(column.key for column in columns)):

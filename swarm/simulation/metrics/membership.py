@@ -3,39 +3,28 @@ others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.metrics import formulas
-from swarm.simulation.metrics.base import DeviceMetric, Floats, Ints, Task
+from swarm.simulation.metrics.base import Floats, Ints, Task
 from swarm.simulation.metrics.column import EVERYWHERE, PAGE, Column
+from swarm.simulation.metrics.looking import BlockMetric, DeviceValues
 
 if TYPE_CHECKING:
-    from swarm.simulation.engine.base import Evaluation
+    from swarm.simulation.experiment import Experiment
+    from swarm.simulation.metrics.views import BlockView
 
 MOST = 1000  # pairs of a device: enough for a rate of one false positive in a thousand
 RATES = {"1": 0.01, "01": 0.001}  # of false positives, by how a key ends
 
 
-@dataclass(frozen=True)
-class MemberLosses:
-    """The losses of M devices, each on as many samples that it has learnt from (members) as others.
-
-    Attributes:
-        member_MK: The losses on members; NaN in places without a sample.
-        other_MK: The losses on the samples that go with them, likewise.
-    """
-
-    member_MK: Floats
-    other_MK: Floats
-
-
-class Membership(DeviceMetric):
+class Membership(BlockMetric):
     """The attack with a threshold on the loss: whoever has a device's model takes a sample with a
     small loss for a member (Yeom, Giacomelli, Fredrikson & Jha, *Privacy risk in machine learning:
     analyzing the connection to overfitting*, CSF 2018, arXiv 1709.01604).
@@ -56,8 +45,6 @@ class Membership(DeviceMetric):
     label = "AUC of membership inference"
     head = "membership AUC"
     better = "lower"
-    looks = True
-    of_consensus = False
 
     def why_not(self, task: Task) -> str | None:
         """As :meth:`Metric.why_not`; it needs devices that learn from the same samples again."""
@@ -80,14 +67,31 @@ class Membership(DeviceMetric):
         ]
         return (*super().columns(), *rates)
 
-    def values(self, losses: MemberLosses) -> Floats:
+    def width(self, experiment: Experiment) -> int:
+        """2 · K, for the K pairs that a device may have."""
+        return 2 * most_pairs(experiment.data.dataset, experiment.data.split)
+
+    def look(self, block: BlockView) -> Tensor:
+        """The losses of each device on samples that it has learnt from, and then on the partner of
+        each, ``[B, 2 · K]``; NaN behind the last of each."""
+        e = block.experiment
+        data, split, seed = e.data.dataset, e.data.split, e.settings.seed
+        found = [pairs(data, split, seed, int(device)) for device in block.devices_B]
+        shape = len(found), 2, most_pairs(data, split)
+        loss_B2K = torch.full(shape, torch.nan, dtype=torch.float64)
+        for part, ids in enumerate(zip(*found, strict=True)):
+            loss_BT = block.losses(ids)
+            loss_B2K[:, part, : loss_BT.shape[1]] = loss_BT.cpu()
+        return loss_B2K.flatten(1)
+
+    def values(self, found: DeviceValues) -> Floats:
         """The AUC of each device, ``[M]``; NaN of one without samples."""
-        both = zip(losses.member_MK, losses.other_MK, strict=True)
+        both = zip(*np.split(found.values_MV, 2, axis=1), strict=True)
         return np.array([formulas.auc(-_there(own), -_there(other)) for own, other in both])
 
-    def together(self, losses: MemberLosses) -> dict[str, float | None]:
+    def together(self, found: DeviceValues) -> dict[str, float | None]:
         """The rates of all devices together; None where there are too few samples."""
-        own, other = -_there(losses.member_MK), -_there(losses.other_MK)
+        own, other = (-_there(loss_MK) for loss_MK in np.split(found.values_MV, 2, axis=1))
         return {
             f"membership_tpr_{end}": formulas.found_at(rate, own, other)
             if len(other) * rate >= 1
@@ -100,7 +104,7 @@ def _there(loss: Floats) -> Floats:
     return np.asarray(loss[~np.isnan(loss)])
 
 
-def width(dataset: Dataset, split: DeviceSplit) -> int:
+def most_pairs(dataset: Dataset, split: DeviceSplit) -> int:
     """K, the largest number of pairs that a device may have."""
     held = split.local_test
     others = len(dataset.test) if held is None else int(held.sizes_N.max(initial=0))
@@ -117,7 +121,7 @@ def pairs(dataset: Dataset, split: DeviceSplit, seed: int, device: int) -> tuple
     ids = random.permutation(split.of(device)), random.permutation(others)
     if dataset.classes and dataset.y.ndim == 1:
         ids = _of_equal_class(*ids, dataset.y.astype(np.int64))
-    count = min(width(dataset, split), *map(len, ids))
+    count = min(most_pairs(dataset, split), *map(len, ids))
     some = random.permutation(min(map(len, ids)))[:count]
     return ids[0][some], ids[1][some]
 
@@ -137,21 +141,3 @@ def _numbered(label: Ints) -> Ints:
     found = np.empty(len(label), np.int64)
     found[order] = ordered * (1 << 32) + rank
     return found
-
-
-def measured(
-    metrics: tuple[Membership, ...],
-    look: Callable[[], Evaluation],
-    devices_M: Ints,
-) -> tuple[dict[str, float | None], dict[str, Floats]]:
-    """The numbers of all of ``devices_M`` together, and the values of each; ``look`` gives the
-    losses of the devices that are looked at, on members and on others side by side."""
-    if not metrics:
-        return {}, {}
-    found = look()
-    found = found.members(np.isin(found.devices_M, devices_M))
-    losses = MemberLosses(*np.split(found.values_MV, 2, axis=1))
-    together: dict[str, float | None] = {}
-    for metric in metrics:
-        together |= metric.together(losses)
-    return together, {metric.name: metric.values(losses) for metric in metrics}

@@ -5,15 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from swarm.simulation.metrics.base import RowMetric
-
-
-class PracticeMetric(RowMetric):
-    """A metric of how many samples of each class each device has met since the start, first and
-    again: its ``value`` gets these counts, ``[B, C]`` in float64, in the place of parameters. They
-    are counted in arms whose devices have goals; in all others C is 0."""
-
-    target_kind = "classes"
+from swarm.simulation.metrics.practice import PracticeMetric
 
 
 class Specialisation(PracticeMetric):

@@ -12,25 +12,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.config.build import choice
 from swarm.learning.batch import Batch
 from swarm.learning.kernels.flops import counter
 from swarm.learning.models.sequence import SequenceModel, State, state_bytes
-from swarm.simulation.metrics.base import Floats, Metric
+from swarm.simulation.metrics.base import Floats
 from swarm.simulation.metrics.column import RECORDED, Column
+from swarm.simulation.metrics.looking import SwarmMetric
 from swarm.simulation.metrics.record import COHORT
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
     from swarm.simulation.experiment.model import Model
+    from swarm.simulation.metrics.views import SwarmView
 
 Work = Callable[[], object]
 TIMES = 4  # turns of writing for each turn of training, which takes far longer
 
 
-class Speed(Metric):
+class Speed(SwarmMetric):
     """Tokens a second of one device that learns, and of one that writes, measured on this machine.
 
     It is measured once, after the last round. *Training* is one local step on the run's mini-batch,
@@ -48,7 +49,6 @@ class Speed(Metric):
 
     name = "speed"
     label = "speed"
-    looks = True
     target_kind = "classes"
 
     def __init__(self, turns: int = 5, tokens: int = 32) -> None:
@@ -70,7 +70,41 @@ class Speed(Metric):
         flops = Column("speed_token_flops", "FLOP of writing a token", "", "lower", RECORDED)
         return (*found, state, flops)
 
-    def of(self, models: Sequence[SequenceModel], steps: Sequence[Work], x: Tensor) -> list[Values]:
+    def why_not_in(self, experiment: Experiment) -> str | None:
+        """As :meth:`Metric.why_not_in`; models must be able to write token by token, and compute on
+        the processor, whose time is measured."""
+        valid = "must be left out of metrics"
+        if experiment.device.type != "cpu":
+            kind = experiment.device.type
+            return f"{valid} with compute.device={kind}, as it measures time of the processor"
+        for model in experiment.model.each:
+            if not isinstance(model.template, SequenceModel):
+                which = choice("model", model.settings.model)
+                why = f"with model={which}: only gru, mcsd and transformer write token by token"
+                return f"{valid} {why}"
+        return None
+
+    def measured(self, view: SwarmView) -> dict[str, float]:
+        """No numbers before the last round. Without cohorts they are those of the run's own model;
+        with cohorts those of each cohort follow, under the keys of its name."""
+        if not view.last:
+            return {}
+        e = view.experiment
+        data, models = e.data.dataset, list(e.model.each)
+        ids = np.resize(data.train, e.settings.train.batch)
+        x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
+        with _one_thread(), torch.inference_mode(False):
+            modules = [made for m in models if isinstance(made := m.module(), SequenceModel)]
+            found = self.of(modules, [local_step(e, m, x, y) for m in models], x)
+        values = dict(found[0])
+        names = () if e.model.cohorts is None else e.model.cohorts.names
+        for name, each in zip(names, found, strict=False):
+            values |= {f"{key}{COHORT}{name}": value for key, value in each.items()}
+        return values
+
+    def of(
+        self, models: Sequence[SequenceModel], steps: Sequence[Work], x: Tensor
+    ) -> list[dict[str, float]]:
         """The numbers of each of C models, given what one local step of each is, and a mini-batch
         ``[b, T]``."""
         with torch.inference_mode():
@@ -79,18 +113,15 @@ class Speed(Metric):
             written_CT = taken_turns(writing, TIMES * self.repeats)
         return [
             {
-                "speed_training": x.numel() / np.median(trained_CT[c]),
-                "speed_training_ratio": np.median(trained_CT[0] / trained_CT[c]),
-                "speed_inference": self.tokens / np.median(written_CT[c]),
-                "speed_inference_ratio": np.median(written_CT[0] / written_CT[c]),
-                "speed_state_bytes": state_bytes(writing[c].state),
+                "speed_training": float(x.numel() / np.median(trained_CT[c])),
+                "speed_training_ratio": float(np.median(trained_CT[0] / trained_CT[c])),
+                "speed_inference": float(self.tokens / np.median(written_CT[c])),
+                "speed_inference_ratio": float(np.median(written_CT[0] / written_CT[c])),
+                "speed_state_bytes": float(state_bytes(writing[c].state)),
                 "speed_token_flops": writing[c].token_flops(),
             }
             for c in range(len(models))
         ]
-
-
-Values = dict[str, float]
 
 
 class Writing:
@@ -141,47 +172,6 @@ def local_step(e: Experiment, model: Model, x: Tensor, y: Tensor) -> Work:
     slots = {name: torch.zeros_like(row_1P) for name in model.optimizer.slots}
     rate = model.rate(1)
     return lambda: learner.train(row_1P, slots, batch, rate)
-
-
-def speed_of(e: Experiment) -> Speed | None:
-    """The metric of this kind, if the run measures one."""
-    return next((m for m in e.metrics.all if isinstance(m, Speed)), None)
-
-
-def check(e: Experiment) -> None:
-    """Raises :class:`ConfigError` for a run that measures it and has other models than those that
-    can write token by token, or does not compute on the processor, whose time is measured."""
-    if speed_of(e) is None:
-        return
-    valid = "must be left out of metrics"
-    if e.device.type != "cpu":
-        why = f"with compute.device={e.device.type}, as it measures time of the processor"
-        raise ConfigError("metrics", "speed", f"{valid} {why}")
-    for model in e.model.each:
-        if not isinstance(model.template, SequenceModel):
-            which = choice("model", model.settings.model)
-            why = f"with model={which}: only gru, mcsd and transformer write token by token"
-            raise ConfigError("metrics", "speed", f"{valid} {why}")
-
-
-def measured(e: Experiment, round: int) -> Values:
-    """The numbers of the record after ``round``: none before the last one, and where they are not
-    asked for. Without cohorts they are those of the run's own model; with cohorts those of each
-    cohort follow, under the keys of its name."""
-    metric = speed_of(e)
-    if metric is None or round < e.settings.rounds:
-        return {}
-    data, models = e.data.dataset, list(e.model.each)
-    ids = np.resize(data.train, e.settings.train.batch)
-    x, y = torch.as_tensor(data.x[ids]), torch.as_tensor(data.y[ids])
-    with _one_thread(), torch.inference_mode(False):
-        modules = [made for m in models if isinstance(made := m.module(), SequenceModel)]
-        found = metric.of(modules, [local_step(e, m, x, y) for m in models], x)
-    values = {key: float(value) for key, value in found[0].items()}
-    names = () if e.model.cohorts is None else e.model.cohorts.names
-    for name, each in zip(names, found, strict=False):
-        values |= {f"{key}{COHORT}{name}": float(value) for key, value in each.items()}
-    return values
 
 
 @contextmanager

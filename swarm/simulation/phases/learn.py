@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
-from swarm.communication.protocol.base import RoundInfo, Rows
+from swarm.communication.protocol.base import Protocol, RoundInfo, Rows
 from swarm.communication.returned import start_of
+from swarm.learning.cohorts.learner import MixedLearner
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
-from swarm.learning.personal.base import LocalSteps
-from swarm.learning.privacy.correlated import Correlated
+from swarm.learning.personal.base import LocalSteps, NoPersonal
 from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Bools, Ints, Phase, TrainResult
@@ -43,6 +43,13 @@ def learning_rate(shard: Shard, round: int) -> Scale:
         return e.model.rate(round)
     own = torch.as_tensor(rates_N[shard.devices], device=e.device).to(e.dtype)
     return own[:, None, None]
+
+
+def numbers_of(rows: Rows, device: torch.device) -> Tensor:
+    """The numbers of some rows of a shard."""
+    if isinstance(rows, slice):
+        return torch.arange(rows.start, rows.stop, device=device)
+    return rows
 
 
 class Learn(Phase):
@@ -96,9 +103,8 @@ class Learn(Phase):
             return end_BM
         device_B = shard.devices[some if isinstance(some, slice) else some.cpu().numpy()]
         share = e.noise_share(now.round)
-        seed, pairs = e.settings.seed, None
-        if isinstance(privacy, Correlated):
-            pairs = e.communication.pairs(now.round)
+        seed = e.settings.seed
+        pairs = e.communication.pairs(now.round) if privacy.shares_noise else None
 
         def release(start_mc: Tensor, end_mc: Tensor, device_m: Ints) -> Tensor:
             return released(privacy, start_mc, end_mc, device_m, now.round, seed, share, pairs)
@@ -129,6 +135,19 @@ class Learn(Phase):
         e = shard.experiment
         return e.model.personal.work(round, e.settings.rounds) if plan.learn else 1.0
 
+    def _in_place(self, shard: Shard, start: _Start) -> bool:
+        """Whether the rows of the state may be changed while devices learn: they start from these
+        rows, all of them are sent, and nothing asks afterwards where the steps started from."""
+        e, x_nP = shard.experiment, shard.state.x
+        return (
+            type(e.model.personal) is NoPersonal
+            and type(self.protocol).after_local_steps is Protocol.after_local_steps
+            and e.data.privacy.unit != "device"
+            and not shard.local_nQ.shape[1]
+            and start.sent_nM is x_nP
+            and x_nP.is_contiguous()
+        )
+
     def _train(
         self, shard: Shard, plan: BatchPlan, steps_n: Ints, rate: Scale, start: _Start
     ) -> Iterator[tuple[Rows, PredictionScores]]:
@@ -139,11 +158,16 @@ class Learn(Phase):
             if not plan.learn:
                 yield rows, learner.score_only(shard.whole(rows, start.sent_nM), batch)
                 continue
+            correction = None if start.correction is None else start.correction.of(rows)
+            lr = rate if isinstance(rate, float) else rate[rows]
+            if isinstance(learner, MixedLearner) and self._in_place(shard, start):
+                x_nP, at = shard.state.x, numbers_of(rows, shard.state.x.device)
+                slots = shard.optimizer_slots
+                yield rows, learner.train_(x_nP, slots, at, batch, lr, correction)
+                continue
             slots = {name: values[rows] for name, values in shard.optimizer_slots.items()}
             kept = {name: values[rows] for name, values in shard.kept.items()}
-            correction = None if start.correction is None else start.correction.of(rows)
             begin_BP = shard.whole(rows, start.sent_nM)
-            lr = rate if isinstance(rate, float) else rate[rows]
             now = (shard.state.now.round, e.settings.rounds)
             steps = LocalSteps(learner, batch, lr, slots, correction, begin_BP, *now)
             learnt, scores = e.model.personal.learn(steps, begin_BP, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 from swarm.common.rng import Keys
 from swarm.communication.aggregation.base import Draws, Neighbourhoods
 from swarm.communication.check_messages import check_weights
+from swarm.communication.protocol.base import Protocol
+from swarm.simulation.experiment.cohorts.cohorts import replaces_state
 from swarm.simulation.hostile.sending import with_link_attack
 from swarm.simulation.phases.base import Ints, TrainResult
 from swarm.simulation.phases.neighbours import Packets
@@ -52,6 +55,8 @@ class Mix(Packets):
         found = super().held_numbers()
         if not c.aggregator.linear:
             found += c.aggregator.held_numbers(c.messages.most_links + 1, self.width)
+        if self.cohorts is not None and self._over_state:  # a group's, cut out and as their means
+            return found - c.settings.devices * self.width + 2 * self.cohorts.most_of_group
         if self.cohorts is not None:  # the numbers of smaller models, cut out, and of each group
             found += (1 if c.aggregator.linear else 3) * c.settings.devices * self.width
         if c.aggregator.own_validation:  # what the allocator keeps of measuring, as measured
@@ -110,6 +115,9 @@ class Mix(Packets):
         some = torch.as_tensor(route.dst_R, device=own_nM.device)
         own_RM = own_nM if everybody else own_nM[some]
         c, rows_mM = self.communication, payload.joined(route, arrived.from_shards)
+        if self.mixed is not None and self._in_place(shard, payload):
+            devices_R = shard.devices[route.dst_R]
+            return self.mixed.mean(route, rows_mM, devices_R, shard.state.x)
         found = Neighbourhoods(
             route,
             rows_mM,
@@ -129,6 +137,27 @@ class Mix(Packets):
         if found.memory_RN is not None:
             shard.in_flight[self._memory][some] = found.memory_RN
         return received_RM if everybody else own_nM.index_copy(0, some, received_RM)
+
+    @cached_property
+    def _over_state(self) -> bool:
+        """Whether means may be written into the rows of the state, as it is these that devices mix,
+        and nothing asks for them afterwards. Local steps change them in every round anyway."""
+        c = self.communication
+        changes = c.compressor is not None or c.transforms or c.message_attack is not None
+        return (
+            self.mixed is not None
+            and self.mixed.by_group
+            and c.aggregator.linear
+            and not (changes or c.messages.depth)
+            and type(self.protocol).send is Protocol.send
+            and replaces_state(c)
+        )
+
+    def _in_place(self, shard: Shard, payload: Payload) -> bool:
+        """Whether :attr:`_over_state` holds of these rows, and nobody listens to messages."""
+        state = shard.state
+        alone = payload.own is state.x and state.x.is_contiguous()
+        return self._over_state and alone and not state.round_buffers and shard.listener is None
 
     def _memory_of(self, shard: Shard, some: Tensor) -> Tensor | None:
         """What the devices with these numbers remember of others, if the aggregator remembers."""

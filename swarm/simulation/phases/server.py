@@ -12,6 +12,7 @@ from swarm.communication.aggregation.at_server import combined
 from swarm.communication.aggregation.base import Draws
 from swarm.communication.check_messages import check_server
 from swarm.communication.round_messages import MessageSizes, Traffic
+from swarm.simulation.experiment.cohorts.cohorts import replaces_state
 from swarm.simulation.hostile.sending import sent_rows
 from swarm.simulation.phases.base import Bools, Floats, Ints, Phase, TrainResult
 from swarm.simulation.phases.transport import (
@@ -95,7 +96,8 @@ class Server(Phase):
         churn = n * c.layout.width if c.network.churn is not None else 0
         attacked = c.message_attack is not None
         rule = n * self.width + c.aggregator.held_numbers(n, self.width) if self._by_rule else 0
-        return (1 + attacked + self._made_by_protocol()) * n * self.width + churn + rule
+        new = self.cohorts is None or not replaces_state(c)
+        return (new + attacked + self._made_by_protocol()) * n * self.width + churn + rule
 
     def collect(self, shard: Shard, round: int) -> Payload:
         """The rows that the protocol sends."""

@@ -7,13 +7,12 @@ Every function raises a :class:`~swarm.common.errors.ConfigError` that names the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, Refusals, refuse
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
 
 MANY = 400  # devices, whose shares take six seconds a round
-Refusals = Iterator[tuple[str, object, str]]
 
 
 def check_secure(settings: Settings, communication: Communication) -> None:
@@ -36,8 +34,7 @@ def check_secure(settings: Settings, communication: Communication) -> None:
         return
     name = choice("secure_sum", settings.secure_sum)
     for check in (_of_messages, _of_network, _of_protocol, _of_sizes):
-        for key, value, valid in check(settings, communication):
-            raise ConfigError(key, value, valid.replace("{}", f"secure_sum={name}"))
+        refuse(check(settings, communication), f"secure_sum={name}")
     if find_spec("shamirs") is None:
         valid = "needs the library shamirs: `pip install '.[secure]'`"
         raise ConfigError("secure_sum", name, valid)

@@ -70,7 +70,10 @@ class Sums:
     ) -> Iterator[tuple[int, Tensor]]:
         """What each block of a shard contributes to a sum over all devices; see
         :meth:`Phase.partial_sums`."""
-        return shard.partial_means(rows_nM, phase.shares(round))
+        shares_N = phase.shares(round)
+        if phase.cohorts is not None:
+            return phase.cohorts.partial_means(shard, rows_nM, shares_N)
+        return shard.partial_means(rows_nM, shares_N)
 
     def mean(self, phase: Phase, round: int, total_M: Tensor) -> Tensor:
         """The mean over all devices, given the sum of all parts, ``[M]``."""

@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.bucketing import Bucketing
 from swarm.communication.aggregation.clipped_gossip import ClippedGossip
 from swarm.communication.aggregation.coordinate_median import CoordinateMedian
-from swarm.communication.aggregation.krum import Krum
+from swarm.communication.aggregation.krum import Krum, MultiKrum
 from swarm.communication.aggregation.mean import Mean
 from swarm.communication.aggregation.minimum_diameter import SUBSETS, MinimumDiameter
 from swarm.communication.aggregation.nnm import NearestNeighbourMixing
@@ -76,8 +76,47 @@ def test_the_advice_of_a_refusal_is_accepted() -> None:
         Krum(2).check_bound(Complete(5).graph(0), None)
     Krum(1).check_bound(Complete(5).graph(0), None)
     Krum(2).check_bound(Complete(7).graph(0), None)
-    with pytest.raises(ConfigError, match="no f would do there"):
+    with pytest.raises(
+        ConfigError, match="f needs 5; so few rows bear no hostile one, and only a topo"
+    ):
         Krum(1).check_bound(Ring(9).graph(0), None)
+
+
+def test_a_share_of_less_than_one_row_is_no_silence() -> None:
+    """A quarter of three rows is no row: who has so few takes a mean, and a warning says who."""
+    star = Star(9).graph(0)  # the hub has nine rows, all others two
+    said = (
+        r"f=0.25: 8 devices, such as device 1, which combines 2 rows, its own included, assume no"
+    )
+    with pytest.warns(UserWarning, match=rf"{said} hostile row, .*; a topology with more links"):
+        TrimmedMean(0.25).check_bound(star, None)
+    one = Graph.from_edges(5, [(i, j) for i in range(4) for j in range(i)] + [(4, 0), (4, 1)])
+    said = r"f=0.3: device 4 \(zoe\), which combines 3 rows, .* assumes no .*; at least 0.334 or a"
+    with pytest.warns(UserWarning, match=said):
+        TrimmedMean(0.3).check_bound(one, [None] * 4 + ["zoe"])
+    with pytest.warns(UserWarning, match="the server, which combines 3 rows assumes no .* 0.334"):
+        TrimmedMean(0.3).check_server_count(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TrimmedMean(0.334).check_bound(one, None)
+        TrimmedMean(0.25).check_bound(Complete(4).graph(0), None)
+        CoordinateMedian(0.25).check_bound(star, None)  # which does not go by f
+
+
+@pytest.mark.parametrize("name", ROBUST)
+def test_a_rule_that_leaves_out_nobody_is_called_a_mean(name: str) -> None:
+    """And so it is: with f = 0 the result is the mean of all rows."""
+    rule, rows = made(name, f=0), random_rows(7)
+    if name not in ("trimmed_mean", "multi_krum", "minimum_diameter", "monna"):
+        assert not rule.leaves_out  # type: ignore[attr-defined]
+        return
+    np.testing.assert_allclose(rule.combine(heard(rows)), rows.mean(0), rtol=1e-12, atol=1e-12)
+    with pytest.warns(UserWarning, match="leaves out no row, so that it is a mean with equal"):
+        rule.check(Complete(7).graph(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(name, f=1).check(Complete(7).graph(0))
+    assert not MultiKrum(0, selected=2).leaves_out
 
 
 def test_a_refusal_names_the_buckets_that_leave_too_few_rows() -> None:

@@ -110,10 +110,10 @@ def test_the_ensemble_is_of_honest_devices() -> None:
     with simulation(ready) as running:
         for _ in running.engine.advance(4):
             pass
-        before = running.measure(4, np.zeros(12))[0]["ensemble_accuracy"]
+        before = running.measure(4, running.counters)[0]["ensemble_accuracy"]
         state = running.engine.shards[0].state  # type: ignore[attr-defined]
         state.x[torch.as_tensor(bad)] *= -1.0
-        assert running.measure(4, np.zeros(12))[0]["ensemble_accuracy"] == before
+        assert running.measure(4, running.counters)[0]["ensemble_accuracy"] == before
 
 
 # --- numbers that are no numbers ------------------------------------------------------------------

@@ -89,6 +89,14 @@ def test_messages_that_all_come_too_late(options: tuple[str, ...], ticks: int) -
     assert last["late_total"] < last["messages_total"]
 
 
+def test_predictions_that_all_come_too_late() -> None:
+    """Every phase whose rows may be under way is looked at, whatever it is called."""
+    late = ("protocol=fedmd", "data.public=0.1", "network.max_delay=2", "delay=constant")
+    with pytest.raises(ConfigError, match=r"network\.max_delay=2: gives up every message"):
+        prepared(*SIZE, *late, "delay.seconds=3.0")
+    prepared(*SIZE, *late, "delay.seconds=2.5")
+
+
 def test_lines_too_slow_for_the_ticks() -> None:
     """With a clock messages take their time on the line, 2,600 bytes here."""
     slow = ("fleet=uniform", "clock=poisson", "fleet.uplink=1.0e+3")

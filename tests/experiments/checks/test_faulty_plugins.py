@@ -25,6 +25,7 @@ from swarm.experiments.runs.memory import MemoryRanOutError
 from tests.support import config, trajectory
 
 FAULTY = Path(__file__).with_name("faulty.py")
+FAULTY_MODELS = FAULTY.with_name("faulty_models.py")
 ROOT = FAULTY.parents[3]
 STREAM = ("update=online", "partition=iid", "train.batch=2", "train.local_steps=2")
 UNIFORM = option("fleet", "uniform")
@@ -172,9 +173,10 @@ CASES += [
 
 
 def settings(section: str, name: str, options: dict[str, Any], *overrides: str) -> dict[str, Any]:
+    file = FAULTY_MODELS if section == "model" else FAULTY
     return {
-        **config(f"plugins=[{FAULTY}]", *overrides),
-        section: {**options, "_target_": f"faulty.{name}"},
+        **config(f"plugins=[{file}]", *overrides),
+        section: {**options, "_target_": f"{file.stem}.{name}"},
     }
 
 
@@ -191,12 +193,13 @@ def test_one_sentence_before_anything_is_written(
         runner.check(settings(section, name, options, *overrides))
     text = str(caught.value).removeprefix("/")
     assert re.search(said, text), text
-    assert text.startswith(f"{section}=faulty.{name}: "), text
+    file = "faulty_models" if section == "model" else "faulty"
+    assert text.startswith(f"{section}={file}.{name}: "), text
     assert "\n" not in text
     assert caught.value.exit_code == 2
     assert torch.equal(torch.get_rng_state(), state)
     if name not in ("Lazy", "SharedMemory", "Deals") and "the data needs" not in text:
-        assert re.search(r"faulty\.py, line \d+\)$", text), text
+        assert re.search(rf"{file}\.py, line \d+\)$", text), text
 
 
 # --- in mid-run -----------------------------------------------------------------------------------
@@ -317,7 +320,9 @@ BUGS = [
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("place", BUGS)
 @pytest.mark.parametrize(
-    "model", [{"_target_": "faulty.Unused"}, option("model", "softmax")], ids=["theirs", "ours"]
+    "model",
+    [{"_target_": "faulty_models.Unused"}, option("model", "softmax")],
+    ids=["theirs", "ours"],
 )
 def test_a_bug_of_ours_keeps_its_traceback(
     place: str, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -329,7 +334,7 @@ def test_a_bug_of_ours_keeps_its_traceback(
 
     monkeypatch.setattr(place, fails)
     with pytest.raises(KeyError, match="ours"):
-        runner.check({**config(f"plugins=[{FAULTY}]"), "model": model})
+        runner.check({**config(f"plugins=[{FAULTY_MODELS}]"), "model": model})
 
 
 @pytest.mark.filterwarnings("ignore")

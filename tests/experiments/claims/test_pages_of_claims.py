@@ -1,29 +1,18 @@
-"""What people look at: pages, pictures, tables, what is published and what goes to the tracker."""
+"""What people look at: the folder of a claim, its page, and what goes to the tracker."""
 
 from __future__ import annotations
 
 import csv
-import io
-import itertools
 import sys
 import time
 from pathlib import Path
 
-import matplotlib.colors
-import matplotlib.figure
-import matplotlib.image
-import numpy as np
 import pytest
 import yaml
-
-from swarm.cli import publish
 from swarm.cli.report import main as report
+
 from swarm.config.build import option
 from swarm.experiments.claims.base import Verdict
-from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.page import pictures
-from swarm.experiments.claims.page.pictures import DARK, draw
-from swarm.experiments.claims.page.talk import sentence
 from swarm.simulation import checkpoint
 from tests.cli.conftest import Command
 from tests.results.report.browser import BINARY, Browser
@@ -91,77 +80,6 @@ def test_pages_fit_and_ask_for_nothing(judged: Path, tmp_path: Path) -> None:
                 shown.add(browser.run("document.images[0].currentSrc"))
         assert len(shown) == 4  # one for each width and theme
         assert browser.errors == []
-
-
-def test_what_shares_cannot_be_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[float, float]] = []
-    real = matplotlib.figure.Figure.savefig
-
-    def save(figure: matplotlib.figure.Figure, *given: object, **named: object) -> None:
-        seen.append(figure.axes[0].get_ylim())
-        real(figure, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", save)
-    x, y = np.arange(3.0), np.array([0.2, 0.5, 0.9])
-    for scale in (1, 10, -1):
-        draw(Chart("t", "x", "y", [Line("a", x, scale * y, scale * y - 5, scale * y + 5)]))
-    assert seen[0] == (-0.05, 1.05)
-    assert seen[1][1] > 10
-    assert seen[2][0] < -5
-
-
-@pytest.mark.parametrize("points", [2, 7, 40])
-def test_a_curve_that_lies_on_another_is_seen(points: int) -> None:
-    x = np.arange(float(points))
-    same = [Line(name, x, x, x, x) for name in ("_a", "_b")]  # an underscore: not in the legend
-    pixels = matplotlib.image.imread(io.BytesIO(draw(Chart("t", "x", "y", same))))[..., :3]
-    for colour in pictures.LIGHT.lines[:2]:
-        assert np.isclose(pixels, matplotlib.colors.to_rgb(colour), atol=0.01).all(-1).sum() > 20
-
-
-def test_names_of_places_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither on a wide picture nor on a narrow one, and nothing joins what they name."""
-    seen: list[matplotlib.figure.Figure] = []
-
-    def look(figure: matplotlib.figure.Figure, *_: object, **__: object) -> None:
-        figure.canvas.draw()
-        seen.append(figure)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", look)
-    x, names = np.arange(6.0), [*["from scratch, in a swarm", "pruned", "distilled"] * 2]
-    for form in (pictures.WIDE, pictures.NARROW):
-        draw(Chart("t", "x", "y", [Line("a", x, x, x, x, "points")], names=names), form=form)
-        axes = seen[-1].axes[0]
-        labels = [label.get_window_extent() for label in axes.get_xticklabels()]
-        assert [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()] == names
-        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(labels))
-        assert labels[0].x0 > 0
-        assert labels[-1].x1 < seen[-1].bbox.width
-        assert axes.xaxis.label.get_window_extent().y0 > 0
-        assert axes.get_lines()[0].get_linestyle() == "None"
-
-
-@pytest.mark.parametrize("kind", ["line", "points"])
-def test_any_chart_can_be_drawn(kind: str) -> None:
-    nothing = np.zeros(0)
-    one = np.ones(1)
-    gap = np.array([1.0, np.nan, 3.0])
-    lines = [Line("empty", nothing, nothing, nothing, nothing, kind), Line("one", one, one, one * np.nan, one, kind),
-             Line("$", np.arange(1.0, 4), gap, gap - 1, gap + 1, kind)]  # type: ignore[arg-type]  # fmt: skip
-    for log in (False, True):
-        chart = Chart(
-            "long " * 40,
-            "$x",
-            "y_$",
-            lines,
-            log_x=log,
-            log_y=log,
-            level=(1.0, "$ level"),
-            at=(2.0, "at"),
-        )
-        assert draw(chart, DARK).startswith(b"\x89PNG")
-    assert draw(Chart("nothing at all", "x", "y", [])).startswith(b"\x89PNG")
-    assert len(pictures.LIGHT.lines) == len(DARK.lines)
 
 
 def test_the_page_is_drawn_again_without_running_anything(
@@ -308,125 +226,6 @@ def test_what_cannot_be_drawn_or_compared_is_one_sentence(
     capfd.readouterr()
     assert report(["c"]) == 2
     assert "config.yaml: damaged; must be one YAML mapping" in capfd.readouterr().err
-
-
-def _as_full(judged: Path, scenario: str = "drift", word: str = "refuted", number: int = 2) -> None:
-    summary = facts(judged) | {"preset": "full", "scenario": scenario}
-    summary["verdicts"] = [row | {"verdict": word, "number": number} for row in summary["verdicts"]]
-    rewrite(judged, summary)
-
-
-def test_what_is_judged_is_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    _as_full(judged)
-    assert publish.main(["c"]) == 0
-    home = Path("docs/claims")
-    assert capfd.readouterr().out.strip() == "docs/claims/README.md"
-    assert {file.name for file in (home / "drift").iterdir()} == {
-        "README.md",
-        "chart1.png",
-        "verdict.json",
-    }
-    assert (home / "drift/README.md").read_text() == (judged / "verdict.md").read_text()
-    _as_full(judged, "swarm_size", "confirmed", 1)
-    assert publish.main(["c", "--to", "docs/claims"]) == 0
-    table = (home / "README.md").read_text()
-    # by their numbers
-    assert table.index("[swarm_size](swarm_size/README.md)") < table.index(
-        "[drift](drift/README.md)"
-    )
-    assert (
-        "2 claims, judged by rules written down before the runs: 1 confirmed, 1 refuted, 0"
-        " undecided." in table
-    )
-    refuted = table[table.index("## What was refuted") : table.index("## What stays undecided")]
-    assert refuted.count(". Measured: accuracy") == 1
-    assert "<script" not in table
-    assert str(judged.resolve().parent) not in table
-    (home / "README.md").unlink()
-    assert publish.main(["--talk", "talk.html"]) == 0  # from what is published
-    assert (home / "README.md").read_text() == table
-    shown = Path("talk.html").read_text()
-    assert shown.index("swarm_size") < shown.index("scenario=drift")
-    assert shown.count('src="data:image/png') == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        (0.25, "0.25"),
-        (999.6, "1e+03"),
-        (5000, "5,000"),
-        (200_000, "200k"),
-        (12_345, "12,345"),
-        (5e7, "50M"),
-    ],
-)
-def test_a_tick_leaves_room_for_the_name_of_its_axis(value: float, said: str) -> None:
-    assert pictures._number(value) == said
-
-
-@pytest.mark.parametrize(
-    ("because", "said"),
-    [
-        ("it is 3 [1, 5]", "it is 3 [1, 5]"),
-        ("it is 3 [1, 5]; that is 4", "it is 3 [1, 5]"),
-        ("it is 3 (here; there 2); that is 4", "it is 3 (here; there 2)"),
-        ("", ""),
-    ],
-)
-def test_a_talk_has_the_first_clause(because: str, said: str) -> None:
-    assert sentence(because) == said
-
-
-@pytest.mark.parametrize(
-    ("preset", "failed", "finished", "said"),
-    [
-        ("quick", {}, True, "run=c: is of preset=quick, which judges nothing; preset=full does"),
-        ("full", {"a": "b"}, True, "run=c: has 1 failed runs; resume=c tries them again"),
-        ("full", {}, False, "run=c: is not finished; resume=c goes on with it"),
-    ],
-)
-def test_what_judges_nothing_is_not_published(
-    judged: Path,
-    capfd: pytest.CaptureFixture[str],
-    preset: str,
-    failed: dict[str, str],
-    finished: bool,
-    said: str,
-) -> None:
-    rewrite(judged, facts(judged) | {"preset": preset, "failed": failed})
-    if not finished:
-        (judged / "summary.json").unlink()
-    assert publish.main(["c"]) == 2
-    assert capfd.readouterr().err == f"error: {said}\n"
-    assert not Path("docs").exists()
-
-
-@pytest.mark.parametrize(
-    "damage", ["", "{}", '{"verdicts": 3}', '{"scenario": "a", "seeds": 5, "verdicts": [{}]}']
-)
-def test_damage_beside_it_is_one_sentence(
-    judged: Path, capfd: pytest.CaptureFixture[str], damage: str
-) -> None:
-    _as_full(judged)
-    place = Path("docs/claims/swarm_size")
-    place.mkdir(parents=True)
-    (place / "verdict.json").write_text(damage)
-    assert publish.main(["c"]) == 2
-    assert (
-        "swarm_size/verdict.json: is damaged; publish the claim swarm_size again"
-        in capfd.readouterr().err
-    )
-    assert not Path("docs/claims/drift").exists()
-
-
-def test_what_is_no_claim_is_not_published(judged: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for folder, said in (
-        ("c/runs/topology=ring,seed=0", "judges no claim"),
-        ("nowhere", "is no run folder"),
-    ):
-        assert publish.main([folder]) == 2
-        assert said in capfd.readouterr().err
 
 
 def test_page_verdict_and_pictures_go_to_the_tracker(judged: Path, command: Command) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from swarm.cli import publish
-from swarm.cli.report import main as report
+from swarm.cli.commands import publish
+from swarm.cli.commands.report import main as report
 from swarm.experiments.claims import suite
 from tests.cli.conftest import Command
 

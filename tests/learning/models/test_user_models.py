@@ -96,12 +96,35 @@ def test_a_step_is_a_step_of_plain_torch(name: str, block: int) -> None:
         torch.testing.assert_close(found[device], expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_sparse_gradient_gives_the_bits_of_a_dense_one(tmp_path: Path, block: int) -> None:
+    found = [
+        run(
+            tmp_path / f"{sparse}",
+            *(
+                *COMMON,
+                "devices=4",
+                "topology=ring",
+                "rounds=2",
+                f"engine.block={block}",
+                "scenario.arms=[swarm]",
+            ),
+            model={"_target_": "user_models.Sparse", "sparse": sparse},
+        )["arms"]["swarm"]
+        for sparse in (True, False)
+    ]
+    assert found[0]["params_sha256"] == found[1]["params_sha256"]
+
+
 REFUSED = {
     "WithBatchNormOfTheBatch": ({}, "LayerNorm"),
     "WithNoise": ({}, "noise"),
     "WithNumpyNoise": ({}, "noise|call"),
     "WithACounter": ({}, "noise|call"),
     "Frozen": ({}, "no parameters to learn; all are frozen"),
+    "WithAComplexBuffer": ({}, "has the buffer turn of complex numbers, and a run's are real"),
+    "WithAComplexParameter": ({}, "has the parameter phase of complex numbers"),
+    "WithAWholeNumber": ({}, "has the parameter count of type int64"),
     "WithoutParameters": ({}, "no parameters"),
     "OneOutputTooFew": ({}, r"returns \[2, 9\] for 2 samples; the data needs \[2, 10\]"),
     "ReturnsAPair": ({}, "returns tuple"),

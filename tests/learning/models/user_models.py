@@ -240,6 +240,46 @@ class WithACounter(_Plain):
         return super().forward(x) * self.calls
 
 
+class WithAComplexBuffer(_Plain):
+    """Turns pairs of numbers, as rotary positions do."""
+
+    def __init__(self, features: Features, outputs: int) -> None:
+        super().__init__(features, outputs)
+        self.register_buffer("turn", torch.polar(torch.ones(32), torch.arange(32.0)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        turned = torch.view_as_complex(x.reshape(-1, 32, 2)) * self.turn
+        return super().forward(torch.view_as_real(turned).flatten(1))
+
+
+class WithAComplexParameter(_Plain):
+    def __init__(self, features: Features, outputs: int) -> None:
+        super().__init__(features, outputs)
+        self.phase = nn.Parameter(torch.ones(outputs, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.phase.real
+
+
+class WithAWholeNumber(_Plain):
+    def __init__(self, features: Features, outputs: int) -> None:
+        super().__init__(features, outputs)
+        self.count = nn.Parameter(torch.arange(3), requires_grad=False)
+
+
+class Sparse(nn.Module):
+    """Grey levels as words of a vocabulary, whose gradient may be sparse."""
+
+    def __init__(self, features: Features, outputs: int, sparse: bool = True) -> None:
+        super().__init__()
+        self.words = nn.Embedding(17, 4, sparse=sparse)
+        self.head = nn.Linear(4 * math.prod(features), outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.words((16 * x).round().long()).flatten(1))
+        return out
+
+
 class Frozen(_Plain):
     def __init__(self, features: Features, outputs: int) -> None:
         super().__init__(features, outputs)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from swarm.cli.report import main
+from swarm.cli.commands.report import main
 from swarm.common.errors import ConfigError
 from swarm.results.report import load, write_report
 from swarm.results.report.html.page import page

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib import image
 
-from swarm.cli.report import main
+from swarm.cli.commands.report import main
 from swarm.results.report import Comparison, load
 from tests.results.report.browser import BINARY, Browser
 from tests.support import run as small
@@ -370,7 +370,7 @@ def test_a_full_disk_is_one_sentence(
         raise OSError(28, "No space left on device", str(folder / "curves.png.tmp"))
 
     monkeypatch.setattr("swarm.results.report.draw", full)
-    monkeypatch.setattr("swarm.cli.report.draw", full)
+    monkeypatch.setattr("swarm.cli.commands.report.draw", full)
     assert main([str(folder)]) == main([str(folder), "--png", str(folder / "x.png")]) == 2
     first, second = capsys.readouterr().err.splitlines()
     assert (

@@ -69,6 +69,19 @@ def test_a_name_that_is_no_text_is_drawn(make_run: MakeRun) -> None:
     assert "gr?wth" in (folder / "report.html").read_text(encoding="utf-8")
 
 
+def test_signs_that_the_font_lacks_are_named_once(make_run: MakeRun) -> None:
+    folder = make_run(rounds=5)
+    text = (folder / "summary.json").read_text()
+    (folder / "summary.json").write_text(
+        text.replace('"scenario": "growth"', '"scenario": "李四李"')
+    )
+    with pytest.warns(UserWarning, match="its font lacks") as said:
+        write_report(folder)
+    assert [str(one.message) for one in said] == [
+        "curves.png: its font lacks 李 四, in whose place are boxes; report.html shows all names"
+    ]
+
+
 def tables(text: str) -> dict[tuple[str, str], str]:
     """What stands in each cell of the page's tables, by arm and head of the column."""
     found = {}

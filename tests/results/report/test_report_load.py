@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from swarm.cli.report import main
+from swarm.cli.commands.report import main
 from swarm.common.errors import ConfigError
 from swarm.experiments.sweep import plan
 from swarm.results.load import SWEEP, load_partial

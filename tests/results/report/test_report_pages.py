@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from swarm.cli.report import main
+from swarm.cli.commands.report import main
 from swarm.results.report import draw, load, write_report
 from swarm.results.report.html.histories.device_history import SCORES_KEPT, device_history
 from swarm.results.report.html.page import page

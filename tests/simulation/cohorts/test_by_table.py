@@ -58,8 +58,8 @@ def test_shards_and_resume_do_not_change_a_bit(tmp_path: Path) -> None:
     ("cohorts", "text", "said"),
     [
         (COHORTS, "device,lr\n1,0.2\n", "has no column cohort, which cohorts.small.devices=table needs"),
-        (COHORTS, "device,cohort\n1,smal\n", "names the cohort smal for device 1; valid: small, tiny (did you mean small?), or nothing"),
-        (COHORTS, "device,cohort\n1,own\n", "names the cohort own for device 1; valid: small, tiny"),
+        (COHORTS, "device,cohort\n1,smal\n", "names the cohort smal for device 1; valid: small, tiny, own (did you mean small?), or nothing"),
+        (COHORTS.replace("table", "[1, 2]", 1), "device,cohort\n1,own\n", "names the cohort own for device 1, which the cohort small lists"),
         (COHORTS.replace("table", "[1, 2]", 1), "device,cohort\n1,tiny\n", "names the cohort tiny for device 1, which the cohort small lists"),
         (COHORTS.replace("table", "0.2"), "device,cohort\n1,tiny\n", "has a column cohort, which no cohort takes; +cohorts.NAME.devices=table would"),
         (COHORTS.replace("table", "table, placement: hubs", 1), "device,cohort\n1,tiny\n", "cohorts.small.placement=hubs: must be random beside devices=table"),

@@ -280,7 +280,8 @@ PAIR = ("devices=6", "topology=ring", "model.hidden=[6]",
 REFUSED = [
     ((*PAIR, "aggregator=trimmed_mean", "aggregator.f=1"),
      "aggregator.f=1: is too many for device 0 (of the cohort own), which combines 2 rows with the"
-     " numbers that only own has, its own included, and that f needs 3; no f would do there"),
+     " numbers that only own has, its own included, and that f needs 3; so few rows bear no hostile"
+     " one, and only a topology with more links or aggregator.unsafe=warn would do"),
     ((*PAIR, "aggregator=trimmed_mean", "aggregator.f=2"),
      "device 0 (of the cohort own), which combines 2 rows with the numbers that only own has"),
     ((*PAIR, "aggregator=trimmed_mean", "aggregator.f=1", "protocol=fedavg"),

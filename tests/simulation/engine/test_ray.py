@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from swarm.common.rng import Keys
+from swarm.experiments.runs.lr_search import search_lr
 from swarm.experiments.runs.memory import MemoryRanOutError, running_out
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.engine.ray.actor import TIMED, ShardActor
@@ -29,6 +30,7 @@ from tests.support import prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 MODELS = Path(__file__).parents[2] / "learning/models/published_models.py"
+METRICS = Path(__file__).parents[1] / "metrics/user_metrics.py"
 CASES = {
     "dpsgd": ("topology=small_world",),
     "as published, time-varying": ("topology=one_peer_exponential", "protocol=dpsgd_published", "optimizer=adamw"),
@@ -36,7 +38,11 @@ CASES = {
     "everybody with everybody": ("topology=complete",),
     "nobody with anybody": ("topology=none", "optimizer=momentum"),
     "each its own start, in float64": ("topology=ring", "init=independent", "compute.dtype=float64"),
-    "only some are linked": ("topology=star", "evaluate.devices=4", "evaluate.every=3", "checkpoint.every=2"),
+    "only some are linked, metrics of a user's own look at them": (
+        "topology=star", "evaluate.devices=4", "evaluate.every=3", "checkpoint.every=2", f"plugins=[{METRICS}]",
+        "metrics=[{_target_: user_metrics.LinkGap}, standard, {_target_: user_metrics.OnItsOwn},"
+        " {_target_: user_metrics.Voters}]",
+    ),
     "consensus": ("scenario=consensus", "protocol=averaging", "init=independent", "topology=ring"),
     "a drifting stream, told and remembered": (
         "update=online", "drift=label_swap", "labels=meetings", "labels.chance=0.5", "replay=class_balanced", "replay.size=6",
@@ -103,6 +109,7 @@ CASES = {
     "models of several shapes": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}, tiny: {devices: [0, 7], model: {hidden: [5]}}}",
         "topology=small_world", "optimizer=momentum", "network.drop=0.2", "data.local_test=0.2",
+        "metrics=[standard,asking]",
     ),
     "models of several shapes at a server": (
         "cohorts={small: {devices: 0.4, model: {hidden: [16]}}}", "protocol=fedavg", "protocol.fraction=0.6",
@@ -201,6 +208,16 @@ def test_an_actor_for_each_device(engine: RayEngine) -> None:
     assert (found, rows) == _played(ready, ready.engine)[:2]
     assert said["actors"] == 11
     assert said["edges_cut"] == said["edges"] == 22
+
+
+def test_replicas_that_try_rates_in_an_actor_find_the_same_bits(engine: RayEngine) -> None:
+    ready = prepared("scenario.arms=[centralised]", "optimizer.lr=auto", "rounds=4")
+    assert ready.arms[0].together == (5, 5)
+    found = [
+        search_lr(ready, ready.arms[0], each, lambda said: None)[1]
+        for each in (engine, ready.engine)
+    ]
+    assert found[0] == found[1]
 
 
 def test_records_say_where_a_round_goes(engine: RayEngine) -> None:

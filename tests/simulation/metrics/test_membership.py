@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from swarm.common.errors import ConfigError
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.simulation.metrics import formulas
-from swarm.simulation.metrics.membership import MemberLosses, Membership, pairs, width
+from swarm.simulation.metrics.looking import DeviceValues
+from swarm.simulation.metrics.membership import Membership, most_pairs, pairs
 from tests.support import logged, prepared, records, require_same_bits
 
 MEASURED = ("metrics=[standard,membership]", "topology=ring")
@@ -96,13 +97,14 @@ def test_own_held_out_samples_take_the_place_of_test_samples() -> None:
     assert len(own)
     assert ready.split.local_test is not None
     assert set(other) <= set(ready.split.local_test.of(5))
-    assert width(ready.dataset, ready.split) <= ready.split.local_test.sizes_N.max()
+    assert most_pairs(ready.dataset, ready.split) <= ready.split.local_test.sizes_N.max()
 
 
 def test_rates_need_samples_enough() -> None:
     for samples, there in ((99, (False, False)), (100, (True, False)), (1000, (True, True))):
         loss_MK = np.random.default_rng(0).random((1, samples))
-        found = Membership().together(MemberLosses(loss_MK, loss_MK))
+        seen = DeviceValues(np.zeros(1, np.int64), np.hstack([loss_MK, loss_MK]))
+        found = Membership().together(seen)
         assert tuple(value is not None for value in found.values()) == there
 
 

@@ -17,7 +17,7 @@ import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.build import load_plugins, option
 from swarm.experiments.checks.check_plugin import ContractError, check_plugin
-from swarm.experiments.runs.arms import run_arms, searches_ahead
+from swarm.experiments.runs.arms import run_arms, work_ahead
 from swarm.experiments.sweep.gather import SweepResults, gather
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.tables import cells
@@ -232,7 +232,7 @@ def test_trackers_get_each_devices_main_score(tmp_path: Path) -> None:
     ready = prepared("rounds=1", "scenario.arms=[swarm]", "data=linear_regression", "partition=iid")
     with Folder.create(tmp_path / "run", ready.settings) as home:
         sink = Fanout(JsonlSink(home.path / "metrics.jsonl"), [Listener()])
-        with searches_ahead(ready, home) as ahead:
+        with work_ahead(ready, home) as ahead:
             run_arms(ready, home, sink, lambda _: None, ahead)
     assert {*device_scores(got[-1])} == {"device_r2"}
 
@@ -325,6 +325,8 @@ def test_check_plugin_knows_metrics() -> None:
     check_plugin("user_metrics.Slowest")
     with pytest.raises(ContractError, match="measures other numbers"):
         check_plugin("user_metrics.LooksAround")
+    with pytest.raises(ContractError, match="changes the devices that it measures: a run that"):
+        check_plugin("user_metrics.Meddles")
 
 
 def test_the_metrics_of_one_run_share_no_key() -> None:

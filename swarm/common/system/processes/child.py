@@ -29,8 +29,8 @@ from swarm.common.system.machine import cores
 PATIENCE_S = 60.0  # a child that does nothing for so long hangs
 POLL_S = 0.25
 _PDEATHSIG = 1  # of prctl
-_BEATS, _SLOWEST, _AWAITED = struct.Struct("<q"), struct.Struct("<d"), struct.Struct("<?")
-_PLACES = {_BEATS: 0, _SLOWEST: 8, _AWAITED: 16}
+# what parent and child share: the format of each number, and its place
+_BEATS, _SLOWEST, _AWAITED, _ASKED = ("<q", 0), ("<d", 8), ("<?", 16), ("<?", 17)
 
 
 def spare_cores() -> int:
@@ -76,6 +76,11 @@ class Parent:
     def waits(self) -> bool:
         """Whether the parent has nothing to do but wait for this child."""
         return bool(_read(self._shared, _AWAITED))
+
+    @property
+    def asked(self) -> bool:
+        """Whether the parent has asked for what the child waits with."""
+        return bool(_read(self._shared, _ASKED))
 
 
 class Child:
@@ -131,6 +136,10 @@ class Child:
         line, found, self._rest = self._rest.partition(b"\n")
         return json.loads(line) if found else None
 
+    def ask(self) -> None:
+        """Ask for what the child waits with."""
+        _write(self._shared, _ASKED, True)
+
     def _take(self) -> None:
         data = os.read(self._read, 1 << 16)
         self._rest += data
@@ -149,12 +158,12 @@ class Child:
         os.close(self._read)
 
 
-def _read(shared: mmap.mmap, what: struct.Struct) -> Any:
-    return what.unpack_from(shared, _PLACES[what])[0]
+def _read(shared: mmap.mmap, what: tuple[str, int]) -> Any:
+    return struct.unpack_from(what[0], shared, what[1])[0]
 
 
-def _write(shared: mmap.mmap, what: struct.Struct, value: float) -> None:
-    what.pack_into(shared, _PLACES[what], value)
+def _write(shared: mmap.mmap, what: tuple[str, int], value: float) -> None:
+    struct.pack_into(what[0], shared, what[1], value)
 
 
 def _child(

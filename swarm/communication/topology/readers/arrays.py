@@ -39,7 +39,8 @@ def read_any_edge_list(data: bytes, parsed: Parsed) -> None:
 
 
 def _read_plain(data: bytes, parsed: Parsed) -> bool:
-    """Whether pandas could read the edge list, without a doubt of what it means."""
+    """Read the edge list by pandas; returns whether that was possible without any doubt of what the
+    list means."""
     body = data[_COMMENTS.match(data).end() :]  # type: ignore[union-attr]
     if body.translate(None, _PLAIN) or body.count(b"\r") != body.count(b"\r\n"):
         return False

@@ -12,7 +12,6 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.dataset_cache import locate
 from swarm.common.system.files import content
 from swarm.communication.topology.readers import arrays, matrices
 from swarm.communication.topology.readers.node_link import read_node_link
@@ -21,6 +20,7 @@ from swarm.communication.topology.readers.text import adjacency_list, published
 from swarm.communication.topology.readers.text.gml import read_gml
 from swarm.communication.topology.readers.text.pajek import read_pajek
 from swarm.communication.topology.readers.xml_formats import read_gexf, read_graphml, read_xml
+from swarm.data.fetch.dataset_cache import locate
 
 Format = Literal[
     "auto",

@@ -1,5 +1,5 @@
-"""Reads graphs in JSON: networkx's node-link data in all its dialects, what d3 draws, and what
-Cytoscape writes.
+"""Reads graphs in JSON: networkx's node-link data in all its dialects, what d3 draws, what
+Cytoscape writes, and the ``graph.json`` of a run folder.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
 
     The links may be called ``edges``. Where the nodes have no ``id`` but a ``name`` (d3), or the
     ends of links are numbers and no id is one (networkx 1), the ends are positions in ``nodes``,
-    counted from 0. What has ``elements`` is Cytoscape's JSON (:func:`_read_cytoscape`).
+    counted from 0. What has ``elements`` is Cytoscape's JSON (:func:`_read_cytoscape`), and what
+    has ``n`` and ``truncated`` is the ``graph.json`` of a run folder (:func:`_of_a_run`).
     """
     document = _document(data)
+    if "nodes" not in document and {"n", "edges", "truncated"} <= document.keys():
+        document = _of_a_run(document, parsed)
     if "elements" in document:
         _read_cytoscape(document, parsed)
         return
@@ -47,6 +50,31 @@ def read_node_link(data: bytes, parsed: Parsed) -> None:
     counted = called == "name" or _counts(links, names)
     for i, entry in enumerate(links):
         _link(entry, f"{key}[{i}]", parsed, names if counted else None)
+
+
+def _of_a_run(document: dict[str, Any], parsed: Parsed) -> dict[str, Any]:
+    """Return ``graph.json`` of a run folder as node-link data: ``{"n": …, "directed": …, "edges":
+    [[source, target], …], "pos": [[x, y], …], "names": […]}``."""
+    n, edges = document["n"], document["edges"]
+    names, pos = document.get("names"), document.get("pos")
+    if document["truncated"]:
+        raise ValueError("it has only some of the edges, as it was written for the page of a run")
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0 or not isinstance(edges, list):
+        raise ValueError("`n` must be the number of nodes, and `edges` a list of pairs of numbers")
+    parsed.require_nodes(n)
+    for i, edge in enumerate(edges):
+        pair = isinstance(edge, list) and len(edge) == 2
+        if not pair or not all(type(end) is int and 0 <= end < n for end in edge):
+            raise ValueError(f"edges[{i}]: needs two numbers from 0 to {n - 1}")
+    for key, each in (("names", names), ("pos", pos)):
+        if each is not None and not (isinstance(each, list) and len(each) == n):
+            raise ValueError(f"`{key}` must be null, or a list with an entry for each node")
+    ids = [i if names is None or names[i] is None else names[i] for i in range(n)]
+    return {
+        "directed": document.get("directed", False),
+        "nodes": [{"id": ids[i], "pos": None if pos is None else pos[i]} for i in range(n)],
+        "links": [{"source": ids[a], "target": ids[b]} for a, b in edges],
+    }
 
 
 def _read_cytoscape(document: dict[str, Any], parsed: Parsed) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from swarm.common.errors import ConfigError
-from swarm.common.names import Names, canonical, coded
+from swarm.common.names import Names, canonical, coded, listed
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column
 from swarm.data.scaling import Numbers
@@ -180,9 +182,6 @@ def first_text(column: Column) -> str:
     return f"row {row} (counted from 0) is {str(column[row])[:40]!r}"
 
 
-def listed(columns: object) -> str:
+def listed_columns(columns: Iterable[object]) -> str:
     """The names of columns with commas between them; of more than 30, the first 30 and a count."""
-    names = list(columns)  # type: ignore[call-overload]
-    return ", ".join(map(str, names[:30])) + (
-        f" and {len(names) - 30} more" if len(names) > 30 else ""
-    )
+    return listed([str(column) for column in columns], 30)

@@ -112,9 +112,11 @@ def _warn_of_row_names(path: Path, text: IO[str], form: Form) -> None:
     options: dict[str, Any] = {"nrows": 1, "sep": form.sep, "skiprows": form.skipped}
     more = pd.read_csv(text, **options).index.nlevels
     if more > 1:
-        raise ConfigError(
-            "path", path, f"has rows of {more} fields more than its heading; each column needs one"
-        )
+        text.seek(0)
+        remark = text.readline().startswith(("#", "%"))
+        valid = f"has rows of {more} fields more than its heading; each column needs one"
+        hint = "; its first line is a remark, and has to be taken out" if remark else ""
+        raise ConfigError("path", path, valid + hint)
     text.seek(0)
     # pandas warns of it only where it is told that no field is a row's name.
     with warnings.catch_warnings(record=True) as said:

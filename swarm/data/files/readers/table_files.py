@@ -109,6 +109,7 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
         kind = "one data set" if folder else path.suffix
         if "Error tokenizing data" in reason and _has_remarks(path):
             reason += "; its first line is a remark, and has to be taken out"
+        reason = reason.removeprefix("Error tokenizing data. C error: ")
         raise ConfigError(
             "path", path, f"cannot be read as {kind} ({reason}); check the file"
         ) from error

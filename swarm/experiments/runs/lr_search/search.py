@@ -22,7 +22,6 @@ def search_lr(
     look: Look = lambda: None,
     *,
     tell: Say | None = None,
-    ties_beside: bool = False,
 ) -> tuple[Settings, dict[str, Any]]:
     """The arm's settings with learning rate and variant chosen, and the facts about the search.
 
@@ -32,7 +31,6 @@ def search_lr(
     pairs that share the best score then run as long as the arm itself will. Of pairs that still
     have equal scores the lower loss wins. The test set is never used. ``look`` is called after
     every round and may raise. ``tell`` says how far the search is; by default ``say`` does.
-    With ``ties_beside`` a child runs every other one of the pairs that share the best score.
     """
     s = prepared.settings
     lrs = arm.rates
@@ -51,7 +49,7 @@ def search_lr(
         # it is lowest for a slow rate, whose model is not yet as confident in its few mistakes as
         # it will be at the end.
         say(f"{arm.name}: {len(equals)} of them are equal so far; {s.rounds} rounds each decide")
-        longer = tries.in_full([(t.variant, t.lr) for t in equals], rounds, ties_beside)
+        longer = tries.in_full([(t.variant, t.lr) for t in equals], rounds)
         tried += longer
         best = max(longer, key=TriedRate.rank)
     variant, lr = best.variant, best.lr

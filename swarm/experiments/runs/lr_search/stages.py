@@ -77,39 +77,32 @@ class Watch:
         self._arm, self._say, self.look = arm, say, look
         self._began = self._said = time.perf_counter()
         self._started = False
-        self._done = self._round = self._number = self._rounds_after = 0
-        self._stage = Stage(0, 0, 0)
+        self._done = self._round = self._rounds_after = 0
+        self._stage, self._places = Stage(0, 0, 0), (0, 1)
 
-    def silent(self, look: Look) -> Watch:
-        """A watch that says nothing, and calls ``look`` beside this one's."""
-
-        def both() -> None:
-            look()
-            self.look()
-
-        return Watch(self._arm, lambda text: None, both)
-
-    def begin(self, stage: Stage, number: int, later: int = 0) -> None:
-        """The try ``number`` of ``stage`` begins, counted from 1; ``later`` are the rounds of the
-        stages that follow."""
-        self._stage, self._number, self._rounds_after = stage, number, later
-        self._round = stage.start or -1  # a fresh start has a record of round 0
+    def begin(self, stage: Stage, places: tuple[int, int], later: int = 0) -> None:
+        """The tries of ``stage`` from one place to another begin, to run together; ``later`` are
+        the rounds of the stages that follow."""
+        self._stage, self._places, self._rounds_after = stage, places, later
+        self._round = stage.start
 
     def __call__(self) -> None:
         """A round is over."""
         self.look()
+        (before, end), stage = self._places, self._stage
         self._round += 1
-        self._done += self._round > 0
-        now, stage = time.perf_counter(), self._stage
+        self._done += end - before
+        now = time.perf_counter()
         if not self._started:  # starting the engine may take longer than many rounds
-            self._began, self._started = now, True
+            self._began, self._started, self._done = now, True, 0
         if now - self._said < SAID_EVERY_S or not self._done:
             return
         self._said = now
-        tries = (stage.tries - self._number) * (stage.end - stage.start)
-        rounds = stage.end - self._round + tries + self._rounds_after
+        tries = (stage.tries - end) * (stage.end - stage.start)
+        rounds = (stage.end - self._round) * (end - before) + tries + self._rounds_after
         left = (now - self._began) / self._done * rounds
+        which = f"try {end}" if end - before == 1 else f"tries {before + 1} to {end}"
         self._say(
-            f"{self._arm}: choosing a learning rate, try {self._number} of {stage.tries}, round"
+            f"{self._arm}: choosing a learning rate, {which} of {stage.tries}, round"
             f" {self._round} of {stage.end}; about {human_time(left)} left"
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
+import torch
 
-from swarm.common.errors import DivergedError
-from swarm.common.system.processes.child import Child, Parent
 from swarm.config.build import build
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import with_lr
@@ -65,7 +66,8 @@ class Tries:
 
     Where ``lr_search.method=halving``, what goes on does so from where it stopped, and the states
     are kept in memory between two stages. They follow from the settings alone, so that a search
-    which is repeated after an interruption chooses the same rate.
+    which is repeated after an interruption chooses the same rate; so does which tries run together
+    (:mod:`swarm.simulation.replicas`).
     """
 
     def __init__(
@@ -83,10 +85,7 @@ class Tries:
         alive, last = list(pairs), tried
         for number, stage in enumerate(planned):
             now, later = replace(stage, tries=len(alive)), planned[number + 1 :]
-            last = [
-                self._one(pair, now, place, planned[-1].end, later)
-                for place, pair in enumerate(alive, 1)
-            ]
+            last = self._stage(alive, now, planned[-1].end, later)
             tried += last
             if later:
                 alive = survivors(last, later[0].tries)
@@ -95,58 +94,39 @@ class Tries:
                     break
         return tried, last
 
-    def in_full(self, pairs: Sequence[Pair], rounds: int, beside: bool = False) -> list[TriedRate]:
+    def in_full(self, pairs: Sequence[Pair], rounds: int) -> list[TriedRate]:
         """What ``pairs`` find in all rounds of the run. A try of ``rounds`` rounds goes on from
-        where it stopped, if it was kept and had the rates of the whole run so far. With ``beside``
-        a child runs every other one of them."""
+        where it stopped, if it was kept and had the rates of the whole run so far."""
         settings, variants = self._prepared.settings, self._arm.variants
         alike = all(_begins_alike(variants[variant], rounds) for variant, _ in pairs)
         goes_on = alike and all(self._states.get(pair) is not None for pair in pairs)
         self._states = {pair: self._states[pair] for pair in pairs} if goes_on else {}
         start = rounds if goes_on else 0
-        stage = Stage(len(pairs), start, settings.rounds)
-        if beside:
-            return self._in_two(pairs, stage)
-        found, _ = self.play(pairs, [stage])
+        found, _ = self.play(pairs, [Stage(len(pairs), start, settings.rounds)])
         return found
 
-    def _in_two(self, pairs: Sequence[Pair], stage: Stage) -> list[TriedRate]:
-        """What ``pairs`` find in ``stage``, every other one of them in a child."""
-        places = list(enumerate(pairs, 1))
-
-        def one(place: int, pair: Pair) -> TriedRate:
-            return self._one(pair, stage, place, stage.end, ())
-
-        def others(parent: Parent) -> None:
-            self._progress = self._progress.silent(parent.beat)
-            for place, pair in places[1::2]:
-                parent.send(one(place, pair).facts())
-
-        try:
-            child = Child(others)
-        except OSError:  # no more processes are allowed
-            return [one(*each) for each in places]
-        try:
-            here = [one(*each) for each in places[::2]]
-            there = []
-            for each in places[1::2]:
-                facts = child.receive(self._progress.look)
-                there.append(one(*each) if facts is None else TriedRate.of(facts))
-        finally:
-            child.end()
-        return [(there if k % 2 else here)[k // 2] for k in range(len(pairs))]
-
-    def _one(
-        self, pair: Pair, stage: Stage, place: int, rounds: int, later: Sequence[Stage]
-    ) -> TriedRate:
-        self._progress.begin(stage, place, sum(each.rounds for each in later))
-        settings = self._prepared.settings
-        tie_may_follow = settings.lr_search.rounds is None and stage.end < settings.rounds
+    def _stage(
+        self, pairs: Sequence[Pair], stage: Stage, rounds: int, later: Sequence[Stage]
+    ) -> list[TriedRate]:
+        """What ``pairs`` find in ``stage`` of tries of so many ``rounds``."""
+        s, found = self._prepared.settings, list[TriedRate]()
+        tie_may_follow = s.lr_search.rounds is None and stage.end < s.rounds
         keep = self._keeps and (bool(later) or tie_may_follow)
-        part = Part(self._states.pop(pair, None), stage.end, rounds, keep)
-        found, state = go_on(self._prepared, self._arm, pair, part, self._engine, self._progress)
-        self._states[pair] = state
+        for group in self._groups(pairs):
+            done = len(found), len(found) + len(group)
+            self._progress.begin(stage, done, sum(each.rounds for each in later))
+            states = [state for pair in group if (state := self._states.pop(pair, None))]
+            part = Part(states, stage.end, rounds, keep)
+            tried = go_on(self._prepared, self._arm, group, part, self._engine, self._progress)
+            found += [each for each, _ in tried]
+            self._states |= {pair: state for pair, (_, state) in zip(group, tried, strict=True)}
         return found
+
+    def _groups(self, pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
+        """The ``pairs`` that run together: replicas of one device that stand in one block."""
+        for variant, each in groupby(pairs, key=itemgetter(0)):
+            own, most = list(each), self._arm.together[variant]
+            yield from (own[i : i + most] for i in range(0, len(own), most))
 
 
 def survivors(found: Sequence[TriedRate], count: int) -> list[Pair]:
@@ -168,10 +148,10 @@ def _begins_alike(settings: Settings, rounds: int) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a try: from ``state`` (None: the start) to round ``until`` of ``rounds``; ``keep``
-    says whether its state is needed again."""
+    """A part of some tries: from their ``states`` (none: the start) to round ``until`` of
+    ``rounds``; ``keep`` says whether their states are needed again."""
 
-    state: Checkpoint | None
+    states: Sequence[Checkpoint]
     until: int
     rounds: int
     keep: bool = False
@@ -180,30 +160,62 @@ class Part:
 def go_on(
     prepared: PreparedRun,
     arm: PreparedArm,
-    pair: Pair,
+    group: Sequence[Pair],
     part: Part,
     engine: Engine,
     look: Look = lambda: None,
-) -> tuple[TriedRate, Checkpoint | None]:
-    """Run a part of the try of ``pair``; returns what it has found, and its state if that is
-    needed again."""
-    (variant, lr), until = pair, part.until
+) -> list[tuple[TriedRate, Checkpoint | None]]:
+    """Run a part of the tries of a ``group`` of pairs, which have one variant and run together;
+    returns what each has found, and its state if that is needed again.
+
+    One that diverges changes nothing for the others."""
+    (variant, lr), until, many = group[0], part.until, len(group)
+    lrs = [lr for _, lr in group]
     settings = _as_a_try(with_lr(arm.variants[variant], lr), part.rounds)
-    with Simulation(prepared.experiment(arm, settings), engine) as simulation:
-        if part.state is not None:
-            simulation.restore(part.state)
-        try:
-            for _ in simulation.records(until):
-                look()
-        except DivergedError:
-            return TriedRate(variant, lr, until, None), None
-        score, loss = found = simulation.measure.validate(
-            simulation.round, simulation.counters.scored_N
-        )
-        good = np.isfinite(score) and loss <= simulation.measure.largest_loss
-        # not copied: the simulation ends here, and nobody else has its arrays
-        state = simulation.checkpoint() if part.keep and good else None
-    return TriedRate(variant, lr, until, found if good else None), state
+    found: list[tuple[float, float] | None] = [None] * many
+    states: list[Checkpoint | None] = [None] * many
+    with Simulation(prepared.experiment(arm, settings, lrs), engine) as simulation:
+        if part.states:
+            simulation.restore(_together(part.states))
+        measure, good_N = simulation.measure, np.ones(simulation.experiment.settings.devices, bool)
+        good = np.ones(many, bool)
+        for happened in simulation.advance(until):
+            good &= ~measure.diverged(happened).reshape(many, -1).any(1)
+            if not good.any():
+                break
+            look()
+        else:
+            good_N = np.repeat(good, len(good_N) // many)
+            seen_N = simulation.counters.scored_N
+            each = measure.validate(simulation.round, seen_N, good_N)
+            scores, losses = (values.reshape(int(good.sum()), -1).mean(1) for values in each)
+            kept = _apart(simulation.checkpoint(), many) if part.keep else states
+            for place, score, loss in zip(np.flatnonzero(good), scores, losses, strict=True):
+                if np.isfinite(score) and loss <= measure.largest_loss:
+                    found[place], states[place] = (float(score), float(loss)), kept[place]
+    tried = [TriedRate(variant, lr, until, each) for lr, each in zip(lrs, found, strict=True)]
+    return list(zip(tried, states, strict=True))
+
+
+def _together(states: Sequence[Checkpoint]) -> Checkpoint:
+    """The state of replicas, given that of each."""
+    if len(states) == 1:
+        return states[0]
+    arrays = [state.arrays for state in states]
+    return replace(
+        states[0], arrays={name: torch.cat([each[name] for each in arrays]) for name in arrays[0]}
+    )
+
+
+def _apart(state: Checkpoint, many: int) -> list[Checkpoint | None]:
+    """The state of each of so many replicas. Nothing is copied, as the simulation ends, and nobody
+    else has its arrays."""
+    if many == 1:
+        return [state]
+    return [
+        replace(state, arrays={name: rows[k : k + 1] for name, rows in state.arrays.items()})
+        for k in range(many)
+    ]
 
 
 def _as_a_try(settings: Settings, rounds: int) -> Settings:
@@ -224,4 +236,5 @@ def _as_a_try(settings: Settings, rounds: int) -> Settings:
 def first_scores(prepared: PreparedRun, arm: PreparedArm, engine: Engine) -> tuple[float, float]:
     """The mean score and loss on the validation split before any learning."""
     with Simulation(prepared.experiment(arm, arm.first), engine) as simulation:
-        return simulation.measure.validate(0, simulation.counters.scored_N)
+        score_M, loss_M = simulation.measure.validate(0, simulation.counters.scored_N)
+        return float(score_M.mean()), float(loss_M.mean())

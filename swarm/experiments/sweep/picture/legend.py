@@ -48,7 +48,7 @@ class Legend:
 
     @property
     def height(self) -> float:
-        """In inches."""
+        """The height of the legend in inches."""
         return _LINE * len(self.rows)
 
     def draw(self, figure: Figure, top: float) -> None:

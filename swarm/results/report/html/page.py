@@ -112,9 +112,8 @@ def _attack(run: Run) -> dict[str, Any] | None:
 
 
 def _choices(run: Run) -> dict[str, str]:
-    """What was sent, by which rule, over what network: the chosen options, none left out but
-    ``none``, and the default protocol where nothing was learnt, of which only the averaging was
-    run."""
+    """The chosen options that say what was sent, by which rule, and over what network. Left out is
+    ``none``, and the default protocol where nothing was learnt, as only its averaging was run."""
     found: dict[str, str] = {}
     config = run.config
     groups = ("protocol", "compressor", "secure_sum", "delay", "churn", "outage", "clock", "fleet")

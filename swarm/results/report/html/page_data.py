@@ -89,8 +89,8 @@ def _has_curve(run: Run, name: str, sparse: bool) -> bool:
 
 
 def _shares(run: Run, metrics: list[str]) -> list[str]:
-    """The numbers that lie between 0 and 1 or near them, written with three decimals: scores of
-    which more is better."""
+    """The metrics that are written with three decimals: scores without a unit, for which higher is
+    better."""
     better = {column.key for column in run.columns if column.better == "higher" and not column.unit}
     return [name for name in metrics if name in better or by_concept(name, run.columns)]
 
@@ -142,8 +142,8 @@ def _changes(run: Run, arm: str, axes: list[str]) -> list[dict[str, Any]]:
 
 
 def _comparable(run: Run, arm: str, columns: list[str]) -> list[str]:
-    """Without virtual time where the arm's counts ticks, and that of the others what their hardware
-    took.
+    """The ``columns`` without virtual time, if that of this arm counts ticks and that of the others
+    is what their hardware took.
     """
     finals = {name: run.final(name) for name in run.arms}
     timed = virtual_time(finals[arm], finals.values()) is not None

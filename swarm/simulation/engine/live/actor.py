@@ -18,7 +18,7 @@ import torch
 
 from swarm.common.plugin import blamed
 from swarm.simulation.engine.base import Floats
-from swarm.simulation.engine.live.mailbox import Array, Bools, Ints, Links, Mailbox, Packet
+from swarm.simulation.engine.live.mailbox import Array, Bools, Ints, LiveLinks, Mailbox, Packet
 from swarm.simulation.engine.prefork.reduce_wakeups import exact_timeouts
 from swarm.simulation.engine.ray.actor import ShardActor
 from swarm.simulation.phases.base import Phase, TrainResult
@@ -107,7 +107,7 @@ class LiveActor(ShardActor):
         e = self._own().experiment
         self.session, self.number, self.peers = session, number, peers
         self.last, self.pace = e.settings.rounds, pace
-        self.links = Links(e, owner_N, number)
+        self.links = LiveLinks(e, owner_N, number)
         self.mailbox = Mailbox(self.links)
         self.done = LiveReport.after(start, np.zeros(len(self.links.devices)), e.settings.devices)
         self.error: BaseException | None = None

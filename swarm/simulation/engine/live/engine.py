@@ -48,6 +48,7 @@ class LiveEngine(RayEngine):
     """
 
     pool: ClassVar[type[ActorPool]] = LivePool
+    common_rounds = False
 
     def __init__(
         self,

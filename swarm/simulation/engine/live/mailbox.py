@@ -52,7 +52,7 @@ class Letter:
     time: float
 
 
-class Links:
+class LiveLinks:
     """The links of the devices of one actor: ``owner_N`` says which actor holds each device, and
     ``number`` is this one.
 
@@ -121,7 +121,7 @@ class Links:
 class Mailbox:
     """The latest letter of each sender, for each phase that mixes."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: LiveLinks) -> None:
         self._links = links
         self._kept: dict[int, dict[int, Letter]] = {}
         self._overwritten_N = np.zeros(len(links.fan_N), np.int64)

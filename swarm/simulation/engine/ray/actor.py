@@ -28,7 +28,7 @@ from swarm.communication.routing import Route
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.simulation.engine.base import merge, prepare_process
-from swarm.simulation.evaluation import Asked, apart
+from swarm.simulation.evaluation import Asked, with_summed_votes
 from swarm.simulation.experiment import Experiment, RunSpec
 from swarm.simulation.phases.base import Phase, TrainResult
 from swarm.simulation.phases.transport import Arrived
@@ -252,7 +252,7 @@ class ShardActor:
     def evaluate(self, samples: Asked, blocks: set[int]) -> EvaluationPart:
         """Evaluate the devices of ``blocks``, all of this shard; see :meth:`Engine.evaluate`."""
         with torch.inference_mode():
-            found, votes = apart(self._looked_at().evaluate(samples, blocks))
+            found, votes = with_summed_votes(self._looked_at().evaluate(samples, blocks))
         return EvaluationPart(
             list(found),
             [_array(part.loss_B) for part in found.values()],

@@ -17,7 +17,6 @@ from swarm.config.build import choice, class_of
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.models.base import Wrapped
-from swarm.learning.privacy.correlated import Correlated
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
@@ -64,7 +63,7 @@ def _refusals(e: Experiment) -> Iterator[tuple[str, object, str]]:
         yield "/protocol", called(c.protocol), valid
     if c.protocol.sends_parameters:
         yield from _of_messages(e)
-    if isinstance(e.data.privacy, Correlated):
+    if e.data.privacy.shares_noise:
         valid = "must be none, sample_level or device_level {}: noise that two devices share would"
         yield "/privacy", choice("privacy", s.privacy), f"{valid} cancel in what both have only"
     if e.data.privacy.hidden_in_mean:

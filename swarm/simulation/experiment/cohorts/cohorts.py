@@ -13,18 +13,29 @@ import torch
 from torch import Tensor
 
 from swarm.common.rows import Blocks
-from swarm.learning.cohorts.learner import Piece, pieces, put_, taken
+from swarm.communication.protocol.base import Protocol
+from swarm.learning.cohorts.learner import Piece, pieces
+from swarm.learning.cohorts.runs import Runs, zeros
 from swarm.learning.cohorts.union import Union
 from swarm.simulation.metrics.record import COHORT
 
 if TYPE_CHECKING:
+    from swarm.simulation.experiment.communication import Communication
     from swarm.simulation.experiment.model import Model
+    from swarm.simulation.shard import Shard
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Change = Callable[..., Tensor]
 """From own rows and the ids of their devices to own rows"""
+
+
+def replaces_state(c: Communication) -> bool:
+    """Whether what devices receive may be written into the rows of their state: it becomes the
+    state, nothing else may be kept in these rows, and local steps change them in every round."""
+    default = type(c.protocol).receive is Protocol.receive
+    return default and not c.slots and any(phase.learns for phase in c.phases)
 
 
 @dataclass(frozen=True)
@@ -60,19 +71,20 @@ class Cohorts:
     def place_in(self, cohort: int, rows_BP: Tensor) -> Tensor:
         """Where the numbers of a cohort's own row lie in union rows: in those of all P numbers, or
         of the first M that devices send."""
-        place = self.union.place_Cc[cohort]
-        if rows_BP.shape[-1] < self.union.layout.width:
-            place = place[: self.models[cohort].layout.sent.width]
-        return place.to(rows_BP.device)
+        return self.runs_in(cohort, rows_BP).place_c.to(rows_BP.device)
+
+    def runs_in(self, cohort: int, rows_BP: Tensor) -> Runs:
+        """The same places as windows of a row."""
+        return self.union.places(rows_BP.shape[-1]).of_cohort[cohort]
 
     def changed(self, change: Change, devices_B: Ints, *rows: Tensor) -> Tensor:
         """What ``change`` makes of the union rows of devices, ``[B, P]`` each, where it is given
         the own rows of the devices of a cohort and their ids, and returns own rows."""
         out_BP = torch.zeros_like(rows[0])
         for piece in self.pieces(devices_B, out_BP.device):
-            at = piece.place_m, self.place_in(piece.cohort, out_BP)
-            own = (taken(each, *at) for each in rows)
-            put_(out_BP, *at, change(*own, devices_B[piece.place_m.cpu().numpy()]))
+            runs, at = self.runs_in(piece.cohort, out_BP), piece.place_m
+            own = (runs.taken(each, at) for each in rows)
+            runs.put_(out_BP, at, change(*own, devices_B[at.cpu().numpy()]))
         return out_BP
 
     # --- what each device has of the union --------------------------------------------------------
@@ -81,6 +93,12 @@ class Cohorts:
     def holds_NG(self) -> Bools:
         """Which devices have the numbers of each group, ``[N, G]``."""
         return np.ascontiguousarray(self.union.held_GC.T[self.cohort_N])
+
+    @property
+    def most_of_group(self) -> int:
+        """How many numbers of a group all devices send together, of the group with most."""
+        groups = self.union.places(self.union.sent).of_group.items()
+        return max(int(self.holds_NG[:, g].sum()) * runs.width for g, runs in groups)
 
     def has(self, devices_B: Ints, like: Tensor) -> Tensor:
         """``[B, W]``: 1 where a device has the number, for rows of the width W of ``like``."""
@@ -99,25 +117,55 @@ class Cohorts:
         held_W = held_G[self._group(sum_W)]
         return torch.where(held_W > 0, sum_W / held_W, torch.zeros_like(sum_W))
 
-    def from_mean(self, sum_W: Tensor, shares_N: Floats, own_nW: Tensor, devices_n: Ints) -> Tensor:
-        """What each device takes of a mean over all, ``[n, W]``: of each number that it has, the
-        mean over those that have it, or its own where nobody with a share does."""
-        mean_W = self.mean_of_holders(sum_W, shares_N)
-        return self.handed(mean_W, shares_N @ self.holds_NG > 0, own_nW, devices_n)
+    def received(
+        self, shard: Shard, row_M: Tensor, shares_N: Floats, sent_G: Bools | None
+    ) -> Tensor:
+        """What each device of a shard takes of a sum over all with the weights ``shares_N``,
+        ``[n, M]``: of each number that it has, the mean over those that have it, or its own where
+        nobody with a share does. With ``sent_G`` the row is what a rule has made of these groups of
+        numbers."""
+        if sent_G is None:
+            row_M, sent_G = self.mean_of_holders(row_M, shares_N), shares_N @ self.holds_NG > 0
+        state, c = shard.state, shard.experiment.communication
+        alone = not state.round_buffers and shard.listener is None and state.x.is_contiguous()
+        into_nM = state.x if alone and replaces_state(c) else zeros(len(state.x), state.x)
+        return self._handed(row_M, sent_G, state.x, shard.devices, into_nM)
 
-    def handed(self, row_W: Tensor, sent_G: Bools, own_nW: Tensor, devices_n: Ints) -> Tensor:
-        """What each device takes of a row for all, ``[n, W]``: of the groups of numbers ``sent_G``
-        that anybody has sent, those that it has, and its own numbers elsewhere."""
-        row_W = row_W.to(own_nW)
-        group_W, out_nW = self._group(own_nW), torch.empty_like(own_nW)
+    def _handed(
+        self, row_W: Tensor, sent_G: Bools, own_nW: Tensor, devices_n: Ints, out_nW: Tensor
+    ) -> Tensor:
+        """Write what each device takes of a row for all to ``out_nW``, which may be ``own_nW``: of
+        the groups of numbers ``sent_G`` those that it has, and its own numbers elsewhere."""
+        row_W, silent_W = row_W.to(own_nW), None
+        if not sent_G.all():
+            silent_W = torch.as_tensor(~sent_G, device=own_nW.device)[self._group(own_nW)]
         for piece in self.pieces(devices_n, own_nW.device):
-            held_G = torch.as_tensor(self.union.held_GC[:, piece.cohort], device=own_nW.device)
-            own_W = torch.where(held_G[group_W], row_W, 0)
-            out_nW.index_copy_(0, piece.place_m, own_W.expand(len(piece.place_m), -1))
-        if not sent_G.all():  # a number that a device does not have is 0 in its own row, too
-            silent_W = torch.as_tensor(~sent_G, device=own_nW.device)[group_W]
-            out_nW[:, silent_W] = own_nW[:, silent_W]
+            runs, at = self.runs_in(piece.cohort, own_nW), piece.place_m
+            place = runs.place_c.to(own_nW.device)
+            own_mc = row_W[place].expand(len(at), -1)
+            if silent_W is not None:
+                own_mc = torch.where(silent_W[place], runs.taken(own_nW, at), own_mc)
+            runs.put_(out_nW, at, own_mc)
         return out_nW
+
+    def partial_means(
+        self, shard: Shard, rows_nW: Tensor, shares_N: Floats
+    ) -> Iterator[tuple[int, Tensor]]:
+        """See :meth:`Shard.partial_means`; each group of numbers is added up over those who have
+        them."""
+        shares_n = torch.as_tensor(shares_N[shard.devices], device=rows_nW.device)
+        wide = torch.float64 if rows_nW.device.type != "mps" else rows_nW.dtype
+        hostile = shard.experiment.communication.hostile_N is not None
+        for block, s in shard.experiment.blocks.slices(shard.blocks):
+            out_W = torch.zeros(rows_nW.shape[1], dtype=wide, device=rows_nW.device)
+            for group, runs in self.union.places(rows_nW.shape[1]).of_group.items():
+                some_m = s.start + np.flatnonzero(self.holds_NG[shard.devices[s], group])
+                at = torch.as_tensor(some_m, device=rows_nW.device)
+                shares_m, rows_mg = shares_n[at].to(wide), runs.taken(rows_nW, at).to(wide)
+                if hostile:  # whose rows need not be finite, also where they do not count
+                    rows_mg[shares_m == 0] = 0.0
+                out_W[runs.place_c.to(out_W.device)] = shares_m @ rows_mg
+            yield block, out_W
 
     # --- how large messages are -------------------------------------------------------------------
 

@@ -69,20 +69,22 @@ class _OfDevices(BlockEvaluator):
             found[piece.place_m, : values.shape[1]] = values
         return found
 
-    def answers(self, x_BP: Tensor, x_T: Tensor) -> Tensor:
-        """See :meth:`BlockEvaluator.answers`."""
-        parts = [
-            (piece, evaluator.answers(rows, x_T)) for evaluator, rows, piece in self._pieces(x_BP)
-        ]
-        found = parts[0][1].new_empty(len(x_BP), *parts[0][1].shape[1:])
-        for piece, values in parts:
-            found[piece.place_m] = values
-        return found
+    def outputs_of(self, x_BP: Tensor, x_T: Tensor, each: int) -> Iterator[Tensor]:
+        """See :meth:`BlockEvaluator.outputs_of`."""
+        pieces, parts = [], []
+        for evaluator, rows, piece in self._pieces(x_BP):
+            pieces.append(piece)
+            parts.append(evaluator.outputs_of(rows, x_T, each))
+        for some in zip(*parts, strict=True):
+            found = some[0].new_empty(len(x_BP), *some[0].shape[1:])
+            for piece, outputs in zip(pieces, some, strict=True):
+                found[piece.place_m] = outputs
+            yield found
 
     def _pieces(self, x_BP: Tensor) -> Iterator[tuple[BlockEvaluator, Tensor, Piece]]:
         cohorts = self.mixed.cohorts
         for piece in cohorts.pieces(self.devices_B, x_BP.device):
-            rows = cohorts.own(piece.cohort, x_BP[piece.place_m])
+            rows = cohorts.runs_in(piece.cohort, x_BP).taken(x_BP, piece.place_m)
             yield self.mixed.evaluators[piece.cohort], rows, piece
 
     def _joined(

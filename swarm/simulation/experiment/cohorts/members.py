@@ -16,6 +16,9 @@ from swarm.config.settings.sections import MEMORY, TABLE
 
 Ints = npt.NDArray[np.int64]
 
+OWN_MODEL = -1
+"""The number, while devices are given to cohorts, of one that has the run's own model."""
+
 
 def cohort_of_each(
     settings: Settings,
@@ -26,9 +29,9 @@ def cohort_of_each(
     ``cohorts`` in their order.
 
     Lists come first. Then ``by`` writes into these numbers: by the table of devices, and then by
-    memory, if a cohort asks for that. Then each cohort takes its share of all devices out of those
-    that are left, as :func:`_counts` says: drawn from the seed, or the first by its placement on
-    ``graph``.
+    memory, if a cohort asks for that; :data:`OWN_MODEL` keeps a device out of all cohorts. Then
+    each cohort takes its share of all devices out of those that are left, as :func:`_counts` says:
+    drawn from the seed, or the first by its placement on ``graph``.
 
     Raises :class:`ConfigError` for devices that do not exist or that two cohorts list, for more
     devices than there are, and for a placement that the graph does not have.
@@ -65,7 +68,7 @@ def cohort_of_each(
                 raise ConfigError(f"{key}.placement", cohort.placement, valid)
             order = placed(cohort.placement, f"{key}.placement", graph(), random)
         number_N[order[number_N[order] == 0][:count]] = number
-    return number_N
+    return number_N.clip(0)
 
 
 def _counts(settings: Settings, left: int) -> dict[str, int]:

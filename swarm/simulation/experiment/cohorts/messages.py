@@ -26,8 +26,7 @@ from swarm.communication.network.base import UNSENT
 from swarm.communication.round_messages import MessageSizes
 from swarm.communication.routing import Route
 from swarm.communication.transform.base import MessageTransform, transformed
-from swarm.learning.cohorts.learner import put_, taken
-from swarm.learning.cohorts.runs import Runs, zeros
+from swarm.learning.cohorts.runs import Runs, put_, taken, zeros
 
 if TYPE_CHECKING:
     from swarm.communication.network.base import MessageOutcomes
@@ -192,21 +191,25 @@ class MixedMessages:
 
     # --- what is made of it -----------------------------------------------------------------------
 
-    def mean(self, route: Route, rows_mW: Tensor, devices_R: Ints) -> Tensor:
+    def mean(
+        self, route: Route, rows_mW: Tensor, devices_R: Ints, into_nM: Tensor | None = None
+    ) -> Tensor:
         """Σ_j W_ij · m_j · x_j over Σ_j W_ij · m_j where device i has the number, and 0 elsewhere,
         ``[R, M]``, given the rows that ``route`` combines; m_j is 1 where device j has the number.
 
         The weights are scaled by their own sum, so that a number which all neighbours have is
         left as it is, bit for bit. The numbers of a group are one product over those who have them;
-        where they do not lie in long runs, those of a cohort are one over everybody.
+        where they do not lie in large windows, those of a cohort are one over everybody. With
+        ``into_nM``, union rows of a shard, the result is written into those of the receivers, and
+        all are returned; they may be the rows that are combined.
         """
         holds_NG, dtype = self.cohorts.holds_NG, route.matrix.dtype
         heard_RG = route.matrix @ holds_NG[route.sender_m].astype(dtype)
         whole_R1 = route.matrix @ np.ones((route.matrix.shape[1], 1), dtype)
         mine_RG = holds_NG[devices_R] & (heard_RG != 0)
         factor_RG = np.where(mine_RG, whole_R1 / np.where(mine_RG, heard_RG, 1), 0).astype(dtype)
-        if self._runs is not None:
-            return self._mean_by_group(self._runs, route, rows_mW, devices_R, factor_RG)
+        if self.by_group:
+            return self._mean_by_group(route, rows_mW, devices_R, factor_RG, into_nM)
         factor = torch.as_tensor(factor_RG, device=rows_mW.device)
         group_P = self.cohorts.union.group_P.to(rows_mW.device)
         out_RM = rows_mW.new_zeros(len(devices_R), self.cohorts.union.sent)
@@ -216,29 +219,33 @@ class MixedMessages:
             mixed = part.product(self.read_by(piece.cohort, rows_mW))
             scale = factor.index_select(0, piece.place_m)
             put_(out_RM, piece.place_m, place, mixed.mul_(scale.index_select(1, group_P[place])))
-        return out_RM
+        if into_nM is None:
+            return out_RM
+        return into_nM.index_copy_(0, torch.as_tensor(route.dst_R, device=out_RM.device), out_RM)
 
     @cached_property
-    def _runs(self) -> dict[int, Runs] | None:
-        """Where the numbers of each group lie in payload rows; None where that is in short runs, or
-        where payload rows are no union rows."""
-        if self.compressor is not None:
-            return None
-        group_M = self.cohorts.union.group_P[: self.cohorts.union.sent]
-        groups = torch.unique(group_M).tolist()
-        found = {g: Runs.of(torch.nonzero(group_M == g).squeeze(1)) for g in groups}
-        return found if all(runs.long for runs in found.values()) else None
+    def by_group(self) -> bool:
+        """Whether means over links go by group: payload rows are union rows, in which the numbers
+        of each group lie in large windows."""
+        return self.compressor is None and all(runs.long for runs in self._runs.values())
+
+    @property
+    def _runs(self) -> dict[int, Runs]:
+        return self.cohorts.union.places(self.cohorts.union.sent).of_group
 
     def _mean_by_group(
         self,
-        runs_of: dict[int, Runs],
         route: Route,
         rows_mM: Tensor,
         devices_R: Ints,
         factor_RG: npt.NDArray[np.generic],
+        into_nM: Tensor | None,
     ) -> Tensor:
-        out_RM, device = zeros(len(devices_R), rows_mM), rows_mM.device
-        for group, runs in runs_of.items():
+        """See :meth:`mean`; no group's numbers are read after they are written."""
+        device, row_R = rows_mM.device, route.dst_R
+        if into_nM is None:
+            into_nM, row_R = zeros(len(devices_R), rows_mM), np.arange(len(devices_R))
+        for group, runs in self._runs.items():
             has_N = self.cohorts.holds_NG[:, group]
             at_r, at_s = np.flatnonzero(has_N[devices_R]), np.flatnonzero(has_N[route.sender_m])
             if not len(at_r):
@@ -248,8 +255,8 @@ class MixedMessages:
             factor_r = factor_RG[at_r, group]
             if (factor_r != 1).any():
                 mixed.mul_(torch.as_tensor(factor_r, device=device)[:, None])
-            runs.put_(out_RM, torch.as_tensor(at_r, device=device), mixed)
-        return out_RM
+            runs.put_(into_nM, torch.as_tensor(row_R[at_r], device=device), mixed)
+        return into_nM
 
     def combined(self, rule: Aggregator, found: Neighbourhoods) -> Tensor:
         """What another rule makes of the rows that devices hear, ``[R, M]``, as its

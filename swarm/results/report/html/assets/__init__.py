@@ -1,1 +1,1 @@
-"""Assets."""
+"""The template, the style sheet and the scripts of the page; there is no Python here."""

@@ -1,6 +1,4 @@
-"""Every device's score at every evaluated round, in a byte each: what the page's slider runs
-through.
-"""
+"""Every device's score at every evaluated round, a byte each, for the slider of the page."""
 
 from __future__ import annotations
 

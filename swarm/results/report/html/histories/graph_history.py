@@ -1,6 +1,4 @@
-"""The graphs of later rounds, where a topology changes: made again from the config, which says all
-there is to know.
-"""
+"""The graphs of later rounds of a topology that changes; they are made again from the config."""
 
 from __future__ import annotations
 

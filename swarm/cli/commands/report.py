@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, NoReturn
+from typing import IO
 
+from swarm.cli.messages import CommandParser, complain
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.paths import usable
 from swarm.config.foreign import refused
@@ -24,16 +25,11 @@ from swarm.results.report import Comparison, draw, load_partial, page, replace_f
 from swarm.results.status import RUNS
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python run_swarm.py report --help\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
-    parser = _Parser(
-        prog="python run_swarm.py report",
-        allow_abbrev=False,
+    """Run the command; returns the exit code, 0, or that of the error after one sentence on
+    standard error."""
+    parser = CommandParser(
+        "report",
         epilog="Runs need not be finished or complete.",
         description=(
             "With one run, redraw curves.png, report.html and graph.png in its folder, or the pages"
@@ -62,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _redraw(given.runs[0])
             return _compare(given)
     except SwarmError as error:
-        print(f"error: {error}", file=sys.stderr)
-    return 2
+        return complain(error)
 
 
 def _redraw(folder: Path) -> int:

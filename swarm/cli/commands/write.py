@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from swarm.cli.messages import CommandParser, complain
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.paths import usable
 from swarm.experiments.loading import LoadedRun, load
@@ -15,11 +14,6 @@ from swarm.experiments.speculation import speculate
 
 LINES = "\n\t"  # control characters that a terminal may get
 OF_DRAFTS = ("draft_arm", "draft_device", "ahead")  # the flags that --draft needs, as parameters
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python run_swarm.py write --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,15 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_printable(given.prompt + found.text))
         print(found, file=sys.stderr)
     except SwarmError as error:
-        print("error: " + str(_with_flag(error)).removeprefix("/"), file=sys.stderr)
-        return error.exit_code
+        return complain(_with_flag(error))
     return 0
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="python run_swarm.py write",
-        allow_abbrev=False,
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "write",
         description=(
             "Print what the model of one device writes after a prompt. The run's data must be text,"
             " and its model one that predicts the next token. Equal seeds give equal texts."

@@ -19,11 +19,14 @@ from rich.table import Table
 from rich.text import Text
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.system import dataset_cache as fetched
 from swarm.common.system.machine import available_bytes, cores
+from swarm.data.fetch import dataset_cache as fetched
 from swarm.data.fetch.fetch import ALL
 from swarm.results.track.units import human_bytes
 
+HELP = """\
+List what is installed, what is missing, and what to do about it, and say whether a run of these
+settings would work. Nothing is written."""
 GOOD, OPTIONAL, BAD = "ok", "–", "missing"
 _STYLE = {GOOD: "green", OPTIONAL: "dim", BAD: "bold red"}
 OLDEST = (3, 11)  # the oldest Python that works
@@ -59,6 +62,9 @@ def main(overrides: Sequence[str] = (), console: Console | None = None) -> int:
     from swarm.cli.environment import with_environment
     from swarm.config.composing.overrides import parse
 
+    if {"-h", "--help"} & set(overrides):
+        print(f"usage: python run_swarm.py doctor [-h] [KEY=VALUE ...]\n\n{HELP}")
+        return 0
     for override in parse(list(overrides)):
         if override.key_or_group == "resume" and override.value() is not None:
             raise ConfigError(

@@ -4,30 +4,23 @@ find out which samples its devices have learnt from?
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
+from swarm.cli.messages import CommandParser, complain
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.files import replacing
 from swarm.common.system.paths import usable
 from swarm.experiments.audit.audit import audit
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python run_swarm.py audit --help\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code, 0, or that of the error after one sentence on
     standard error."""
-    parser = _Parser(
-        prog="python run_swarm.py audit",
-        allow_abbrev=False,
+    parser = CommandParser(
+        "audit",
         description=(
             "Play two swarms that are set up as the run is, each with half of every device's"
             " samples, and attack their last messages and final models: with a threshold on the"
@@ -59,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _write(given.csv, found.table.to_csv(index=False))
             print(given.csv)
     except SwarmError as error:
-        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
-        return error.exit_code
+        return complain(error)
     return 0
 
 

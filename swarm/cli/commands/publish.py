@@ -4,13 +4,13 @@ suite, to where a repository shows them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from swarm.cli.messages import CommandParser, complain
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config.schema import Schema, checked, read_json
 from swarm.experiments.claims.page.page import MARKDOWN, markdown_row, picture, plain
@@ -35,16 +35,11 @@ python run_swarm.py publish outputs/NAME
 Facts = Mapping[str, Any]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see python run_swarm.py publish --help\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code, 0, or 2 after one sentence on standard error."""
-    parser = _Parser(
-        prog="python run_swarm.py publish",
-        allow_abbrev=False,
+    """Run the command; returns the exit code, 0, or that of the error after one sentence on
+    standard error."""
+    parser = CommandParser(
+        "publish",
         description=(
             "Copy the verdicts and pictures of claims judged by preset=full, and renew the table of"
             " all verdicts."
@@ -75,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         publish(given.runs, given.to)
         if given.talk:
             checkpoint.write_bytes(given.talk, published_talk(given.to).encode())
-    except (SwarmError, OSError) as error:
-        print("error: " + str(error).removeprefix("/"), file=sys.stderr)
+    except SwarmError as error:
+        return complain(error)
+    except OSError as error:
+        why = error.strerror or error
+        print(f"error: {error.filename or given.to}: cannot be used ({why})", file=sys.stderr)
         return 2
     print(given.to / README)
     return 0
@@ -89,6 +87,9 @@ def publish(runs: Sequence[Path], to: Path) -> None:
     Raises :class:`ConfigError`, before anything is written, for a folder that is no finished claim
     of ``preset=full``, and for a damaged file in ``to``.
     """
+    if not runs and not to.is_dir():
+        valid = "must be the folder of published claims, of which the table is renewed; a clone has"
+        raise ConfigError("--to", to, f"{valid} docs/claims, and --to names another")
     found = [(claim, _judged(claim)) for run in runs for claim in _claims(run)]
     new = {
         str(summary["scenario"]): {name: summary[name] for name in PUBLISHED}

@@ -1,0 +1,1 @@
+"""The commands beside the run itself: ``run_swarm.py NAME …`` calls ``main`` of the module NAME."""
