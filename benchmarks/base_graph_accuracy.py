@@ -1,21 +1,22 @@
 """Reads ``+experiment=base_graph_accuracy``: the order of topologies by the accuracy of LeNet on
 Fashion-MNIST (arXiv 2305.11420).
 
-The paper shows accuracies as curves, so that none of its numbers is held against ours, only the
-order. What counts as reproduced was written before the runs: one graph is *above* another one if
-the 95% interval of the paired differences over seeds is, and *at least as good* with fewer links
-if the mean difference is −0.5 points or more and the interval does not lie below 0.
+None of the paper's accuracies is held against ours, only the order. What counts as reproduced was
+written before the runs: one graph is *above* another one if the 95% interval of the paired
+differences over seeds is, and *at least as good* with fewer links if the mean difference is −0.5
+points or more and the interval does not lie below 0.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.papers import IMAGES, Row, runs
+from benchmarks.papers import IMAGES, Reals, Row, runs
 from swarm.common.statistics import Interval, interval
 
 UNLIKE, ALIKE = "0.1", "10"
@@ -68,7 +69,7 @@ def above(found: Scores, name: str, other: str) -> Row:
     return Row(what, "above", points(ahead), "interval above 0", ahead.above(0) is True)
 
 
-def by_seed(found: Scores, alpha: str, name: str, other: str) -> np.ndarray:
+def by_seed(found: Scores, alpha: str, name: str, other: str) -> Reals:
     """By how many points a graph is above another one under each seed that both have."""
     one, two = found[alpha, name], found[alpha, other]
     return np.array([one[seed] - two[seed] for seed in sorted({*one} & {*two})])
@@ -82,6 +83,19 @@ def difference(found: Scores, alpha: str, name: str, other: str) -> Interval:
 def called(found: Scores, name: str, alpha: str = UNLIKE) -> str:
     """A graph with its mean accuracy."""
     return f"{name} ({np.mean([*found[alpha, name].values()]):.1f}%)"
+
+
+def drift(mixing: Sequence[Reals]) -> float:
+    """How far devices are apart if every one of them is drawn its own way: the mean squared
+    distance from the mean under x⁺ = W (x + b), over the rounds of a period and random b of mean
+    square 1 about its mean. It is a linear picture of D-SGD with a small rate."""
+    n = len(mixing[0])
+    about = np.eye(n) - 1 / n
+    D, found = np.zeros((n, n)), []
+    for t in range(2000 + len(mixing)):
+        D = mixing[t % len(mixing)] @ (D + about)
+        found.append(np.square(about @ D).sum() / (n - 1))
+    return float(np.mean(found[-len(mixing) :]))
 
 
 def points(of: Interval) -> str:

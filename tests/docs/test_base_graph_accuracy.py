@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -109,6 +110,17 @@ def test_accuracies_are_read_from_the_last_evaluation(
     assert rows[4].what == "Base-5 (91.0%) over ring (50.4%)"
     assert rows[5].what == "Base-2 (61.0%) over one-peer exponential (52.0%)"
     assert (tmp_path / "base_graph_accuracy.png").stat().st_size > 5000
+
+
+def test_how_far_devices_are_drawn_apart_has_its_known_cases() -> None:
+    """On a graph that does not change it is the mean of (λ/(1 − λ))² over all eigenvalues but 1."""
+    angle_K = 2 * np.pi * np.arange(1, 9) / 9
+    ring_K = (1 + 2 * np.cos(angle_K)) / 3
+    expected = np.mean((ring_K / (1 - ring_K)) ** 2)
+    assert read.drift(papers.mixings("ring", 9)) == pytest.approx(expected)
+    assert read.drift(papers.mixings("complete", 9)) == pytest.approx(0, abs=1e-20)
+    exact, swaps = np.full((4, 4), 0.25), np.eye(4)  # every other round: 0 after one, 1 after two
+    assert read.drift([exact, swaps]) == pytest.approx(0.5)
 
 
 def test_a_long_one_is_run_only_if_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ def test_each_has_a_table_a_picture_and_its_commands(name: str) -> None:
         line.split("  #")[0].strip()
         for block in blocks("docs/reproductions.md", "bash")
         for line in block.code.splitlines()
-        if f"+experiment={name}" in line
+        if re.search(rf"\+experiment={name}\b", line)
     }
     known = {f"python run_swarm.py +experiment={name} {words}".strip()
              for words in reproductions.COMMANDS[name].values()}  # fmt: skip
