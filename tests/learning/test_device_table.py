@@ -142,7 +142,7 @@ def test_another_table_is_no_way_to_go_on(tmp_path: Path) -> None:
     run(tmp_path / "run", *words, table(tmp_path, ROWS))
     table(tmp_path, {0: {"lr": 3.0}})
     with pytest.raises(
-        ConfigError, match=r"was made with .*train.devices=a file with .* has chosen"
+        ConfigError, match=r"train.devices=.*devices.csv: is another file than the one"
     ):
         swarm.resume(tmp_path / "run", {"rounds": 4})
 

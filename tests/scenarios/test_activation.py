@@ -48,12 +48,14 @@ def test_kinds_need_a_multiple_of_three() -> None:
 def scored(**below: float) -> Value:
     """Accuracies below that of 30% learned neurons."""
 
+    middle = (claim("activation").budget.seeds - 1) / 2
+
     def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
         name = (
             "all" if values["active"] == 1 and values["select"] == "learned" else values["select"]
         )
         lost = 0.0 if (name, values["active"]) == ("learned", 0.3) else below.get(name, 0.2)
-        wide = below.get("wide", 0.0) * (seed - 2) * (name == "learned")
+        wide = below.get("wide", 0.0) * (seed - middle) * (name == "learned")
         return {
             "accuracy_mean": 0.8 - lost + wide + noise(seed + 10 * len(name)),
             "flops_total": 1e6 * values["active"],

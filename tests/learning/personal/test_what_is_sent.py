@@ -65,7 +65,7 @@ def test_a_model_of_one_layer_is_refused(share: str) -> None:
     [
         (
             "bodies",
-            "is none of all, body, head, no_batch_norm, and matches no parameter of the mod",
+            "is none of all, body, head, no_batch_norm .did you mean body.*, and matches no param",
         ),
         ("bodies.*", "matches no parameter of the model, which has 1.weight"),
         ("[body]", "must stand alone, and not in a list"),
