@@ -155,7 +155,11 @@ class Private(Claim):
         try:
             sigma = noise_for(epsilon, DELTA, rate, releases)
         except ConfigError as error:
-            raise ConfigError(f"{self.preset}.epsilons", epsilon, error.valid) from None
+            valid = (
+                f"{error.valid}; that follows from rounds={b.rounds}, steps={b.steps},"
+                f" batch={b.batch} and samples={b.samples}"
+            )
+            raise ConfigError(f"{self.preset}.epsilons", epsilon, valid) from None
         found |= {"privacy.noise_multiplier": sigma, "privacy.delta": DELTA}
         return {**found, "privacy.epsilon": epsilon}
 

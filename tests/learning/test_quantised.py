@@ -293,7 +293,7 @@ def test_a_run_goes_on_from_the_start_that_its_grid_follows_from(tmp_path: Path)
     before = file.read_bytes()
     state["1.weight"][0, 0] += 5
     swarm.save_start(file, state)
-    with pytest.raises(ConfigError, match=r"init=.*: is another start than the run's"):
+    with pytest.raises(ConfigError, match=r"init=.*: is another file than the one"):
         swarm.resume(tmp_path / "run", {"rounds": 2})
     file.write_bytes(before)
     assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["arms"]["swarm"]["rounds"] == 2
