@@ -19,6 +19,7 @@ from swarm.learning.batch import Batch
 from swarm.learning.model_compression.quantised import packed_bytes, quantised
 from swarm.learning.models.dense import MLP
 from swarm.learning.optim.grid import Grid
+from swarm.results.folder import kept_files
 from tests.support import experiment, final_rows, prepared, require_same_bits, run
 
 DIGITS = (
@@ -295,6 +296,10 @@ def test_a_run_goes_on_from_the_start_that_its_grid_follows_from(tmp_path: Path)
     swarm.save_start(file, state)
     with pytest.raises(ConfigError, match=r"init=.*: is another file than the one"):
         swarm.resume(tmp_path / "run", {"rounds": 2})
+    with pytest.MonkeyPatch.context() as patch:  # as where no hashes of files were remembered
+        patch.setattr(kept_files, "require_same", lambda *_: None)
+        with pytest.raises(ConfigError, match=r"init=.*: is another start than the run's"):
+            swarm.resume(tmp_path / "run", {"rounds": 2})
     file.write_bytes(before)
     assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["arms"]["swarm"]["rounds"] == 2
 
