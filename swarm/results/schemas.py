@@ -210,6 +210,7 @@ class VerdictRow(Schema):
     claim: str
     number: float
     because: str
+    decided_by: str = ""
     metric: str
     rule: str
     chart: Count = 1

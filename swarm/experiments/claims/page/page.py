@@ -162,6 +162,8 @@ def _subtitle(claim: Claim, summary: Facts) -> str:
 
 def _verdict(row: Facts) -> str:
     terms = {"metric": row["metric"], "rule": row["rule"]}
+    if row.get("decided_by"):
+        terms["what would decide it"] = row["decided_by"]
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in terms.items())
     return (
         f'<section class="card verdicts"><h2>{escape(row["claim"])}</h2>'
@@ -291,7 +293,10 @@ def markdown(
     lines += [*(f"- {note}" for note in notes), ""] if notes else []
     for row in summary["verdicts"]:
         lines += [f"## {row['claim']}", "", f"**{row['verdict']}**: {row['because']}", ""]
-        lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}", ""]
+        lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}"]
+        if row.get("decided_by"):
+            lines += [f"- What would decide it: {row['decided_by']}"]
+        lines += [""]
     if told := paragraphs(plan.claim):
         lines += [f"## {RUN}", "", *(line for each in told for line in (each, ""))]
     for number, chart in enumerate(charts, 1):
