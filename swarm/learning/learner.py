@@ -81,8 +81,7 @@ class Learner:
 
     Attributes:
         by_device: Whether a step depends on which device takes it.
-        in_place: Whether :meth:`train_` spares copies of the rows, so that it takes the steps where
-            nothing asks afterwards for the rows from before.
+        in_place: Whether :meth:`train_` spares copies, and is called where nothing needs them.
         plain: Whether steps are plain SGD, without clipping.
         benches: For how many sizes of blocks and mini-batches memory is kept.
     """

@@ -27,7 +27,7 @@ ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 """Orders of the divergences of sampled releases. Orders in between would make an ε below 8 smaller
 by a few hundredths at most, and take ten times as long."""
 MANY = 1 << 50  # releases that no run reaches
-LIBRARY = "dp_accounting"
+LIBRARY = ("dp_accounting", "pip install '.[privacy]'")
 
 
 @cache
@@ -47,13 +47,12 @@ def divergences(rate: float, noise_multiplier: float) -> tuple[Floats, Floats]:
     return np.asarray(accountant.orders, np.float64), np.asarray(accountant.rdp, np.float64)
 
 
-def require_library(name: str, library: str | None = LIBRARY) -> None:
+def require_library(name: str, library: tuple[str, str] | None = LIBRARY) -> None:
     """Raise :class:`ConfigError` if the ``library`` is not installed that counts for the option
-    ``name`` of ``privacy``."""
-    if library is not None and find_spec(library) is None:
-        valid = f"needs the library {library.replace('_', '-')}"
-        more = ": `pip install '.[privacy]'`" if library == LIBRARY else ""
-        raise ConfigError("privacy", name, valid + more)
+    ``name`` of ``privacy``: its module, and how to install it."""
+    if library is not None and find_spec(library[0]) is None:
+        valid = f"needs the library {library[0].replace('_', '-')}: `{library[1]}`"
+        raise ConfigError("privacy", name, valid)
 
 
 def epsilon_of(orders_O: Floats, divergence_UO: Floats, delta: float) -> Floats:
@@ -72,13 +71,13 @@ class Accountant:
     :meth:`with_noise`. ``privacy.accountant`` must then be ``rdp``.
 
     Attributes:
-        library: The library that counts; None: there is none that may be missing.
+        library: The module of the library that counts, and how to install it; None: it needs none.
         full: The price of a release that nobody else's noise protects: what is spent is counted in
             whole numbers, of which this many stand for one release.
     """
 
     full: ClassVar[int] = 1
-    library: ClassVar[str | None] = LIBRARY
+    library: ClassVar[tuple[str, str] | None] = LIBRARY
 
     def __init__(self, privacy: Privacy, rate_N: Floats) -> None:
         self.privacy, self.rate_N = privacy, rate_N
