@@ -21,7 +21,6 @@ CORE = ("swarm.simulation", "swarm.experiments", "swarm.results", "swarm.cli")
 EXCEPTIONS = {
     "LocalEngine": "checks and audits play small swarms in this process, whatever the run's engine",
     "Tracker": "tracker=none points to the base class itself, which tells nobody",
-    "WandbTracker": "the curves of a sweep go to W&B as one more run",
 }
 """Classes that conf/ names and the core imports all the same, and why."""
 

@@ -217,7 +217,7 @@ def test_what_does_not_go_together_is_refused(settings: str, said: str) -> None:
 def test_a_secure_sum_says_which_devices_are_in_a_sum() -> None:
     plain = "secure_sum._target_=swarm.communication.secure.base.SecureSum"
     with pytest.raises(
-        ConfigError, match=r"^secure_sum=.*SecureSum: is abstract: .* defines group"
+        ConfigError, match=r"^secure_sum._target_=.*SecureSum: is abstract: .* defines group"
     ):
         prepared(plain, *RING[1:])
 
