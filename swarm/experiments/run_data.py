@@ -25,8 +25,8 @@ from swarm.data.local_test import (
     validation_asked,
 )
 from swarm.data.partition import Partition
-from swarm.data.stream.drift import Drift, NoDrift
-from swarm.data.stream.labelling import AllLabels, LabelOracle
+from swarm.data.stream.drift import Drift
+from swarm.data.stream.labelling import LabelOracle
 from swarm.data.validation import UNNAMED, validate
 
 
@@ -90,8 +90,8 @@ def _split_data(
     if streams:
         return _streamed(s, dataset, split, drift, labels)
     for key, changes in (
-        ("drift", not isinstance(drift, NoDrift)),
-        ("labels", not isinstance(labels, AllLabels)),
+        ("drift", not drift.absent),
+        ("labels", not labels.absent),
     ):
         if changes:
             valid = (

@@ -66,6 +66,7 @@ class Contacts(Topology):
                 " would do"
             )
             raise ConfigError("/devices", devices, valid)
+        self.window = window
         first_C, last_C = _windows(time_C, end_C, window)
         order_C = np.argsort(first_C, kind="stable")
         self.devices = devices

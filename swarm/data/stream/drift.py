@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 class Drift(ABC):
     """Makes a data set drift, given which device holds which samples."""
 
+    absent: ClassVar[bool] = False
+    """Whether the data stay as they are, as the option ``none`` says; all else needs a stream."""
+
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         """The data set as the devices meet it under drift.
@@ -31,6 +35,8 @@ class Drift(ABC):
 
 class NoDrift(Drift):
     """No drift: the data set stays as it is."""
+
+    absent = True
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data

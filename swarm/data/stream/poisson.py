@@ -33,6 +33,7 @@ class PoissonStream(Stream):
     """
 
     alone = random = True
+    rate_N: npt.NDArray[np.float64]
 
     def __init__(
         self,
@@ -55,9 +56,15 @@ class PoissonStream(Stream):
             raise ConfigError("train.batch", int(wanted_N[device]), valid)
         self.rate_N = np.full(len(self.sizes_N), rate) if rate else wanted_N / self.sizes_N
         self.mean_N = self.rate_N * self.sizes_N
+        self._one_rate = rate is not None
         largest_N = self.mean_N + 6 * np.sqrt(self.mean_N * (1 - self.rate_N)) + PLACES
         # what memory is counted by: a larger mini-batch hardly ever occurs
         self.batch = int(largest_N.max())
+
+    @property
+    def mean_batch_N(self) -> Ints | npt.NDArray[np.float64] | None:
+        """See :attr:`Stream.mean_batch_N`: q_i · n_i where a rate is given."""
+        return self.mean_N if self._one_rate else self.batch_N
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device.

@@ -18,8 +18,6 @@ from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play
 from swarm.experiments.loading import LoadedRun, load
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.prepared import PreparedRun
-from swarm.learning.kernels.losses import CrossEntropy
-from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.metrics.formulas import found_at
 from swarm.simulation.metrics.membership import RATES
 
@@ -127,7 +125,7 @@ def _played(
     if experiment.data.policy.streams:
         valid = "must be epochs: an audit asks about samples that devices hold from the start"
         raise ConfigError("update", choice("update", settings.update), valid)
-    if not isinstance(experiment.model.test_loss, CrossEntropy):
+    if not experiment.model.test_loss.gives_probabilities:
         valid = "must be data with classes, and train.loss=cross_entropy, as it gives confidences"
         raise ConfigError("data", choice("data", settings.data), valid)
     found = []
@@ -139,7 +137,7 @@ def _played(
             raise ConfigError("arm", name, valid) from error
         if say is not None:
             say(f"{number + 1} of {AUDITED + shadows} swarms")
-    if isinstance(experiment.model.personal, NoPersonal):
+    if experiment.model.personal.absent:
         return found, ()
     own = f"personal={choice('personal', settings.personal)}"
     return found, (f"The models are the shared ones, and not those that {own} gives each device.",)

@@ -13,9 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, public_asked, validation_asked
-from swarm.learning.optim.optimizer import SGD
 from swarm.learning.personal.base import Personal
-from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
 from swarm.simulation.metrics.practice import PracticeMetric
@@ -33,13 +31,9 @@ def require_plain_steps(e: Experiment) -> None:
     if not e.communication.protocol.requirements.plain_sgd or e.model.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
-    for key in ("momentum", "weight_decay"):
-        if isinstance(e.model.optimizer, SGD) and s.get(key):
-            raise ConfigError(
-                f"optimizer.{key}",
-                s[key],
-                f"must be 0 with {name}, which reads gradients off the local steps",
-            )
+    for key, value in e.model.optimizer.beyond_plain.items():
+        valid = f"must be 0 with {name}, which reads gradients off the local steps"
+        raise ConfigError(f"optimizer.{key}", value, valid)
     valid = f"must be sgd with {name}, which reads gradients off the local steps"
     raise ConfigError("optimizer", choice("optimizer", s), valid)
 
@@ -166,7 +160,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
                 f" ends at {end:g}; more rounds would show it",
                 stacklevel=2,
             )
-    window = s.topology.get("window")
+    window = e.communication.topology.possible.window
     if (
         window is not None
         and window != s.network.round_seconds
@@ -295,12 +289,9 @@ def _largest_rate(e: Experiment) -> float:
 def _warn_of_no_lesson(e: Experiment) -> None:
     """Warn of an update policy, a replay memory, labels or drift that have no effect."""
     s, data, longest = e.settings, e.data.dataset, int(e.data.stream.sizes_N.max())
-    if not e.data.policy.learns(s.rounds) and s.rounds and not isinstance(e.data.policy, Frozen):
-        warnings.warn(
-            f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
-            f"{s.update.get('day')}; more rounds or a shorter update.day would do",
-            stacklevel=3,
-        )
+    policy, update = e.data.policy, f"update={choice('update', s.update)}"
+    if s.rounds and not policy.only_predicts and not policy.learns(s.rounds):
+        warnings.warn(f"rounds={s.rounds}: {update} {policy.why_idle}", stacklevel=3)
     if e.data.replay.size >= longest:
         warnings.warn(
             f"replay.size={e.data.replay.size}: nothing is ever forgotten, as the longest stream"
@@ -313,9 +304,9 @@ def _warn_of_no_lesson(e: Experiment) -> None:
             " labels.budget would do",
             stacklevel=3,
         )
-    if data.concept is not None and not e.data.policy.streams:
+    if data.concept is not None and not policy.streams:
         warnings.warn(
-            "update=epochs: these data drift, and devices have all of them at hand from the start;"
+            f"{update}: these data drift, and devices have all of them at hand from the start;"
             " update=online meets them as they come",
             stacklevel=3,
         )

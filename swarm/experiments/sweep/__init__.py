@@ -1,7 +1,7 @@
 """A sweep: many runs of one command (``-m``), and their results together.
 
 ``plan`` decides which jobs run, ``launch`` runs them, ``gather`` reads the runs, ``tables`` and
-``picture`` show them, ``wandb_sweep`` sends the results to W&B.
+``picture`` show them, ``tracked`` tells their tracker.
 
 Modules that need torch are imported inside functions, so that a sweep that is refused need not wait
 for it.
@@ -76,7 +76,7 @@ def _begin(plan: SweepPlan) -> str:
 
 def _finish(plan: SweepPlan) -> None:
     """Write tables and pictures of all runs in the folder, also those of earlier commands."""
-    from swarm.experiments.sweep import gather, tables, wandb_sweep
+    from swarm.experiments.sweep import gather, tables, tracked
     from swarm.experiments.sweep.launch import outcome
 
     for job in plan.earlier:
@@ -95,4 +95,4 @@ def _finish(plan: SweepPlan) -> None:
     tables.write(plan, jobs, found, subject)
     tables.show(plan, jobs, found)
     if found is not None:
-        wandb_sweep.upload(plan, found)
+        tracked.tell(plan, found)

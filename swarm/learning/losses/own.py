@@ -25,6 +25,7 @@ class OwnLoss(Loss):
 
     def __init__(self, formula: SampleLoss) -> None:
         self.formula = formula
+        self.gives_probabilities = formula.gives_probabilities
 
     def value(self, out_BCb: Tensor, target_BCb: Tensor) -> Tensor:
         out_SC = out_BCb.movedim(-2, -1).reshape(-1, out_BCb.shape[-2])

@@ -49,7 +49,6 @@ from swarm.learning.optim.grid import GridLearner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
-from swarm.learning.privacy.learner import PrivateLearner
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
 
@@ -205,11 +204,11 @@ class Model:
         if self.grid is not None:
             grid, clip = self.grid, train.clip_norm
             return GridLearner(kernel, self.loss, self.optimizer, self.data.outputs, clip, grid)
-        if self.data.privacy.unit == "sample":
-            seed, privacy = self.settings.seed, self.data.privacy
-            return PrivateLearner(
-                kernel, self.loss, self.optimizer, self.data.outputs, privacy, seed
-            )
+        own = self.data.privacy.learner(
+            kernel, self.loss, self.optimizer, self.data.outputs, self.settings.seed
+        )
+        if own is not None:
+            return own
         return Learner(
             kernel,
             self.loss,
