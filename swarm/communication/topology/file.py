@@ -6,6 +6,7 @@ import math
 import warnings
 from typing import get_args
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.communication.topology.base import (
@@ -72,7 +73,9 @@ class File(Static):
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
             raise ConfigError(
-                "/devices", devices, f"{path} has {graph.n} nodes; devices={graph.n} would do"
+                "/devices",
+                devices,
+                f"{path} has {counted(graph.n, 'node')}; devices={graph.n} would do",
             )
         self.node_names = None if parsed.numbered else parsed.names
         if owner_names is not None and match == "name":

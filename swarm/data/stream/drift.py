@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.ranges import number, room
@@ -120,7 +121,7 @@ class LabelSwap(Transformed):
             raise ConfigError(
                 "pairs",
                 self.pairs,
-                f"must be 1 to {data.classes // 2}: there are {data.classes} labels",
+                f"must be 1 to {data.classes // 2}: there are {counted(data.classes, 'label')}",
             )
         drawn = self.keys.generator(1, concept).permutation(data.classes)[: 2 * self.pairs]
         becomes = np.arange(data.classes)
