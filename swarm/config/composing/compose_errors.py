@@ -130,11 +130,7 @@ def _omegaconf(
     mine = next((o for o in overrides if key and key_of(o) == key), None)
     here = OmegaConf.to_container(composer.raw([]), resolve=False)
     line = unresolved(error, here)
-    return (
-        ConfigError(key, value_of(mine), line)
-        if mine
-        else UsageError(f"{key}: {line}")
-    )
+    return ConfigError(key, value_of(mine), line) if mine else UsageError(f"{key}: {line}")
 
 
 def _in_a_file(error: Exception) -> UsageError:
