@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import (
     Bound,
@@ -121,7 +122,7 @@ def density_text(families: dict[int, Reference], score: pd.Series[float], size: 
     if len(rho) and rho.notna().all():
         return interval(rho.to_numpy()).text(2)
     sides = [families[seed].side(float(score[seed])) for seed in rho.index]
-    return f"outside: {sides.count(-1)} seeds below, {sides.count(1)} above"
+    return f"outside: {counted(sides.count(-1), 'seed')} below, {sides.count(1)} above"
 
 
 class DensityBudget(Budget):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import yaml
 
+from swarm.common.counted import counted
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.page.pictures import DARK, NARROW, draw
@@ -155,7 +156,8 @@ def _title(plan: ClaimPlan) -> str:
 def _subtitle(claim: Claim, summary: Facts) -> str:
     quick = "" if claim.preset == "full" else " A quick preset only indicates; preset=full judges."
     return (
-        f"preset={claim.preset}: {summary['runs']} runs, {summary['seeds']} seeds,"
+        f"preset={claim.preset}: {counted(summary['runs'], 'run')},"
+        f" {counted(summary['seeds'], 'seed')},"
         f" {human_time(summary['wall_s'])}.{quick}"
     )
 
