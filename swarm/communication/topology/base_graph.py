@@ -37,8 +37,8 @@ class BaseGraph(Topology):
 
     The product of the rounds of one period is J = 11ᵀ/n for every n: W_L … W_2 W_1 = J. A period
     has at most 2·log_{k+1}(n) + 2 rounds. ``mixing=auto`` uses the weights of the construction;
-    with others the mean is not exact. At most one device, of each group where :func:`base_graph`
-    cuts the devices into groups, is without a link in a round.
+    with others the mean is not exact. In a round at most one device is without a link, or at most
+    one of each group if :func:`base_graph` cuts the devices into groups.
 
     Raises ``ConfigError`` unless 1 ≤ k < devices; for a single device ``k`` may be any number ≥ 1.
     """
@@ -90,8 +90,12 @@ def simple(group_GN: Ints, k: int) -> Rounds:
     of a row are cut into parts of those sizes, and part l into a_l pieces of (k+1)^p_l. First, each
     part finds its own mean. Then, for one part l after the other, :func:`_join` makes the mean of
     part l that of all devices; the mean of the later parts then is the same. Last, each piece
-    averages among itself. Who is done before the others goes on averaging with the same devices:
-    that leaves exact means as they are, and keeps devices together that learn in between.
+    averages among itself. Parts and pieces that are done before the others begin anew: this leaves
+    exact means as they are, and brings devices together that have learned in between.
+
+    In a round at most one device of a row has no link: the last one while parts or pieces average,
+    if n mod (k+1) = 1; while parts are joined, one of the part that the later ones are linked to,
+    if they leave 1 mod (k+1) devices of it free.
     """
     n = group_GN.shape[1]
     if _smooth(n, k + 1):
@@ -120,8 +124,8 @@ def _join(part_GM: Ints, size: int, later_GK: Ints, k: int) -> list[WeightedLink
     """Links between each later device and the last free one in each of a part's pieces of ``size``
     devices, with the weight that makes the part's mean that of all.
 
-    The part's other devices, which are alike already, are linked among themselves in cliques of
-    k + 1, and what is left in a smaller one; if that is a single device, it has no link.
+    The part's other devices are linked among themselves in cliques of k + 1, and what is left over
+    in a smaller one; a single device that is left over has no link.
     """
     groups, later = later_GK.shape
     piece_GAS = part_GM.reshape(groups, -1, size)
