@@ -139,8 +139,7 @@ class PreparedRun(Resolved):
                 f"must be null or at most devices={s.devices}",
             )
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
-        loaded = load_data(s, scenario.learns, policy.streams)
-        dataset, split = loaded.dataset, loaded.split
+        dataset, split, program, loading = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split, noise=resolved.noise)
         own = with_cohorts(s, dataset, split, policy)
         first = to_plan_with(with_lr(own, candidate_rates(s)[0]))
@@ -166,7 +165,7 @@ class PreparedRun(Resolved):
         searches = [needed for arm, needed in checked[1:] if arm.chooses]
         beside = draft.engine.may_fork(experiment)
         children, most = with_searches(most, searches if beside else [])
-        most = replace(most, program=loaded.program, loading=loaded.loading)
+        most = replace(most, program=program, loading=loading)
         checked_arms = tuple(arm for arm, _ in checked)
         prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
         placed = any(cohort.placement != "random" for cohort in s.cohorts.values())
