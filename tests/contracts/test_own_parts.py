@@ -55,7 +55,7 @@ def test_an_optimiser_of_ones_own_says_which_option_keeps_its_steps_from_being_p
 def test_a_policy_that_is_not_meant_to_learn_is_not_warned_about(tmp_path: Path) -> None:
     watching, later = part("Watching"), part("Later", first=9)
     idle = "rounds=4: update=own_parts.Later learns nothing in these rounds; more rounds would do"
-    assert [text for text in warned(*STREAM, update=watching) if "learns nothing" in text] == []
+    assert "own_parts.Watching" not in " ".join(warned(*STREAM, update=watching))
     assert idle in warned(*STREAM, update=later)
     assert idle not in warned(*STREAM, "rounds=9", update=later)
     summary = run(tmp_path / "run", OWN, *STREAM, "protocol=none", "topology=none", update=watching)
