@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.names import choices
 from swarm.common.plugin import is_plugin, returned
@@ -161,5 +162,8 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
         if dataset.class_names is not None:
             asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
             which = choices(asked, dataset.classes, label)
-        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
+        valid = (
+            f"must be null or one of the {counted(len(there), 'label')} of the test"
+            f" samples, {which}"
+        )
         raise ConfigError("evaluate.label", label, valid)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.common.ranges import number, room
@@ -126,7 +127,7 @@ class LabelSwap(Transformed):
             raise ConfigError(
                 "pairs",
                 self.pairs,
-                f"must be 1 to {data.classes // 2}: there are {data.classes} labels",
+                f"must be 1 to {data.classes // 2}: there are {counted(data.classes, 'label')}",
             )
         drawn = self.keys.generator(1, concept).permutation(data.classes)[: 2 * self.pairs]
         becomes = np.arange(data.classes)

@@ -12,6 +12,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.data.dataset import DeviceSplit, Ints
@@ -49,7 +50,8 @@ class PoissonStream(Stream):
             device = int((self.sizes_N - wanted_N).argmin())
             size = int(self.sizes_N[device])
             valid = (
-                f"is more than the {size} samples of device {device}, each of which would take part"
+                f"is more than the {counted(size, 'sample')} of device {device}, each of"
+                " which would take part"
                 f" in a step with a probability above 1; at most {size} would do, another"
                 " partition, or a privacy.rate"
             )

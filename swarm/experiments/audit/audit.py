@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError, DivergedError
 from swarm.config.build import choice
 from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
@@ -66,7 +67,10 @@ class Audit:
             ]
         kept = shown.drop(columns=[c for c in shown if str(c).startswith(("auc", "tpr"))])
         spent = "" if self.epsilon is None else f", ε = {self.epsilon:.3g}"
-        head = f"{self.arm}: {self.samples} samples, {self.shadows} shadow swarms{spent}"
+        head = (
+            f"{self.arm}: {counted(self.samples, 'sample')},"
+            f" {counted(self.shadows, 'shadow swarm')}{spent}"
+        )
         return "\n".join((head, kept.to_string(index=False), *self.notes))
 
 
@@ -108,7 +112,9 @@ def audit(
     spent = [each.epsilon for each in swarms[:AUDITED] if each.epsilon is not None]
     samples, epsilon = len(swarms[0].inside_A), max(spent) if spent else None
     if (heard := int(_readable(swarms, MESSAGE).sum())) not in (0, samples):
-        notes += (f"Messages are those of {heard} samples: other devices were not heard.",)
+        notes += (
+            f"Messages are those of {counted(heard, 'sample')}: other devices were not heard.",
+        )
     return Audit(table(swarms), name, samples, shadows, epsilon, notes)
 
 

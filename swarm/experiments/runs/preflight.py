@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.config.build import choice
 from swarm.config.settings import Settings
@@ -64,12 +65,13 @@ def _require_somebody(e: Experiment) -> None:
     )
     if looked_at < s.rounds:
         warnings.warn(
-            f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later"
+            f"{group}={name}: {what} in the first {looked_at:,} of"
+            f" {counted(s.rounds, 'round')}, and later"
             " ones were not looked at",
             stacklevel=3,
         )
         return
-    span = f"any of the {s.rounds:,} rounds of {s.network.round_seconds:g} virtual seconds"
+    span = f"any of the {counted(s.rounds, 'round')} of {s.network.round_seconds:g} virtual seconds"
     raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
 
 
@@ -263,7 +265,8 @@ def _warn_of_the_deadline(e: Experiment) -> None:
         named_kinds = ", ".join(sorted(kind for kind in kinds if kind is not None))
         who = f" ({named_kinds})" if named_kinds else ""
         warnings.warn(
-            f"train.deadline={seconds:g}: {idle_N.sum()} of {len(idle_N)} devices{who} have no time"
+            f"train.deadline={seconds:g}: {idle_N.sum()} of"
+            f" {counted(len(idle_N), 'device')}{who} have no time"
             " for a single local step and never learn, they only mix; train.deadline="
             f"{e.deadline.needed()[idle_N].max():.3g} or train.least_steps=1 would do",
             stacklevel=3,
@@ -295,7 +298,7 @@ def _warn_of_no_lesson(e: Experiment) -> None:
     if e.data.replay.size >= longest:
         warnings.warn(
             f"replay.size={e.data.replay.size}: nothing is ever forgotten, as the longest stream"
-            f" has {longest} samples",
+            f" has {counted(longest, 'sample')}",
             stacklevel=3,
         )
     if data.observed_labels is not None and (data.observed_labels[e.data.split.sample] < 0).all():
@@ -320,14 +323,16 @@ def _warn_of_short_streams(e: Experiment) -> None:
     idle = int((whole_N == 0).sum())
     if idle:
         warnings.warn(
-            f"train.batch={e.data.stream.batch}: {idle} of {len(whole_N)} devices have less than"
+            f"train.batch={e.data.stream.batch}: {idle} of"
+            f" {counted(len(whole_N), 'device')} have less than"
             " one mini-batch and never learn; smaller mini-batches would do, or more data",
             stacklevel=3,
         )
     last_N = -(-whole_N // e.data.usual_steps_N.clip(1))
     if last_N.max() < e.settings.rounds:
         warnings.warn(
-            f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"
+            f"rounds={e.settings.rounds}: the longest stream is over after"
+            f" {counted(last_N.max(), 'round')},"
             f" the shortest after {last_N.min()}; nothing new comes then",
             stacklevel=3,
         )

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from swarm.common.counted import counted
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -51,7 +53,8 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
         print(
-            f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr
+            f"interrupted with {done} of {counted(len(plan.jobs), 'run')} finished; {again}",
+            file=sys.stderr,
         )
         return INTERRUPTED
     return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1

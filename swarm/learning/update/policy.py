@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.config.aliases.old_members import OldMembers
@@ -191,7 +192,7 @@ def check_policy(
         )
     most = int(stream.sizes_N.max())
     if most < stream.batch:
-        found = f"the longest stream has {most} samples"
+        found = f"the longest stream has {counted(most, 'sample')}"
         raise ConfigError(
             "train.batch",
             stream.batch,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import no_room, size_text
 from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, size_of, trainable
@@ -343,4 +344,5 @@ class Model:
             need = f"at least {size_text(one + frozen)} for one device's parameters"
             raise no_room("model", target, need, free, "a smaller model would fit")
         need = f"at least {size_text(n * one + frozen)} for parameters alone"
-        raise no_room("devices", n, need, free, f"at most {(free - frozen) // one:,} devices fit")
+        fits = f"at most {counted((free - frozen) // one, 'device')} would fit"
+        raise no_room("devices", n, need, free, fits)

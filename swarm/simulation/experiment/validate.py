@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from swarm.common.counted import with_article
 from swarm.common.errors import ConfigError, Refusals, refuse
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
@@ -314,7 +315,7 @@ def _require_fit(experiment: Experiment) -> None:
     small = int((hardware.memory - needed_N).argmin())
     who = titled(small, named(experiment.names, small))
     if (kind := experiment.communication.fleet.kind(small)) is not None:
-        who += f" (a {kind})"
+        who += f" ({with_article(kind)})"
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
         f" {needed_N[small]:.3g}; take a smaller model, or give such"
