@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.secure.base import SecureSum, SumGroup
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
+from swarm.communication.transform.base import MessageTransform, Sending
 from swarm.data.dataset import DeviceSplit
 from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
@@ -151,6 +153,32 @@ class Hardware(SecureSum):
     def advice(self, size: int) -> Iterator[str]:
         if size > 5:
             yield f"secure_sum: the hardware has room for 5 rows, and a sum has {size}"
+
+
+class Listed(Topology):
+    """The links are those of a file, a pair of devices in each line."""
+
+    file_options = ("links",)
+
+    def __init__(self, devices: int, links: str) -> None:
+        text = Path(links).read_text(encoding="utf-8")
+        pairs = [[int(each) for each in line.split()] for line in text.splitlines()]
+        self._graph = Graph.from_edges(devices, np.array(pairs))
+
+    def graph(self, phase: int) -> Graph:
+        return self._graph
+
+
+class Scaled(MessageTransform):
+    """Rows are multiplied by the number in a file."""
+
+    file_options = ("factor",)
+
+    def __init__(self, factor: str) -> None:
+        self.factor = float(Path(factor).read_text(encoding="utf-8"))
+
+    def __call__(self, rows_nM: Tensor, sending: Sending) -> Tensor:
+        return rows_nM * self.factor
 
 
 class Slow(Topology):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import swarm
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
@@ -159,3 +160,24 @@ def test_a_loss_of_ones_own_may_say_that_it_gives_probabilities() -> None:
 
 def test_what_says_that_it_is_absent_is_never_called() -> None:
     assert np.array_equal(final_rows(ready(churn=part("NeverAway"))), final_rows(prepared()))
+
+
+def test_a_run_goes_on_only_with_the_files_that_parts_of_ones_own_say_they_read(
+    tmp_path: Path,
+) -> None:
+    links, factor = tmp_path / "links.txt", tmp_path / "factor.txt"
+    links.write_text("\n".join(f"{i} {(i + 1) % 12}" for i in range(12)))
+    factor.write_text("1.0")
+    parts = {
+        "topology": part("Listed", links=str(links)),
+        "transforms": [part("Scaled", factor=str(factor))],
+    }
+    run(tmp_path / "run", OWN, "rounds=1", **parts)
+    for key, file in (("topology.links", links), ("transforms.0.factor", factor)):
+        before = file.read_text()
+        file.write_text(f"{before}\n")
+        with pytest.raises(ConfigError, match="is another file than the one that the run") as said:
+            swarm.resume(tmp_path / "run", {"rounds": 2})
+        assert said.value.key == key
+        file.write_text(before)
+    assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["rounds"] == 2
