@@ -21,9 +21,11 @@ from swarm.communication.secure.base import SecureSum, SumGroup
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform, Sending
+from swarm.config.settings import Settings
 from swarm.data.dataset import DeviceSplit
 from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
+from swarm.experiments.runs.scenario import Arm, Scenario
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
@@ -237,3 +239,12 @@ class NeverAway(Churn):
 
     def online(self, round: int) -> Bools:
         raise AssertionError("nobody asks a churn that is absent")
+
+
+class Widths(Scenario):
+    """One arm, which chooses the width of its model."""
+
+    def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
+        models = [{**settings.model, "hidden": [width]} for width in (4, 8)]
+        variants = tuple(settings.model_copy(update={"model": model}) for model in models)
+        return [Arm("wide", variants, differ_in="width")]

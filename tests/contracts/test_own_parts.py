@@ -181,3 +181,10 @@ def test_a_run_goes_on_only_with_the_files_that_parts_of_ones_own_say_they_read(
         assert said.value.key == key
         file.write_text(before)
     assert swarm.resume(tmp_path / "run", {"rounds": 2}).summary["rounds"] == 2
+
+
+def test_a_scenario_of_ones_own_says_what_the_variants_of_an_arm_differ_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run", OWN, "rounds=1", "lr_search.rounds=1", scenario=part("Widths"))
+    assert "wide: choosing a width out of 2 on the validation split" in capsys.readouterr().out
