@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,12 @@ from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.secure.base import SecureSum, SumGroup
 from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
+from swarm.communication.transform.base import MessageTransform, Sending
+from swarm.config.settings import Settings
 from swarm.data.dataset import DeviceSplit
+from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.stream import Stream
+from swarm.experiments.runs.scenario import Arm, Scenario
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
@@ -121,13 +126,10 @@ class Halves(Privacy):
     its local steps are those of DP-SGD."""
 
     unit = "sample"
-    clip_norm, noise_multiplier, delta, rate = 1.0, 1.0, 1e-5, 0.5
+    clip_norm, noise_multiplier, delta = 1.0, 1.0, 1e-5
 
     def stream(self, holdings: DeviceSplit, batch: int, keys: Keys, batch_N: Ints | None) -> Stream:
-        found = super().stream(holdings, batch, Keys(keys.seed, "halves"), batch_N)
-        assert found.rate_N is not None
-        assert (found.rate_N == 0.5).all()
-        return found
+        return PoissonStream(holdings, batch, keys, batch_N, rate=0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,32 @@ class Hardware(SecureSum):
     def advice(self, size: int) -> Iterator[str]:
         if size > 5:
             yield f"secure_sum: the hardware has room for 5 rows, and a sum has {size}"
+
+
+class Listed(Topology):
+    """The links are those of a file, a pair of devices in each line."""
+
+    file_options = ("links",)
+
+    def __init__(self, devices: int, links: str) -> None:
+        text = Path(links).read_text(encoding="utf-8")
+        pairs = [[int(each) for each in line.split()] for line in text.splitlines()]
+        self._graph = Graph.from_edges(devices, np.array(pairs))
+
+    def graph(self, phase: int) -> Graph:
+        return self._graph
+
+
+class Scaled(MessageTransform):
+    """Rows are multiplied by the number in a file."""
+
+    file_options = ("factor",)
+
+    def __init__(self, factor: str) -> None:
+        self.factor = float(Path(factor).read_text(encoding="utf-8"))
+
+    def __call__(self, rows_nM: Tensor, sending: Sending) -> Tensor:
+        return rows_nM * self.factor
 
 
 class Slow(Topology):
@@ -211,3 +239,12 @@ class NeverAway(Churn):
 
     def online(self, round: int) -> Bools:
         raise AssertionError("nobody asks a churn that is absent")
+
+
+class Widths(Scenario):
+    """One arm, which chooses the width of its model."""
+
+    def arms(self, settings: Settings, steps_a_round: int) -> list[Arm]:
+        models = [{**settings.model, "hidden": [width]} for width in (4, 8)]
+        variants = tuple(settings.model_copy(update={"model": model}) for model in models)
+        return [Arm("wide", variants, differ_in="width")]

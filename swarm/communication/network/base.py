@@ -45,14 +45,21 @@ class MessageOutcomes:
         return cls(np.zeros(len(graph.src_E), np.int64))
 
 
-class Churn(ABC):
+class NetworkPart:
+    """A part of a network that an option chooses."""
+
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says, so that nothing of it is called."""
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
+
+
+class Churn(NetworkPart, ABC):
     """Says which devices are online, and which belong to the swarm.
 
     A device that is offline does not learn, send or receive, and keeps its state.
     """
 
-    absent: ClassVar[bool] = False
-    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     announced: float = 0.0
     """Virtual seconds after which the event of this churn has happened, such as a failure of
     devices; 0 if there is no such event.
@@ -80,11 +87,9 @@ class NoChurn(Churn):
         raise NotImplementedError("a network without churn does not ask")
 
 
-class Outage(ABC):
+class Outage(NetworkPart, ABC):
     """Says which links are down; all messages on them are lost."""
 
-    absent: ClassVar[bool] = False
-    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     announced: float = 0.0
     """Virtual seconds after which the outage has begun."""
 
@@ -102,11 +107,9 @@ class NoOutage(Outage):
         return np.ones(len(graph.src_E), bool)
 
 
-class Clock(ABC):
+class Clock(NetworkPart, ABC):
     """Says in which rounds devices wake to learn and send; in the others they only listen."""
 
-    absent: ClassVar[bool] = False
-    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     share: float = 1.0
     """The fraction of devices that wake in a round on average."""
     by_speed = False
@@ -126,11 +129,9 @@ class NoClock(Clock):
         raise NotImplementedError("a network without clocks does not ask")
 
 
-class Delay(ABC):
+class Delay(NetworkPart, ABC):
     """Says how long messages take, besides the time to transmit their bits."""
 
-    absent: ClassVar[bool] = False
-    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     longest: float
     """The most virtual seconds that a message can take; infinity if there is no bound."""
 

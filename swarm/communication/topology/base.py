@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -35,6 +35,8 @@ class Topology(ABC):
     names the parameter.
     """
 
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
     node_names: Maybe | None = None
     """The names of the nodes at which devices 0, 1, … sit, if nodes have names; else None. A
     constructor that takes ``owner_names`` is given the owner of each device's samples (or None for

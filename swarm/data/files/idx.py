@@ -123,8 +123,8 @@ class Idx(Source):
         labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
         if shape[0] != len(labels):
             valid = (
-                f"{shape[0]:,} {parts[0]} images but {counted(len(labels), 'label')}; the two numbers"
-                " must be equal"
+                f"{shape[0]:,} {parts[0]} images but {counted(len(labels), 'label')}; the two"
+                " numbers must be equal"
             )
             raise ConfigError("path", self.path, valid)
         return shape, labels

@@ -328,11 +328,12 @@ class PreparedRun(Resolved):
             raise ConfigError(first.key, first.value, valid) from first
         for reason in wrong:
             warnings.warn(
-                f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
+                f"the arm {arm.name} does without one of its {arm.differ_in}s, as {reason}",
+                stacklevel=2,
             )
         together = tuple(count for count, _ in needed)
         about = (rates, together, measures, predicts, without, noise)
-        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, arm.differ_in, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max((memory for _, memory in needed), key=lambda each: each.total)
 
