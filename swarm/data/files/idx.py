@@ -181,7 +181,7 @@ def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
         )
     if declared > max_bytes:
         valid = (
-            f"declares {counted(declared, 'byte')}; at most {max_bytes} are read"
+            f"declares {declared} bytes; at most {max_bytes} are read"
             f" (data.max_mb={max_bytes >> 20})"
         )
         raise ConfigError("path", path, valid)
@@ -201,7 +201,7 @@ def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
         raise ConfigError(
             "path",
             path,
-            f"declares {counted(declared, 'byte')} but holds {declared - missing}; it is truncated",
+            f"declares {declared} bytes but holds {declared - missing}; it is truncated",
         )
     if file.read(1):
         raise ConfigError(
