@@ -69,10 +69,11 @@ def meant_file(path: Path) -> str:
     ``path``, else an empty text.
     """
     try:
-        there = [file.name for file in islice(path.parent.iterdir(), _MOST_MEANT)]
+        there = list(islice(path.parent.iterdir(), _MOST_MEANT))
     except (OSError, ValueError):  # no folder, or a name that none can have
         return ""
-    return meant(path.name, there)
+    # without their suffixes, as all names of one suffix are alike
+    return meant(path.name, [file.name for file in there if meant(path.stem, [file.stem])])
 
 
 def _require_regular(mode: int, key: str, value: object) -> None:
