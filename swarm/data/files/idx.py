@@ -216,7 +216,7 @@ def _shape(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> tuple[int,
         )
     if size > max_bytes:
         valid = (
-            f"declares {counted(size, 'byte')}; at most {max_bytes} are read"
+            f"declares {size} bytes; at most {max_bytes} are read"
             f" (data.max_mb={max_bytes >> 20})"
         )
         raise ConfigError("path", path, valid)
@@ -235,7 +235,7 @@ def _read(content: bytearray, file: IO[bytes], path: Path, size: int) -> None:
         raise ConfigError(
             "path",
             path,
-            f"declares {counted(size, 'byte')} but holds {size - missing}; it is truncated",
+            f"declares {size} bytes but holds {size - missing}; it is truncated",
         )
     if file.read(1):
         raise ConfigError(
