@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.communication.network.fleet import MixedFleet
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
@@ -126,13 +126,15 @@ class KindsOfTerminals(Claim):
     def _judged(self, results: Results, hypothesis: Hypothesis, method: str) -> Verdict:
         gain = self._difference(results, method, WEAK, WEAK_ALONE)
         kept = self._difference(results, method, STRONG, STRONG_ALONE)
-        each = [gain.above(0), kept.above(-MARGIN)]
-        holds = True if all(each) else False if False in each else None
         because = (
             f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong ones"
             f" {kept.text(1, 100)} on a swarm of strong ones"
         )
-        return hypothesis.verdict(holds, because, weak_gain=gain, strong_gain=kept)
+        bounds = {
+            "weak devices": Bound(gain, above=0),
+            "strong devices": Bound(kept, above=-MARGIN),
+        }
+        return hypothesis.judged(bounds, because)
 
     def charts(self, results: Results) -> list[Chart]:
         time = [_over_time(results, method) for method in METHODS]

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from swarm.common.counted import with_article
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.machine import ran_out_of_memory
 
@@ -119,12 +120,8 @@ def shape_of(value: object) -> str:
         return f"{str(dtype).removeprefix('torch.')} numbers of shape {list(shape)}"
     kind = type(value)
     library = kind.__module__.partition(".")[0]
-    article = "an" if kind.__name__[:1].lower() in "aeiou" else "a"
-    return (
-        f"a {library} {kind.__name__}"
-        if library not in ("builtins", "__main__")
-        else f"{article} {kind.__name__}"
-    )
+    own = library in ("builtins", "__main__")
+    return with_article(kind.__name__ if own else f"{library} {kind.__name__}")
 
 
 @contextmanager

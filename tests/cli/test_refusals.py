@@ -86,8 +86,11 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("train=5", "train=5: must be a section with the keys batch, local_steps"),
         ("train.local_epochs=2", "train.local_epochs=2: must be null beside train.local_steps=5; to count epochs, "),
         ("train.local_steps=null", "train.local_steps=null: must be a whole number unless train.local_epochs is: "),
-        ("devices=${nope}", "devices=${nope}: cannot be resolved: Interpolation key 'nope' not found"),
-        ("devices=${oc.env:SURELY_NOT_SET}", "devices=${oc.env:SURELY_NOT_SET}: cannot be resolved: "),
+        ("devices=${nope}", "devices=${nope}: cannot be resolved: there is no key nope"),
+        ("rounds=${sed}", "rounds=${sed}: cannot be resolved: there is no key sed (did you mean ${seed}?)"),
+        ("seed=${train.btch}", "seed=${train.btch}: cannot be resolved: there is no key train.btch (did you mean ${train.batch}?)"),
+        ("devices=${oc.env:SURELY_NOT_SET}", "devices=${oc.env:SURELY_NOT_SET}: cannot be resolved: the environment has "
+                                             "no variable SURELY_NOT_SET; ${oc.env:SURELY_NOT_SET,VALUE} names a default"),
         ("devices=???", "devices=???: has no default and must be given a value"),
         # what cannot be read
         ("foo", "foo: settings are written KEY=VALUE, such as devices=100, and no command is called so; valid commands: audit, "),
@@ -106,7 +109,9 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("a b=3", "a b=3" + UNREADABLE),
         ("devices=${", "devices=${" + UNREADABLE),
         ("plugins=[a,b", "plugins=[a,b" + UNREADABLE),
-        ("devices=1,2", "devices=1,2: is several values: -m makes one run of each, devices=[…] makes a list"),
+        ("devices=1,2", "devices=1,2: is several values: -m makes one run of each"),
+        ("scenario.arms=swarm,isolated", "scenario.arms=swarm,isolated: is several values: -m makes one run of each, scenario.arms=[…] makes a list"),
+        ("lr_search.lrs=0.1,1", "lr_search.lrs=0.1,1: is several values: -m makes one run of each, lr_search.lrs=[…] makes a list"),
         ("seed=range(1,3)", "seed=range(1,3): is several values: -m makes one run of each"),
         # flags
         ("--multirn", "--multirn: no such flag (did you mean --multirun?); settings are written KEY=VALUE"),
@@ -149,6 +154,9 @@ UNREADABLE = ": cannot be read: check brackets, quotes and spaces"
         ("hydra.run.dir=a-file/x", "hydra.run.dir=a-file/x: must be a folder that can be written; "),
         ("hydra.run.dir=a-run", "hydra.run.dir=a-run: holds a run already: choose another folder, or go on "),
         ("hydra.run.dir=${nope}", "hydra.run.dir=${nope}: cannot be resolved: "),
+        ("hydra.run.dir=${sed}", "hydra.run.dir=${sed}: cannot be resolved: there is no key sed (did you mean ${seed}?)"),
+        ("hydra.run.dir=null", "hydra.run.dir=null: must have a value; without this setting it has its default"),
+        ("-m seed=1 hydra.sweep.dir=null", "hydra.sweep.dir=null: must have a value; without this setting it has its default"),
         ("hydra.run.dir=", "hydra.run.dir=: must be a folder, a new or an empty one"),
         ("hydra.run.dir=.", "hydra.run.dir=.: must be a new or an empty folder; a-file is in ."),
         ("hydra.run.dir=mine", "hydra.run.dir=mine: must be a new or an empty folder; notes.txt is in mine"),
@@ -189,6 +197,13 @@ def test_a_refusal(
     assert done.sentence.startswith(said.strip()), done.sentence
     assert not runner.of("run")
     assert not runner.of("resume")
+
+
+def test_only_a_key_that_takes_a_list_is_told_of_one(command: Command) -> None:
+    for key in ("devices", "train.batch", "train.nesterov", "topology.k", "topology"):
+        assert "makes a list" not in command(f"{key}=1,2").sentence, key
+    for key in ("scenario.arms", "plugins", "lr_search.lrs", "evaluate.label"):
+        assert f", {key}=[…] makes a list" in command(f"{key}=1,2").sentence, key
 
 
 def test_what_only_the_full_check_finds_is_refused_before_anything_is_made(

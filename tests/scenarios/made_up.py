@@ -10,6 +10,7 @@ import pandas as pd
 
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim, Verdict
+from swarm.experiments.claims.page.verdicts import decided_by
 from swarm.experiments.claims.results import Results
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
@@ -49,9 +50,12 @@ def noise(seed: int, size: float = 0.002) -> float:
 
 
 def judged(of: Claim, found: Results) -> list[Verdict]:
-    """Verdicts; and the page can be made of the same results."""
+    """Verdicts; and the page can be made of the same results. What is undecided says what would
+    decide it."""
     assert of.charts(found)
     assert len(of.table(found))
     verdicts = of.conclude(found)
     assert [verdict.hypothesis for verdict in verdicts] == list(of.hypotheses)
+    for verdict in verdicts:
+        assert bool(decided_by(verdict, "full", of.budget.seeds)) == (verdict.holds is None)
     return verdicts

@@ -80,7 +80,7 @@ def test_a_generation_outside_the_reference_curve_is_left_out_and_named() -> Non
     names = f"outside the reference curve: {GENERATIONS[0].name}, {GENERATIONS[-1].name}"
     assert verdict.because.endswith(names)
     cells = of.table(found).set_index("method")["density ρ"]
-    assert cells[GENERATIONS[0].name] == "outside: 1 seeds below, 0 above"
+    assert cells[GENERATIONS[0].name] == "outside: 1 seed below, 0 above"
     assert cells[GENERATIONS[-1].name] == "outside: 0 seeds below, 8 above"
     assert np.isclose(float(cells[GENERATIONS[1].name].split()[0]), 0.5 * math.exp(0.396), 0.02)
 

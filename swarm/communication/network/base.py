@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,8 @@ class Churn(ABC):
     A device that is offline does not learn, send or receive, and keeps its state.
     """
 
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     announced: float = 0.0
     """Virtual seconds after which the event of this churn has happened, such as a failure of
     devices; 0 if there is no such event.
@@ -71,6 +74,8 @@ class Churn(ABC):
 class NoChurn(Churn):
     """No churn: all devices are always online."""
 
+    absent = True
+
     def online(self, round: int) -> Bools:
         raise NotImplementedError("a network without churn does not ask")
 
@@ -78,6 +83,8 @@ class NoChurn(Churn):
 class Outage(ABC):
     """Says which links are down; all messages on them are lost."""
 
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     announced: float = 0.0
     """Virtual seconds after which the outage has begun."""
 
@@ -89,6 +96,8 @@ class Outage(ABC):
 class NoOutage(Outage):
     """No outage: no link is ever down."""
 
+    absent = True
+
     def up(self, round: int, graph: Graph) -> Bools:
         return np.ones(len(graph.src_E), bool)
 
@@ -96,6 +105,8 @@ class NoOutage(Outage):
 class Clock(ABC):
     """Says in which rounds devices wake to learn and send; in the others they only listen."""
 
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     share: float = 1.0
     """The fraction of devices that wake in a round on average."""
     by_speed = False
@@ -109,6 +120,8 @@ class Clock(ABC):
 class NoClock(Clock):
     """No clock: all devices wake in every round."""
 
+    absent = True
+
     def wakes(self, round: int) -> Bools:
         raise NotImplementedError("a network without clocks does not ask")
 
@@ -116,6 +129,8 @@ class NoClock(Clock):
 class Delay(ABC):
     """Says how long messages take, besides the time to transmit their bits."""
 
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
     longest: float
     """The most virtual seconds that a message can take; infinity if there is no bound."""
 
@@ -129,6 +144,7 @@ class Delay(ABC):
 class NoDelay(Delay):
     """No delay: every message arrives in the round in which it is sent."""
 
+    absent = True
     longest = 0.0
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:

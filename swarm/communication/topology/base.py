@@ -43,6 +43,10 @@ class Topology(ABC):
     """``graph(p)`` equals ``graph(p + period)``: 1 if the graph never changes, None if graphs never
     repeat.
     """
+    window: float | None = None
+    """The virtual seconds for which a graph stands, of a topology that knows them, as its devices
+    move or meet; else None. A run whose rounds last longer or shorter is warned.
+    """
 
     def phase(self, round: int) -> int:
         """Return the number of the graph of ``round`` (counted from 1): it is ``graph(phase)``, and
@@ -54,6 +58,13 @@ class Topology(ABC):
     def recurs(self) -> bool:
         """Whether the graphs repeat after at most ``WHOLE`` rounds, so that all are cached."""
         return self.period is not None and self.period <= WHOLE
+
+    @property
+    def possible(self) -> Topology:
+        """The topology of all links that can occur, by which a run is checked before the start:
+        this one, unless it draws the links of a round out of those of another one.
+        """
+        return self
 
     @abstractmethod
     def graph(self, phase: int) -> Graph:

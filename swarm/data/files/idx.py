@@ -14,6 +14,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.system.files import opened
@@ -109,7 +110,8 @@ class Idx(Source):
         labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
         if len(images) != len(labels):
             valid = (
-                f"{len(images)} {parts[0]} images but {len(labels)} labels; the two numbers must be"
+                f"{len(images):,} {parts[0]} images but {counted(len(labels), 'label')};"
+                " the two numbers must be"
                 " equal"
             )
             raise ConfigError("path", self.path, valid)
@@ -179,7 +181,7 @@ def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
         )
     if declared > max_bytes:
         valid = (
-            f"declares {declared} bytes; at most {max_bytes} are read"
+            f"declares {counted(declared, 'byte')}; at most {max_bytes} are read"
             f" (data.max_mb={max_bytes >> 20})"
         )
         raise ConfigError("path", path, valid)
@@ -199,7 +201,7 @@ def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
         raise ConfigError(
             "path",
             path,
-            f"declares {declared} bytes but holds {declared - missing}; it is truncated",
+            f"declares {counted(declared, 'byte')} but holds {declared - missing}; it is truncated",
         )
     if file.read(1):
         raise ConfigError(

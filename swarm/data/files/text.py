@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError, meant
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
@@ -158,7 +159,7 @@ class Text(Source):
             part = "training, validation or test text"
             valid = (
                 f"must be at most {short - 1} with data.tokens={self.tokens}: an owner's {part} has"
-                f" only {short} tokens; a larger data.min_chars leaves such owners out"
+                f" only {counted(short, 'token')}; a larger data.min_chars leaves such owners out"
             )
             raise ConfigError("context", self.context, valid)
 
@@ -180,7 +181,9 @@ class Text(Source):
             valid = f"must be below {max(map(len, texts))}, the longest text of the test set"
             raise ConfigError("context", self.context, valid)
         if len(enough) < len(texts):
-            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners of the test set"
+            left_out = (
+                f"{len(texts) - len(enough)} of {counted(len(texts), 'owner')} of the test set"
+            )
             warnings.warn(
                 f"{left_out} are left out, as a sequence takes {self.context + 1} characters",
                 stacklevel=3,
@@ -193,7 +196,8 @@ class Text(Source):
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
             valid = (
-                f"is more than any of {len(texts)} owners has in {self.path}; the longest text has"
+                f"is more than any of {counted(len(texts), 'owner')} has in {self.path};"
+                " the longest text has"
                 f" {size.max()}"
             )
             raise ConfigError(
@@ -208,7 +212,7 @@ class Text(Source):
                 raise ConfigError("owners", self.owners, valid)
             enough = np.sort(enough[np.argsort(-size[enough], kind="stable")[: self.owners]])
         elif len(enough) < len(texts):
-            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners are left out"
+            left_out = f"{len(texts) - len(enough)} of {counted(len(texts), 'owner')} are left out"
             warnings.warn(
                 f"{left_out}, as they have less text than data.min_chars={self.min_chars}",
                 stacklevel=2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.data.dataset import DeviceSplit, Ints
@@ -32,7 +33,10 @@ class Natural(Partition):
             raise ConfigError("/partition", "natural", valid)
         owners, code_S, size_O = np.unique(owner_S, return_inverse=True, return_counts=True)
         if len(owners) < self.devices or (len(owners) > self.devices and not self.largest):
-            valid = f"the training data have {len(owners)} owners; devices={len(owners)} would do"
+            valid = (
+                f"the training data have {counted(len(owners), 'owner')};"
+                f" devices={len(owners)} would do"
+            )
             if len(owners) > self.devices:
                 valid += ", or partition.largest=true to take the owners with the most samples"
             raise ConfigError("/devices", self.devices, valid)

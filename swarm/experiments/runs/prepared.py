@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
 from swarm.common.plugin import blamed
@@ -191,7 +192,10 @@ class PreparedRun(Resolved):
     def outline(self) -> str:
         """What the run consists of, in a few words."""
         arms = ", ".join(arm.name for arm in self.arms)
-        return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
+        return (
+            f"{counted(self.settings.devices, 'device')},"
+            f" {counted(self.settings.rounds, 'round')}; arms {arms}"
+        )
 
     @property
     def names(self) -> dict[str, list[str | None]]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.names import LONGEST, canonical
 
@@ -54,7 +55,10 @@ def require_room(path: object, size: int, most: int, verb: str = "takes", where:
     ``verb`` and ``where`` say in the message how the file takes ``size`` bytes.
     """
     if size > most:
-        valid = f"{verb} {size} bytes{where}; at most {most} are read (data.max_mb={most >> 20})"
+        valid = (
+            f"{verb} {counted(size, 'byte')}{where}; at most {most} are read"
+            f" (data.max_mb={most >> 20})"
+        )
         raise ConfigError("path", path, valid)
 
 
