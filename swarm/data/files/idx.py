@@ -216,8 +216,7 @@ def _shape(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> tuple[int,
         )
     if size > max_bytes:
         valid = (
-            f"declares {size} bytes; at most {max_bytes} are read"
-            f" (data.max_mb={max_bytes >> 20})"
+            f"declares {size} bytes; at most {max_bytes} are read (data.max_mb={max_bytes >> 20})"
         )
         raise ConfigError("path", path, valid)
     return shape
