@@ -18,8 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from swarm.common.counted import with_article
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, with_article
 from swarm.common.system.generators import states
 from swarm.common.system.machine import ran_out_of_memory
 

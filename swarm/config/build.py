@@ -19,8 +19,7 @@ from copy import deepcopy
 from typing import Any, TypeVar, cast, get_origin
 
 from swarm.common import plugin
-from swarm.common.counted import with_article
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters

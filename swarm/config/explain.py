@@ -15,8 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from swarm.common.counted import counted, with_article
-from swarm.common.errors import ConfigError, meant, typed
+from swarm.common.errors import ConfigError, counted, meant, typed, with_article
 from swarm.common.ranges import LARGEST_WHOLE
 from swarm.config import aliases
 

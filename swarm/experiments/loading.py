@@ -12,8 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import blamed
 from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import choices
 from swarm.common.plugin import is_plugin, returned
 from swarm.common.rng import Keys

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.common.plugin import shape_of
 from swarm.common.rows import BlockParameters
 from swarm.communication.protocol.local_info import ranks

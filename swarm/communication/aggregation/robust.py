@@ -18,8 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator, Heard, Neighbourhoods

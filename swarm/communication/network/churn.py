@@ -7,8 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import Maybe, choices, finder
 from swarm.common.ranges import number
 from swarm.common.rng import Keys

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 
 MeasureModels = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -8,8 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import Names, listed
 from swarm.communication.topology.base import Match, Topology, check_choice, check_devices, seats
 from swarm.communication.topology.events import lengths, read_events, seconds_of

@@ -6,8 +6,7 @@ import math
 import warnings
 from typing import get_args
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import Names
 from swarm.communication.topology.base import (
     Match,
@@ -67,9 +66,8 @@ class File(Static):
             if not 0 < cap < math.inf:
                 raise ConfigError(key, cap, "must be a finite number above 0")
         if not path:
-            raise ConfigError(
-                "path", path, "must name a graph file, such as an edge list, GraphML or GML"
-            )
+            valid = "must name a graph file, such as an edge list, GraphML or GML"
+            raise ConfigError("path", path, valid)
         if weight and length:
             valid = "needs topology.length=null beside it, as one number of an edge is read"
             raise ConfigError("weight", weight, valid)
@@ -83,25 +81,17 @@ class File(Static):
         except ValueError as error:
             raise ConfigError("path", path, f"cannot be read as a graph: {error}") from None
         if graph.n != devices:
-            raise ConfigError(
-                "/devices",
-                devices,
-                f"{path} has {counted(graph.n, 'node')}; devices={graph.n} would do",
-            )
+            valid = f"{path} has {counted(graph.n, 'node')}; devices={graph.n} would do"
+            raise ConfigError("/devices", devices, valid)
         self.node_names = None if parsed.numbered else parsed.names
         if owner_names is not None and match == "name":
-            seats(
-                parsed.names, owner_names, "path", path
-            )  # nodes and owners are in the same order, so each owner is at its node already
+            # nodes and owners are in the same order, so each owner is at its node already
+            seats(parsed.names, owner_names, "path", path)
         if parsed.weighted:
-            warnings.warn(
-                f"{path}: edge weights are not used, mixing weights follow from the rule;"
-                " topology.weight=NAME would take them",
-                stacklevel=2,
-            )
-        super().__init__(
-            warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path)
-        )
+            why = "mixing weights follow from the rule; topology.weight=NAME would take them"
+            warnings.warn(f"{path}: edge weights are not used, {why}", stacklevel=2)
+        whole = warn_if_disconnected(graph) if allow_disconnected else _in_one_piece(graph, path)
+        super().__init__(whole)
 
 
 def _in_one_piece(graph: Graph, path: str) -> Graph:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

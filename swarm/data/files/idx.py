@@ -16,8 +16,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.ranges import number
 from swarm.common.system.files import opened
 from swarm.common.system.paths import usable

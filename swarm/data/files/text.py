@@ -14,8 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError, meant
+from swarm.common.errors import ConfigError, counted, meant
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
 from swarm.data.dataset import Dataset, Ints, Source
@@ -83,11 +82,8 @@ class Text(Source):
                 number(key, count, 1)
         _require_text_in_every_part(context, test, validation, min_chars, max_chars)
         if not path:
-            raise ConfigError(
-                "path",
-                "null",
-                "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
-            )
+            valid = "must be a .csv, .parquet, .jsonl or .arrow file with text and owners"
+            raise ConfigError("path", "null", valid)
         _require_fitting(tokens, characters, vocabulary, tokenizer)
         self.tokenizer = tokenizer
         self.tokens, self.vocabulary = tokens, vocabulary or VOCABULARY

@@ -6,8 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers

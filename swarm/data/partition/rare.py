@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import choices, finder
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, DeviceSplit, Ints

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called
 from swarm.common.ranges import number, room
 from swarm.common.rng import Keys

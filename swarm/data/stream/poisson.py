@@ -12,8 +12,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.rng import Keys
 from swarm.data.dataset import DeviceSplit, Ints
 from swarm.data.stream.stream import DrawnSamples, Stream

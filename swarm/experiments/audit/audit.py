@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError, DivergedError
+from swarm.common.errors import ConfigError, DivergedError, counted
 from swarm.config.build import choice
 from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
 from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError, typed
+from swarm.common.errors import ConfigError, counted, typed
 from swarm.common.system import yaml_text
 from swarm.config.build import build, choice, option, options
 from swarm.config.composing import conf_files

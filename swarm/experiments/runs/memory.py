@@ -6,8 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
 from swarm.common.system.machine import available_bytes, ran_out_of_memory

@@ -9,8 +9,7 @@ import warnings
 
 import numpy as np
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, public_asked, validation_asked

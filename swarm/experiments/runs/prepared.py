@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.common.names import few
 from swarm.common.plugin import blamed, without_global_draws
 from swarm.common.rng import Keys

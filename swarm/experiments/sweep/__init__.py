@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -14,8 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from swarm.common.counted import counted
-from swarm.common.errors import SwarmError
+from swarm.common.errors import SwarmError, counted
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
 from swarm.results.columns import Score, measured, on

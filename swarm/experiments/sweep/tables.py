@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.experiments.sweep.gather import ANY, SweepResults
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw

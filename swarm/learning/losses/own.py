@@ -8,8 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, fault_of, is_plugin, place, returned, shape_of, where
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.kernels.losses import Loss, Regression, one_hot

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from swarm.common.counted import counted, with_article
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted, with_article
 from swarm.common.rows import HasNeurons
 from swarm.learning.models.base import check_layers
 from swarm.learning.models.dense import activation_called

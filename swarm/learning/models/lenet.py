@@ -6,8 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from swarm.common.counted import with_article
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.learning.models.base import check_layers
 from swarm.learning.models.cnn import as_image
 

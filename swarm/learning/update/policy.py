@@ -11,8 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.config.aliases.old_members import OldMembers
 from swarm.data.stream.stream import Stream

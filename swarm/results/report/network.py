@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.results.load import Run
 from swarm.results.report.style import literal, missing_signs
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.common.names import name_or_number
 from swarm.results.columns import by_concept, on
 from swarm.results.load import Run

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.results.columns import DEFAULTS, Score, distance, heading, human, main, main_of, on
 from swarm.results.presentation import UNDECLARED, UNIQUE, Presentation
 from swarm.results.track.base import Tracker

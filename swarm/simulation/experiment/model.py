@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.ranges import no_room, size_text
 from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, size_of, trainable
 from swarm.common.system.machine import available_bytes

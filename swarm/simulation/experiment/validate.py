@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swarm.common.counted import with_article
-from swarm.common.errors import ConfigError, Refusals, refuse
+from swarm.common.errors import ConfigError, Refusals, refuse, with_article
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator

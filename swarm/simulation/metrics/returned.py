@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.common.plugin import PluginError, returned, shape_of
 from swarm.simulation.metrics.base import Metric
 from swarm.simulation.metrics.column import Column

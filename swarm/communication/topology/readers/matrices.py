@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.communication.topology.readers.parsed import Parsed, text_of
 
 UNPACKED = 4  # how many times its size a packed file may take in memory

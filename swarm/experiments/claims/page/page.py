@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import yaml
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.page.pictures import DARK, NARROW, draw

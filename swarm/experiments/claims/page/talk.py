@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.experiments.claims.page.page import badge, inline_png, picture
 from swarm.experiments.claims.page.verdicts import Facts, by_number, sentence
 

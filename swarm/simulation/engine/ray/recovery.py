@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.counted import counted
+from swarm.common.errors import counted
 from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor_pool import FaultError
 from swarm.simulation.engine.ray.cluster import ClusterError

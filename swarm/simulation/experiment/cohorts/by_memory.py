@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from swarm.common.counted import with_article
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.common.names import named, titled
 from swarm.config.plug_in_lists import OWN
 from swarm.config.settings import Settings

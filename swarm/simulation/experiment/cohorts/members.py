@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.counted import counted
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.rng import Keys
 from swarm.communication.attack.placement import placed
 from swarm.communication.topology.graph import Graph

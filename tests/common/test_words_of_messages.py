@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.common.counted import counted, with_article
+from swarm.common.errors import counted, with_article
 
 ROOT = Path(__file__).parents[2]
 
