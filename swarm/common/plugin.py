@@ -12,6 +12,7 @@ import dis
 import inspect
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from swarm.common.errors import ConfigError, SwarmError, with_article
-from swarm.common.system.generators import states
+from swarm.common.system.generators import Watch, draws_for_nobody, states
 from swarm.common.system.machine import ran_out_of_memory
 
 T = TypeVar("T")
@@ -50,6 +51,12 @@ def remember_built(thing: object, section: str, path: str) -> None:
     ``path``.
     """
     _MADE[type(thing)] = section, path
+
+
+def absent(part: object) -> bool:
+    """Return whether the class of ``part`` says ``absent = True``, as those of the option ``none``
+    do. A plug-in may have an attribute or a method of that name for something else."""
+    return getattr(type(part), "absent", False) is True
 
 
 def entry_of(module: str | None) -> str | None:
@@ -191,23 +198,22 @@ def _drawing(work: Callable[[], T]) -> tuple[PluginError | None, T]:
     """The error for the first line of a plug-in's that changes a global generator while ``work`` is
     done, None if no such line does, and what ``work`` returns."""
     faults: list[PluginError] = []
-    last = states()
+    watch = Watch()
 
     def entered(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal last
+        if draws_for_nobody(frame):
+            return watch.forgiving()
         if entry_of(_module(frame)) is None:
             return None
         line = frame.f_lineno
         if len(_of_plugins(frame)) == 1:  # what others have drawn before is not its fault
-            last |= states()
+            watch.changed()
 
         def looking(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal line, last
-            now = states()
-            changed = [name for name in now if now[name] != last.get(name)]
-            if changed and not faults:
-                faults.append(_draws(frame, line, changed[0]))
-            line, last = frame.f_lineno, last | now
+            nonlocal line
+            if (whose := watch.changed()) is not None and not faults:
+                faults.append(_draws(frame, line, whose))
+            line = frame.f_lineno
             return looking
 
         return looking
@@ -215,7 +221,8 @@ def _drawing(work: Callable[[], T]) -> tuple[PluginError | None, T]:
     tracing = sys.gettrace()
     sys.settrace(entered)
     try:
-        found = work()
+        with warnings.catch_warnings(action="ignore"):  # each was said the first time
+            found = work()
     finally:
         sys.settrace(tracing)
     return (faults[0] if faults else None), found

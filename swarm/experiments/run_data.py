@@ -10,7 +10,7 @@ import numpy as np
 
 from swarm.common.errors import ConfigError, counted
 from swarm.common.names import choices
-from swarm.common.plugin import is_plugin, returned
+from swarm.common.plugin import absent, is_plugin, returned
 from swarm.common.rng import Keys
 from swarm.common.system.machine import resident_bytes
 from swarm.config.build import build, choice
@@ -130,8 +130,8 @@ def _split_data(
     if streams:
         return _streamed(s, dataset, split, drift, labels)
     for key, changes in (
-        ("drift", not drift.absent),
-        ("labels", not labels.absent),
+        ("drift", not absent(drift)),
+        ("labels", not absent(labels)),
     ):
         if changes:
             valid = (

@@ -241,6 +241,17 @@ class NeverAway(Churn):
         raise AssertionError("nobody asks a churn that is absent")
 
 
+class Truants(Churn):
+    """Devices that are never there. Their attribute ``absent`` is older than that of the base
+    class, and means something else."""
+
+    def __init__(self, devices: int, absent: tuple[int, ...] = (0, 1)) -> None:
+        self.devices, self.absent = devices, absent  # type: ignore[misc, assignment]
+
+    def online(self, round: int) -> Bools:
+        return ~np.isin(np.arange(self.devices), self.absent)
+
+
 class Widths(Scenario):
     """One arm, which chooses the width of its model."""
 

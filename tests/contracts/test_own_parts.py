@@ -162,6 +162,13 @@ def test_what_says_that_it_is_absent_is_never_called() -> None:
     assert np.array_equal(final_rows(ready(churn=part("NeverAway"))), final_rows(prepared()))
 
 
+def test_a_word_that_a_part_has_for_something_else_does_not_make_it_absent() -> None:
+    rows_NP = final_rows(ready("protocol=none", "topology=none", churn=part("Truants")))
+    untaught_NP = final_rows(ready("protocol=none", "topology=none", "rounds=0"))
+    assert np.array_equal(rows_NP[:2], untaught_NP[:2])
+    assert not np.array_equal(rows_NP[2], untaught_NP[2])
+
+
 def test_a_run_goes_on_only_with_the_files_that_parts_of_ones_own_say_they_read(
     tmp_path: Path,
 ) -> None:

@@ -15,6 +15,7 @@ from swarm.config.settings import Settings
 from swarm.data.dataset import Source
 from swarm.data.files.cifar import Cifar
 from swarm.data.files.idx import Idx
+from swarm.data.files.readers.sizes import Sizes
 from swarm.data.files.table import Table
 from swarm.data.files.text import Text
 from swarm.data.generated.digits import Digits
@@ -123,6 +124,25 @@ def test_text_counts_the_windows_that_overlap(tmp_path: Path) -> None:
     assert twice is not None
     assert file.stat().st_size * 12 < twice - once < file.stat().st_size * 40
     assert once > Text(str(file), context=16).load().nbytes
+    # of a part of the text nobody knows how much it is, so that no windows are counted
+    for part in ({"owners": 1}, {"max_chars": 2000}):
+        source = Text(str(file), context=16, stride=1, **part)  # type: ignore[arg-type]
+        said = source.loading()
+        assert said is not None
+        assert file.stat().st_size < said < once
+
+
+def test_small_numbers_of_a_parquet_file_count_as_what_they_take(tmp_path: Path) -> None:
+    """Images of bytes are not eight times as large, unless some are missing."""
+    import pandas as pd
+
+    cells, file, said = DRAW.integers(200, size=(400, 50)), tmp_path / "own.parquet", {}
+    for kind in ("uint8", "int16", "float32", "int64"):
+        pd.DataFrame(cells.astype(kind)).rename(columns=str).to_parquet(file)
+        said[kind] = Sizes.of(file).table / cells.size  # type: ignore[union-attr]
+    pd.DataFrame(cells).astype("UInt8").mask(cells < 50).rename(columns=str).to_parquet(file)
+    said["gaps"] = Sizes.of(file).table / cells.size  # type: ignore[union-attr]
+    assert said == {"uint8": 1, "int16": 2, "float32": 4, "int64": 8, "gaps": 8}
 
 
 def test_data_that_do_not_fit_are_refused_before_they_are_loaded(

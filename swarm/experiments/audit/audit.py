@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from swarm.common.errors import ConfigError, DivergedError, counted
+from swarm.common.plugin import absent
 from swarm.config.build import choice
 from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
 from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play
@@ -142,7 +143,7 @@ def _played(
             raise ConfigError("arm", name, valid) from error
         if say is not None:
             say(f"{number + 1} of {AUDITED + shadows} swarms")
-    if experiment.model.personal.absent:
+    if absent(experiment.model.personal):
         return found, ()
     own = f"personal={choice('personal', settings.personal)}"
     return found, (f"The models are the shared ones, and not those that {own} gives each device.",)

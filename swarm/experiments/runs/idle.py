@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from swarm.common.plugin import absent
 from swarm.communication.topology.base import RECENT, WHOLE, graph_of
 from swarm.config.build import choice, option
 from swarm.config.composing.conf_files import config_file, default_options, keys_of
@@ -86,7 +87,7 @@ def _used_otherwise(e: Experiment) -> Iterator[str]:
         yield "topology"
     for metric in e.metrics.all:
         yield from metric.uses
-    if not e.model.personal.absent:
+    if not absent(e.model.personal):
         yield "share"  # which is what devices keep for themselves, too
     if not hostile:
         yield "attack"  # a list of nobody, or of devices that are not measured

@@ -13,6 +13,7 @@ import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import telling
+from swarm.common.plugin import absent
 from swarm.common.rows import Layout
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAggregator, refusal
@@ -189,7 +190,7 @@ class Communication:
             layout=self.layout,
             number_bits=self.number_bits,
         )
-        return None if found.absent else found
+        return None if absent(found) else found
 
     def _network(self, data: Data, model: Model) -> Network:
         s = self.settings
@@ -229,10 +230,10 @@ class Communication:
             s.network.drop,
             s.network.symmetric,
             s.network.max_delay,
-            None if delay.absent else delay,
-            None if churn.absent else churn,
-            None if outage.absent else outage,
-            None if clock.absent else clock,
+            None if absent(delay) else delay,
+            None if absent(churn) else churn,
+            None if absent(outage) else outage,
+            None if absent(clock) else clock,
             timed,
             float(max((phase.bits for phase in sending), default=0)),
             None if self.mixed is None else self.mixed.bits_on,

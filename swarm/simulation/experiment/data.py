@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.plugin import absent
 from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.data.dataset import label_mixes
@@ -46,7 +47,7 @@ class Data:
         self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
         goal: Goal = build(s.goal, Goal, "goal", s.plugins)
-        self.goal = None if goal.absent else goal
+        self.goal = None if absent(goal) else goal
         parts = [build(node, Augmentation, "augment", s.plugins) for node in s.augment]
         self.augment = Augmentations(parts, s.seed)
         self.table = self.split.table

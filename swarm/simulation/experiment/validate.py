@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from swarm.common.errors import ConfigError, Refusals, refuse, with_article
 from swarm.common.names import named, titled
-from swarm.common.plugin import called
+from swarm.common.plugin import absent, called
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.check_messages import rounds_foreseen
@@ -230,7 +230,7 @@ def _check_server_rule(communication: Communication, name: str) -> None:
 def _check_personal(experiment: Experiment) -> None:
     """Refuse what a device cannot learn for itself beside the model that it shares."""
     personal = experiment.model.personal
-    if personal.absent:
+    if absent(personal):
         return
     name = f"personal={choice('personal', experiment.settings.personal)}"
     refuse(_personal_refusals(experiment), name)
@@ -285,7 +285,7 @@ def _grid_refusals(e: Experiment) -> Refusals:
     if protocol.distillation is not None:
         valid = "must be one that exchanges parameters with {}, which rounds their steps"
         yield "protocol", called(protocol), valid
-    if not e.model.personal.absent:
+    if not absent(e.model.personal):
         valid = "must be none with {}, which rounds the shared model alone"
         yield "personal", choice("personal", s.personal), valid
     if e.data.privacy.unit == "sample":

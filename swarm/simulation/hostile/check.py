@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError, counted
 from swarm.common.names import listed, named, titled
-from swarm.common.plugin import called
+from swarm.common.plugin import absent, called
 from swarm.communication.aggregation.robust import RobustRule, too_many
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.returned import skips_phases
@@ -32,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 def check_attack(settings: Settings, communication: Communication) -> None:
     """Refuse an attack that the protocol has no place for, and one that reaches nobody."""
     c, name = communication, choice("attack", settings.attack)
-    if c.hostile_N is None or c.attack.absent:
+    if c.hostile_N is None or absent(c.attack):
         return
     _require_borne(settings, c)
     protocol = called(c.protocol)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.gradient_correction import GradientCorrection
+from swarm.common.plugin import absent
 from swarm.communication.protocol.base import Protocol, RoundInfo, Rows
 from swarm.communication.returned import start_of
 from swarm.learning.kernels.kernel import Scale
@@ -139,7 +140,7 @@ class Learn(Phase):
         rows, all of them are sent, and nothing asks afterwards where the steps started from."""
         e, x_nP = shard.experiment, shard.state.x
         return (
-            e.model.personal.absent
+            absent(e.model.personal)
             and type(self.protocol).after_local_steps is Protocol.after_local_steps
             and e.data.privacy.unit != "device"
             and not shard.local_nQ.shape[1]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.plugin import absent
 from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.returned import shares_of
 from swarm.communication.round_messages import NOTHING, Overhead
@@ -134,4 +135,4 @@ class SecureSums(Sums):
 
 def sums_of(secure_sum: SecureSum, communication: Communication) -> Sums:
     """How rows are added up where devices send any."""
-    return Sums(communication) if secure_sum.absent else SecureSums(communication, secure_sum)
+    return Sums(communication) if absent(secure_sum) else SecureSums(communication, secure_sum)

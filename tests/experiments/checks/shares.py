@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from swarm.common.rng import Keys
 from swarm.communication.compression.base import Compressor, Draw
@@ -35,6 +36,14 @@ class Loads(Digits):
         found = super().load()
         np.random.seed(self.seed)
         return replace(found, x=found.x + np.random.rand(*found.x.shape).astype(np.float32))
+
+
+class Shuffles(Digits):
+    def load(self) -> Dataset:
+        found = super().load()
+        loader = DataLoader(range(4), batch_size=2, shuffle=True)  # type: ignore[arg-type]
+        torch.cat(list(loader))
+        return found
 
 
 class Made(Digits):
@@ -139,6 +148,16 @@ class Overwrites(Iid):
 
 
 # --- and some that do neither ---------------------------------------------------------------------
+
+
+class Batches(Digits):
+    """Reads its samples by a DataLoader, which draws the seed of processes that it does not have,
+    even though it takes the samples in their order."""
+
+    def load(self) -> Dataset:
+        found = super().load()
+        loader = DataLoader(torch.from_numpy(found.x), batch_size=500)  # type: ignore[arg-type]
+        return replace(found, x=torch.cat(list(loader)).numpy())
 
 
 class Keyed(Digits):

@@ -21,6 +21,7 @@ SHARES = Path(__file__).with_name("shares.py")
 STREAM = ("update=online", "partition=iid", "train.batch=2", "train.local_steps=2")
 DRAWS: list[tuple[str, str, dict[str, Any], tuple[str, ...], str]] = [
     ("data", "Loads", {}, (), "load draws from NumPy's"),
+    ("data", "Shuffles", {}, (), "load draws from torch's"),
     ("data", "Made", {}, (), "__init__ draws from Python's"),
     ("partition", "Deals", {}, (), "assign draws from Python's"),
     ("drift", "Drifts", {}, STREAM, "apply draws from NumPy's"),
@@ -52,7 +53,7 @@ def test_a_draw_from_a_global_generator_is_refused_by_its_line(
     assert text.startswith(f"{section}=shares.{name}: its {said} global generator, which the run's")
     assert re.search(r"draw from swarm\.common\.rng\.Keys\(seed, .*shares\.py, line \d+\)$", text)
     line = int(text.rpartition(" ")[2][:-1])
-    drawing = ("np.random.", "random.", "torch.r")
+    drawing = ("np.random.", "random.", "torch.r", "list(loader)")
     assert any(word in SHARES.read_text().splitlines()[line - 1] for word in drawing)
     assert caught.value.exit_code == 2
 
@@ -67,6 +68,13 @@ def test_keyed_draws_and_seeded_noise_are_allowed_and_nothing_is_done_twice() ->
     assert shares.Keyed.loads == 1
     assert (random.getstate(), np.random.get_state()[1].tobytes()) == states[:2]  # type: ignore[index, union-attr]
     assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_what_a_loader_draws_for_processes_that_it_does_not_have_is_no_fault() -> None:
+    """DataLoader draws from torch's generator even where it does not shuffle."""
+    begun = torch.get_rng_state()
+    runner.check(settings("data", "Batches", {}))
+    assert not torch.equal(torch.get_rng_state(), begun)  # it has drawn, and was looked at
 
 
 def test_draws_of_others_are_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:

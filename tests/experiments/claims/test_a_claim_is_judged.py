@@ -214,6 +214,7 @@ WIDE, NEAR, FAR = (
         ({"a": NEAR, "c": FAR}, "about 18 seeds instead of 3 (c), if mean and scatter stay"),
         ({"on": interval([-1.0, 1.0])}, "no number of seeds that can be had, as the mean (on)"),
         ({"one": interval([1.0])}, "two seeds or more, as one has no interval"),
+        ({"a": NEAR, "one": interval([1.0])}, "two seeds or more, as one has no interval"),
     ],
 )
 def test_an_undecided_verdict_says_how_many_seeds_would_decide_it(

@@ -5,6 +5,7 @@ read.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from swarm.data.scaling import while_scaled
 
 _HEAD = 1 << 20  # bytes of a file of separated values by which its cells are counted
 _CELL = 8  # bytes of a number, or of a reference to an object
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4}  # of kinds of numbers that take fewer
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,14 @@ class Sizes:
 
 def of_windows(path: Path, overlap: float) -> int | None:
     """The most bytes in memory while a file of text is read and cut into windows, in which each
-    token stands ``overlap`` times; None for a kind of file that does not tell."""
+    token stands ``overlap`` times; with 0, while it is read, as only a part of it is then cut. None
+    for a kind of file that does not tell."""
     found = Sizes.of(path)
     if found is None:
         return None
     tokens = path.stat().st_size
+    if not overlap:
+        return max(found.reading, found.table + 2 * tokens)
     windows = int(max(1.0, overlap) * tokens)
     # as text by rows and by owners, and as codes of owners and of all; windows and what follows
     read = 2 * tokens + 3 * 4 * tokens + (4 + 8) * windows
@@ -84,10 +89,21 @@ def _parquet(path: Path) -> Sizes | None:
             chunk = metadata.row_group(group).column(i)
             text = chunk.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
             own = chunk.num_values * TEXT + chunk.total_uncompressed_size if text else 0
-            size += chunk.num_values * _CELL + own
+            size += chunk.num_values * _width(metadata.schema.column(i), chunk) + own
             numbers += chunk.num_values
     # the file is read where it lies in memory, and packed columns are unpacked one at a time
     return Sizes(packed + size, size, metadata.num_rows, numbers)
+
+
+def _width(column: pq.ColumnSchema, chunk: pq.ColumnChunkMetaData) -> int:
+    """The bytes of each value in NumPy: those of its type, but those of a float64 if whole numbers
+    or truth values are missing, or may be."""
+    told, kind = chunk.statistics, column.converted_type
+    if told is None or not told.has_null_count or told.null_count:
+        return _CELL
+    if (small := re.fullmatch(r"U?INT_(8|16)", str(kind))) is not None:
+        return int(small[1]) // 8
+    return _WIDTHS.get(column.physical_type, _CELL)
 
 
 def _separated(path: Path) -> Sizes | None:

@@ -69,10 +69,10 @@ def more_seeds(bounds: Mapping[str, Bound], now: int) -> str:
     if not undecided:
         return ""
     needs = {name: bound.seeds(now) for name, bound in undecided.items()}
+    if any(map(math.isnan, needs.values())):
+        return "two seeds or more, as one has no interval"
     beyond = [name for name, bound in undecided.items() if not bound.likely]
     name = min(beyond, key=needs.__getitem__) if beyond else max(needs, key=needs.__getitem__)
-    if math.isnan(needs[name]):
-        return "two seeds or more, as one has no interval"
     if needs[name] > MOST_SEEDS:
         return f"no number of seeds that can be had, as the mean ({name}) lies at the rule's limit"
     return (
