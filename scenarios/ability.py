@@ -11,8 +11,16 @@ import pandas as pd
 from pydantic import Field
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.common.statistics import Bound, interval
+from swarm.experiments.claims.base import (
+    Budget,
+    Claim,
+    Condition,
+    Count,
+    Hypothesis,
+    Verdict,
+    holds_if_all,
+)
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -23,6 +31,7 @@ LOOK = 5  # who is ahead is asked of the mean accuracy of this many rounds
 PARTS = (BIRTH, BEFORE, AFTER)
 SWARM: dict[str, Any] = {"arm": "swarm"}
 CONTROLS = ["swarm", "isolated", "centralised"]
+UNTRADED = "another start, in which the knowing are surely ahead before the drift"
 
 
 class AbilityBudget(Budget):
@@ -102,9 +111,14 @@ class Ability(Claim):
             knowing = self._knowing(rate, "drift")
             before[rate] = found.difference(BEFORE, knowing | SWARM, able | SWARM)
             after[rate] = found.difference(AFTER, able | SWARM, knowing | SWARM)
-        ahead = [each.above(0) for each in after.values()]
-        traded = all(each.above(0) for each in before.values())
-        holds = False if False in ahead else True if traded and all(ahead) else None
+        early = {f"knowledge before the drift, rate {at:g}": gap for at, gap in before.items()}
+        late = {f"ability after the drift, rate {at:g}": gap for at, gap in after.items()}
+        bounds = {name: Bound(gap, above=0) for name, gap in (early | late).items()}
+        holds = holds_if_all(bounds[name].holds for name in late)
+        traded = [bounds[name].holds for name in early]
+        if holds and not all(traded):
+            holds = None
+        missing = UNTRADED if False in traded else ""
         both = self._knowing(self.budget.rates[-1], "drift")
         worth = found.difference(AFTER, both | SWARM, able | SWARM)
         least = min(after, key=lambda rate: after[rate].mean)
@@ -117,9 +131,7 @@ class Ability(Claim):
             f" before the drift; where both learn fast, knowledge is worth {worth.text(1, 100)}"
             " points after it"
         )
-        figures = {f"knowledge before the drift, rate {at:g}": gap for at, gap in before.items()}
-        figures |= {f"ability after the drift, rate {at:g}": gap for at, gap in after.items()}
-        return [self.hypotheses[0].verdict(holds, because, **figures)]
+        return [self.hypotheses[0].verdict(holds, because, bounds, missing)]
 
     def charts(self, results: Results) -> list[Chart]:
         found = self._by_life(results)

@@ -12,7 +12,7 @@ from pydantic import Field
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import Interval
+from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.data.prepare import Samples, prepare
@@ -23,7 +23,6 @@ from swarm.experiments.claims.base import (
     Count,
     Hypothesis,
     Verdict,
-    holds_if_all,
 )
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
@@ -202,7 +201,8 @@ class Activation(Claim):
         random, fixed = (
             self._minus(results, active, select, active) for select in ("random", "fixed")
         )
-        parts = [*(each.above(-LOSS) for each in less.values()), random.above(0)]
+        bounds = {name: Bound(each, above=-LOSS) for name, each in less.items()}
+        bounds["as many at random"] = Bound(random, above=0)
         told = ", ".join(f"{each.text(1, 100)} from {other}" for other, each in less.items())
         because = (
             f"{active:.0%} active neurons are {told} and {random.text(1, 100)} points from as many"
@@ -215,8 +215,8 @@ class Activation(Claim):
         lost += f"; {self.budget.active[0]:.0%} are {least.text(1, 100)}"
         first, second = self.hypotheses
         return [
-            first.verdict(holds_if_all(parts), because, **less, random=random),
-            second.verdict(fixed.above(0), lost, fixed=fixed),
+            first.judged(bounds, because),
+            second.judged({"as many fixed ones": Bound(fixed, above=0)}, lost),
         ]
 
     def charts(self, results: Results) -> list[Chart]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, geometric, interval
+from swarm.common.statistics import Bound, Interval, geometric, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import SEED, Results
@@ -156,8 +156,10 @@ class Architecture(Claim):
                 f" {flops.text(2)} times at length {last}, and at length {with_gru} the GRU {does}"
                 f" {of_gru.text(2)} times as fast"
             )
-            holds = _judged(found, FIVE if what == INFERENCE else SEVEN)
-            verdicts.append(hypothesis.verdict(holds, because, times=found[last]))
+            aim = FIVE if what == INFERENCE else SEVEN
+            holds = _judged(found, aim)
+            bounds = {f"length {last}": Bound(found[last], above=aim)}
+            verdicts.append(hypothesis.verdict(holds, because, bounds, times=found[last]))
         return [*verdicts, self._constant(results, self.hypotheses[-1])]
 
     def _constant(self, results: Results, hypothesis: Hypothesis) -> Verdict:

@@ -12,7 +12,7 @@ from pydantic import Field
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import Interval
+from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
@@ -148,14 +148,11 @@ class Cleaning(Claim):
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
-        gains: dict[str, Interval] = {}
+        bounds: dict[str, Bound] = {}
         for wrong in self._noisy():
             for other in (1.0, self.budget.kept[0]):
-                gains[f"{wrong:.0%} wrong, against keeping {other:.0%}"] = self._gain(
-                    results, wrong, other
-                )
-        above = [gain.above(0) for gain in gains.values()]
-        holds = False if False in above else True if all(above) else None
+                name = f"{wrong:.0%} wrong, against keeping {other:.0%}"
+                bounds[name] = Bound(self._gain(results, wrong, other), above=0)
         told = "; ".join(
             f"of samples with {wrong:.0%} wrong labels, the {1 - wrong:.0%} that look cleanest are"
             f" {self._gain(results, wrong, 1.0).text(1, 100)} points above all of them and"
@@ -164,7 +161,7 @@ class Cleaning(Claim):
             f" {self._best(results, wrong):.0%}"
             for wrong in self._noisy()
         )
-        return [self.hypotheses[0].verdict(holds, told, **gains)]
+        return [self.hypotheses[0].judged(bounds, told)]
 
     def charts(self, results: Results) -> list[Chart]:
         x, y = "share of samples that is kept", "final accuracy, mean over devices"

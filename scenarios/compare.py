@@ -137,7 +137,8 @@ def centralised(settings: Settings, steps: int) -> Arm:
                 engine=engine,
             )
         )
-    return Arm("centralised", tuple(variants), pooled=True, style=ArmStyle("upper"))
+    style = ArmStyle("upper")
+    return Arm("centralised", tuple(variants), pooled=True, style=style, differ_in="batch size")
 
 
 ARMS: dict[str, Callable[[Settings, int], Arm]] = {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scenarios.density import ACCURACY, density, density_text, parameters_of, references
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, Reference, interval
+from swarm.common.statistics import Bound, Interval, Reference, interval
 from swarm.communication.topology.base import Static
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.claims.base import (
@@ -25,7 +25,6 @@ from swarm.experiments.claims.base import (
     Hypothesis,
     Start,
     Verdict,
-    holds_if_all,
 )
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -156,15 +155,15 @@ class Compressed(Claim):
                 f"{name} is {density_text(families, self._score(results, name), self._size(name))}"
                 for name in outside
             )
-            return hypothesis.verdict(None, f"{because} the reference curve")
+            missing = "more widths, so that the reference curve reaches as far"
+            return hypothesis.verdict(None, f"{because} the reference curve", missing=missing)
         ratios = {name: _ratio(rho[name], rho[than]) for name in COMPRESSED}
-        holds = holds_if_all(ratio.below(MARGIN) for ratio in ratios.values())
         parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
         each = ", ".join(f"{name} {interval(values).text(2)}" for name, values in rho.items())
         because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
-        figures = {f"{name} over {than}": ratio for name, ratio in ratios.items()}
-        figures |= {f"density, {name}": interval(values) for name, values in rho.items()}
-        return hypothesis.verdict(holds, because, **figures)
+        bounds = {f"{name} over {than}": Bound(each, below=MARGIN) for name, each in ratios.items()}
+        densities: dict[str, Any] = {f"density, {n}": interval(x) for n, x in rho.items()}
+        return hypothesis.judged(bounds, because, **densities)
 
     def charts(self, results: Results) -> list[Chart]:
         families, b = self._families(results), self.budget

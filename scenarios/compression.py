@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from swarm.common.statistics import Bound
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -91,8 +92,6 @@ class Compression(Claim):
 
     def conclude(self, results: Results) -> list[Verdict]:
         lost = {name: self._lost(results, name) for name in MESSAGES if name != FULL}
-        coarse = [lost[name].below(-POINT) for name in (LEAST_BITS, LEAST_SHARE)]
-        holds = True if all(coarse) else False if False in coarse else None
         within = [name for name, each in lost.items() if each.above(-POINT)]
         cheapest = min(within, key=lambda name: self._saving(results, name), default=None)
         free = (
@@ -105,7 +104,8 @@ class Compression(Claim):
             f"{name}: {lost[name].text(1, 100)} points" for name in (LEAST_BITS, LEAST_SHARE)
         )
         because = f"{coarsest}; {free}"
-        return [self.hypotheses[0].verdict(holds, because, lost=lost)]
+        bounds = {name: Bound(lost[name], below=-POINT) for name in (LEAST_BITS, LEAST_SHARE)}
+        return [self.hypotheses[0].judged(bounds, because, lost=lost)]
 
     def charts(self, results: Results) -> list[Chart]:
         by_bytes = [self._point(results, name) for name in MESSAGES]

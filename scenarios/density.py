@@ -11,8 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.statistics import (
+    Bound,
     Interval,
     Reference,
     Trend,
@@ -30,6 +31,7 @@ REFERENCE = "reference"
 LEAST, PAPER = 5, 95  # generations that a trend needs; days in which the density of LLMs doubles
 DAYS = 365.25
 SGD_RATES, ADAM_RATES = [0.03, 0.1, 0.3, 1.0, 3.0], [0.003, 0.01, 0.03, 0.1, 0.3]
+SCATTER = "more generations of methods, as no number of seeds lessens their scatter about the line"
 
 
 class Generation(NamedTuple):
@@ -119,7 +121,7 @@ def density_text(families: dict[int, Reference], score: pd.Series[float], size: 
     if len(rho) and rho.notna().all():
         return interval(rho.to_numpy()).text(2)
     sides = [families[seed].side(float(score[seed])) for seed in rho.index]
-    return f"outside: {sides.count(-1)} seeds below, {sides.count(1)} above"
+    return f"outside: {counted(sides.count(-1), 'seed')} below, {sides.count(1)} above"
 
 
 class DensityBudget(Budget):
@@ -211,7 +213,8 @@ class Density(Claim):
         inside = self._inside(found)
         if len(inside) < LEAST:
             because = f"only {len(inside)} generations are inside the reference curve{left_out}"
-            return [hypothesis.verdict(None, because)]
+            missing = "sizes of the reference family on both sides of the generations"
+            return [hypothesis.verdict(None, because, missing=missing)]
         over_seeds, line = self._slopes(found)
         each = {over_seeds.above(0), line.slope.above(0)}
         holds = each.pop() if len(each) == 1 else None
@@ -227,7 +230,9 @@ class Density(Claim):
             "doubling, days": doubling(over_seeds).mean * DAYS,
         }
         figures |= {f"density, {each.name}": interval(found[each.name]) for each in inside}
-        return [hypothesis.verdict(holds, because, **figures)]
+        bounds = {"A over seeds": Bound(over_seeds, above=0)}
+        missing = SCATTER if line.slope.above(0) is None else ""
+        return [hypothesis.verdict(holds, because, bounds, missing, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
         found, b = self._densities(results), self.budget

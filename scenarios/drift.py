@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pandas as pd
 
-from swarm.common.statistics import interval
+from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
@@ -87,17 +87,15 @@ class Drift(Claim):
             results.difference(SCORE, online, {**online, "update": other})
             for other in ("frozen", "nightly")
         )
-        beats = [frozen.above(0), nightly.above(0)]
-        holds = True if all(beats) else False if False in beats else None
+        bounds = {
+            "online minus frozen": Bound(frozen, above=0),
+            "online minus nightly": Bound(nightly, above=0),
+        }
         because = (
             f"online beats frozen by {frozen.text(1, 100)} points and nightly by"
             f" {nightly.text(1, 100)} points of prequential accuracy under drift"
         )
-        return [
-            self.hypotheses[0].verdict(
-                holds, because, online_minus_frozen=frozen, online_minus_nightly=nightly
-            )
-        ]
+        return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
         return [

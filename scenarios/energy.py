@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -55,6 +55,7 @@ NUMBER_BYTES = 4
 # How far each of the three prices (a FLOP on a device, a byte by radio, a FLOP on the server) may
 # be from its estimate, in either direction.
 WRONG_BY = 3.0
+PRICES = "closer prices of energy, as the two ends of what they can be say opposite things"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Energy(Claim):
             centre = self._until_target(results, PLAIN, "centralised", Prices())
             holds = False if len(centre) and not centre.isna().any() else None
             because = f"no swarm reached {TARGET:.0%} under all seeds"
-            return [self.hypotheses[0].verdict(holds, because)]
+            missing = "more rounds, as the centre does not reach it under all seeds either"
+            return [self.hypotheses[0].verdict(holds, because, missing=missing)]
         best = min(reached, key=lambda name: reached[name].mean)
         low, high = self._bounds(results, best)
         holds = True if high.below(1) else False if low.above(1) else None
@@ -137,8 +139,10 @@ class Energy(Claim):
             f" centre; {low.text(0)} times under the prices that favour it most,"
             f" {high.text(0)} under those that favour the centre most"
         )
-        bounds = {"at best": low, "at worst": high}
-        return [self.hypotheses[0].verdict(holds, because, **ratios, **bounds)]
+        ends = {"at best": low, "at worst": high}
+        bounds = {name: Bound(ratio, below=1) for name, ratio in ends.items()}
+        missing = PRICES if low.below(1) and high.above(1) else ""
+        return [self.hypotheses[0].verdict(holds, because, bounds, missing, **ratios, **ends)]
 
     def charts(self, results: Results) -> list[Chart]:
         arms = [(name, "swarm", name) for name in SHARING]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
@@ -111,15 +111,13 @@ class Goals(Claim):
                 f"{goal} is {gain.text(1, 100)} points of F1 above random"
                 f" ({self._each(results, BEST, goal, 100)})"
             )
-            verdicts.append(hypothesis.verdict(gain.above(0), because, difference=gain))
+            verdicts.append(hypothesis.judged({"difference": Bound(gain, above=0)}, because))
         less = self._gain(results, ENTROPY, ADVANTAGE)
-        above = less.above(0)
         because = (
             f"the entropy of {ADVANTAGE} is {less.text(3)} nats above that of random"
             f" ({self._each(results, ENTROPY, ADVANTAGE, 1)})"
         )
-        holds = None if above is None else not above
-        verdicts.append(self.hypotheses[2].verdict(holds, because, difference=less))
+        verdicts.append(self.hypotheses[2].judged({"difference": Bound(less, below=0)}, because))
         return verdicts
 
     def charts(self, results: Results) -> list[Chart]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import LEVEL, Interval, interval
+from swarm.common.statistics import LEVEL, Bound, Interval, interval
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.config.build import build, option
@@ -46,7 +46,7 @@ ROBUST: dict[str, dict[str, Any]] = {
     "clipped_gossip": {"aggregator": "clipped_gossip", "aggregator.radius": "auto", **_ASSUMED},
     "reputation": {"aggregator": "reputation"},
 }
-RULES = {MEAN: {"aggregator": "mean"}, **ROBUST}
+RULES, ALONE = {MEAN: {"aggregator": "mean"}, **ROBUST}, ("clipped_gossip", "trimmed_mean")
 # Rows that are no numbers are left out, and a radius that no difference reaches clips nothing: the
 # weighted mean of the honest rows.
 _LEFT_OUT = {
@@ -156,7 +156,8 @@ class Hostile(Claim):
 
     def conclude(self, results: Results) -> list[Verdict]:
         cases = {rule: self._cases(results, rule) for rule in RULES}
-        worst = {rule: _worst(cases[rule]) for rule in RULES}
+        bounds = {rule: _bounds(cases[rule]) for rule in RULES}
+        worst = {rule: _worst(bounds[rule]) for rule in RULES}
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
         each = [_holds(cases[rule], OF_RULES) for rule in ROBUST]
         some = True if True in each else None if None in each else False
@@ -164,14 +165,11 @@ class Hostile(Claim):
             f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
             f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
-        figures = {f"{rule}, {case}": kept for rule, (case, kept) in worst.items()}
-        found = [self.hypotheses[0].verdict(some, text, **figures)]
-        rules = ("clipped_gossip", "trimmed_mean")
-        for hypothesis, rule in zip(self.hypotheses[1:], rules, strict=True):
+        found = [self.hypotheses[0].verdict(some, text, bounds[best], worst=worst)]
+        for hypothesis, rule in zip(self.hypotheses[1:], ALONE, strict=True):
             said = self._said(results, rule, worst[rule])
-            kept = {case: interval(values) for case, values in cases[rule].items()}
-            because = f"in its worst case it keeps {said}"
-            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), because, **kept))
+            holds, because = _holds(cases[rule], LEVEL), f"in its worst case it keeps {said}"
+            found.append(hypothesis.verdict(holds, because, bounds[rule]))
         return found
 
     def charts(self, results: Results) -> list[Chart]:
@@ -308,16 +306,20 @@ class Hostile(Claim):
         """The share of honest devices with more hostile neighbours than ``rule`` bears, expected
         over random placements."""
         n = self.budget.devices
-        degree_M = _degrees(graph, n, self.budget.seeds)
+        degree_M = _degrees(graph, n, self.budget.first_seed, self.budget.seeds)
         aggregator = _aggregator(rule)
         bears_M = np.array([aggregator.bears(int(degree) + 1) for degree in degree_M])
         hostile = max(1, int(share * n + 0.5)) if share else 0
         return float(hypergeom.sf(bears_M, n - 1, hostile, degree_M).mean())
 
 
-def _worst(cases: dict[str, Floats]) -> tuple[str, Interval]:
-    each = {case: interval(values) for case, values in cases.items()}
-    return min(each.items(), key=lambda item: item[1].mean)
+def _bounds(cases: dict[str, Floats]) -> dict[str, Bound]:
+    return {case: Bound(interval(values), above=ENOUGH) for case, values in cases.items()}
+
+
+def _worst(bounds: dict[str, Bound]) -> tuple[str, Interval]:
+    case = min(bounds, key=lambda case: bounds[case].value.mean)
+    return case, bounds[case].value
 
 
 def _holds(cases: dict[str, Floats], level: float) -> bool | None:
@@ -329,14 +331,14 @@ def _holds(cases: dict[str, Floats], level: float) -> bool | None:
 
 
 @cache
-def _degrees(graph: str, devices: int, seeds: int) -> Any:
-    """The degrees of all devices in the graphs of the first seeds."""
+def _degrees(graph: str, devices: int, first: int, seeds: int) -> Any:
+    """The degrees of all devices in the graphs of these seeds."""
     changes = {key.partition(".")[2]: value for key, value in GRAPHS[graph].items()}
     node = {**option("topology", graph), **changes}
     context: dict[str, Any] = {"devices": devices, "owner_names": None}
     graphs = [
         graph_of(build(node, Topology, "topology", seed=seed, **context), 0, devices)
-        for seed in range(seeds)
+        for seed in range(first, first + seeds)
     ]
     return np.concatenate([each.degree_in for each in graphs])
 

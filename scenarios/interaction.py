@@ -12,7 +12,7 @@ import pandas as pd
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import LAWS, Interval, growth_aicc, interval
+from swarm.common.statistics import LAWS, Bound, Interval, growth_aicc, interval
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
@@ -36,6 +36,7 @@ ITEMS = 4  # real digits that a device has
 SPEAKER = 0.7  # weight of the speaker's digit in a blend
 MARGIN = 1.1  # exponents up to here are taken for proportional
 BATCH, STEPS = 4, 5
+MORE_SIZES = "sizes further apart, by which the law can be told from a straight line"
 
 
 @dataclass(eq=False)
@@ -231,13 +232,11 @@ class Interaction(Claim):
             f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points"
             for (time, kind), gain in gains.items()
         )
-        figures = {f"{kind}, {time} turns": gain for (time, kind), gain in gains.items()}
+        bounds = {f"{kind}, {at} turns": Bound(gain, above=0) for (at, kind), gain in gains.items()}
         return [
             self._growth(found, equal, self.budget.utterances),
             self._growth(found, growing, [GROWING]),
-            teaches.verdict(
-                holds_if_all(gain.above(0) for gain in gains.values()), taught, **figures
-            ),
+            teaches.judged(bounds, taught),
         ]
 
     def charts(self, results: Results) -> list[Chart]:
@@ -305,7 +304,7 @@ class Interaction(Claim):
     def _growth(
         self, found: Results, hypothesis: Hypothesis, times: list[int] | list[str]
     ) -> Verdict:
-        parts, told, figures = [], [], {}
+        parts, told, bounds = [], [], {}
         for time in times:
             for kind in MEETINGS:
                 exponent = self._exponent(found, time=time, talk=kind)
@@ -313,10 +312,11 @@ class Interaction(Claim):
                 above = exponent.above(MARGIN)
                 parts.append(None if above and law in ("linear", "–") else above)
                 told.append(f"n^{exponent.text(2)} in {kind} with {_said(time)} ({law})")
-                figures[f"exponent of {kind}, {_said(time)}"] = exponent
+                bounds[f"exponent of {kind}, {_said(time)}"] = Bound(exponent, above=MARGIN)
         alone = self._exponent(found, time=times[0], talk="alone")
         because = f"what is made grows as {', as '.join(told)}; alone as n^{alone.text(2)}"
-        return hypothesis.verdict(holds_if_all(parts), because, **figures)
+        missing = MORE_SIZES if all(bound.holds for bound in bounds.values()) else ""
+        return hypothesis.verdict(holds_if_all(parts), because, bounds, missing)
 
     def _by_seed(self, found: Results, where: Mapping[str, Any]) -> pd.DataFrame:
         """Samples made, by seed and size, of the seeds that have all sizes."""
@@ -333,8 +333,8 @@ class Interaction(Claim):
         made = self._by_seed(found, where).to_numpy(np.float64)
         if not len(made):
             return "–"
-        each = np.mean([list(growth_aicc(self.budget.sizes, y).values()) for y in made], axis=0)
-        return LAWS[int(np.argmin(each))]
+        each = [list(growth_aicc(self.budget.sizes, y).values()) for y in made]
+        return LAWS[int(np.argmin(np.mean(each, axis=0)))]
 
     def _gain(self, found: Results, time: int, kind: Kind) -> Interval:
         """The accuracy that meeting gains over talking alone, mean over sizes."""

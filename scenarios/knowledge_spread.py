@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Growth, Interval, aic_difference, growth, interval
+from swarm.common.statistics import Bound, Growth, Interval, aic_difference, growth, interval
 from swarm.experiments.claims.base import (
     Budget,
     Claim,
@@ -31,6 +31,7 @@ RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
 EVALUATIONS = 200  # of every run, so that the time is known to 0.5% of the limit
 LOOKED_AT = 64  # devices that are evaluated, drawn from the seed, where there are more
 NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this recall of the class
+LONGER = "more rounds, as some runs end before their devices have learnt"
 
 
 class KnowledgeSpreadBudget(Budget):
@@ -153,10 +154,11 @@ class KnowledgeSpread(Claim):
             f" {exponents[RANDOM].text(2)}, ring {power.text(2)}, complete graph"
             f" {exponents[CONTROL].text(2)}"
         )
+        bounds = {"errors": Bound(worse, below=0), "exponent on a ring": Bound(power, above=0.5)}
+        missing = LONGER if holds is None and late else ""
+        figures = {"log_minus_power": worse, "aic": aic, "exponents": exponents}
         return [
-            self.hypotheses[0].verdict(
-                holds, because, log_minus_power=worse, aic=aic, exponents=exponents
-            ),
+            self.hypotheses[0].verdict(holds, because, bounds, missing, **figures),
             self._spreading(times),
         ]
 
@@ -180,7 +182,10 @@ class KnowledgeSpread(Claim):
         )
         if late:
             because += f"; some runs reach their limit: {', '.join(sorted(late))}"
-        return self.hypotheses[1].verdict(holds, because, random=random, ring=ring, log=log)
+        bounds = {"random peers": Bound(random, below=0.5), "ring": Bound(ring, above=0.5)}
+        figures = {"random": random, "ring": ring, "log": log}
+        missing = LONGER if late else ""
+        return self.hypotheses[1].verdict(holds, because, bounds, missing, **figures)
 
     def charts(self, results: Results) -> list[Chart]:
         times = self._times(results)

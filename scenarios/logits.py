@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -85,8 +85,10 @@ class Logits(Claim):
             f" {closed[LOGITS].text(1, 100, '%')} of the gap; exchanging parameters they close"
             f" {closed[PARAMETERS].text(1, 100, '%')}, with {1 / share:.1f} times the bytes"
         )
-        figures = {"gap_closed": closed, "logits minus parameters": behind, "bytes": share}
-        return [self.hypotheses[0].verdict(closed[LOGITS].above(ENOUGH), because, **figures)]
+        figures: dict[str, Any] = {"gap_closed": closed, "bytes": share}
+        figures["logits minus parameters"] = behind
+        bounds = {"share of the gap": Bound(closed[LOGITS], above=ENOUGH)}
+        return [self.hypotheses[0].judged(bounds, because, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
         curves = [results.by_round(ACCURACY, name, **_of(name)) for name in (PARAMETERS, LOGITS)]

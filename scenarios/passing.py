@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from swarm.common.statistics import Interval, PassingLaw, interval, passing_law, power_law
+from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passing_law, power_law
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -134,10 +134,9 @@ class Passing(Claim):
                 f" log(−log rate) is {bend.text(2)} above the line"
             )
             verdicts.append(
-                hypothesis.verdict(
-                    _within(error),
+                hypothesis.judged(
+                    {"error": Bound(error, above=-AIM, below=AIM)},
                     because,
-                    error=error,
                     stays=stays,
                     floor=floor,
                     alpha=alpha,
@@ -291,10 +290,3 @@ def _exponent(rate_K: NDArray[np.float64]) -> NDArray[np.float64]:
     """−log of a rate; an end of an interval that is no rate has none."""
     inside_K = (rate_K > 0) & (rate_K < 1)
     return -np.log(np.where(inside_K, rate_K, np.nan))
-
-
-def _within(error: Interval) -> bool | None:
-    """Whether an error is within the aim: None while its interval crosses one of its ends."""
-    if error.low > -AIM and error.high < AIM:
-        return True
-    return False if error.low > AIM or error.high < -AIM else None

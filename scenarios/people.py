@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
@@ -90,8 +90,6 @@ class Corrections(Claim):
     def conclude(self, results: Results) -> list[Verdict]:
         judged = [wrong for wrong in self.budget.wrong if wrong <= JUDGED_UP_TO]
         gains = {wrong: self._gain(results, wrong) for wrong in judged}
-        above = [gain.above(0) for gain in gains.values()]
-        holds = True if all(above) and above else False if False in above else None
         worst = min(gains, key=lambda wrong: gains[wrong].mean)
         most = max(self.budget.chances)
         worth = self._worth(results, most, max(judged))
@@ -101,8 +99,10 @@ class Corrections(Claim):
             f" which {max(judged):.0%} are wrong is worth {worth} of a correct one; more of"
             f" them help {self._most_wrong(results)} wrong ones"
         )
-        figures = {f"gain at {wrong:.0%} wrong": gain for wrong, gain in gains.items()}
-        return [self.hypotheses[0].verdict(holds, because, **figures)]
+        bounds = {
+            f"gain at {wrong:.0%} wrong": Bound(gain, above=0) for wrong, gain in gains.items()
+        }
+        return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
         by_corrections = [

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -106,19 +106,17 @@ class Personal(Claim):
             self._gain(results, method, other, different) for other in (ALL, NOTHING)
         )
         kept = self._gain(results, method, ALL, alike)
-        each = [over_all.above(0), over_nothing.above(0), kept.above(-MARGIN)]
-        holds = True if all(each) else False if False in each else None
         because = (
             f"{method} is {over_all.text(1, 100)} points above sharing all and"
             f" {over_nothing.text(1, 100)} above sharing nothing where people differ"
             f" (α < {ALIKE:g}), and {kept.text(1, 100)} above sharing all where they are alike"
         )
-        figures = {
-            "differ, minus all": over_all,
-            "differ, minus nothing": over_nothing,
-            "alike, minus all": kept,
+        bounds = {
+            "differ, minus all": Bound(over_all, above=0),
+            "differ, minus nothing": Bound(over_nothing, above=0),
+            "alike, minus all": Bound(kept, above=-MARGIN),
         }
-        return hypothesis.verdict(holds, because, **figures)
+        return hypothesis.judged(bounds, because)
 
     def charts(self, results: Results) -> list[Chart]:
         titles = {

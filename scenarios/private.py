@@ -9,8 +9,16 @@ import pandas as pd
 from pydantic import Field
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.common.statistics import Bound, Interval, interval
+from swarm.experiments.claims.base import (
+    Budget,
+    Claim,
+    Condition,
+    Count,
+    Hypothesis,
+    Verdict,
+    holds_if_all,
+)
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
 from swarm.learning.privacy.accountant import require_library
@@ -46,6 +54,10 @@ RULE = (
 METRIC = (
     "final accuracy, mean over devices, as a share of that without privacy, paired by seed; AUC of"
     " membership inference by the loss of each device's final model, mean over devices"
+)
+NOTHING_TO_FIND = (
+    "a swarm that gives its members away where nothing protects them: in this one the attack finds"
+    " nothing, which more seeds do not change"
 )
 
 
@@ -172,15 +184,18 @@ class Private(Claim):
     def _judged(self, hypothesis: Hypothesis, results: Results, unit: str) -> Verdict:
         kept, found = self._kept(results, unit, AT), self._found(results, unit, AT)
         plain = self._found(results, PLAIN, UNBOUNDED)
-        parts = [kept.above(ENOUGH), found.below(CHANCE)]
-        there_is_something = plain.above(CHANCE) is True
-        holds = False if False in parts else True if all(parts) and there_is_something else None
+        bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
+        holds = holds_if_all(bound.holds for bound in bounds.values())
+        missing = "" if plain.above(CHANCE) else NOTHING_TO_FIND
+        if holds and missing:
+            holds = None
         because = (
             f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
             f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
             f" {plain.text(3)}"
         )
-        return hypothesis.verdict(holds, because, kept=kept, auc=found, auc_without=plain)
+        figures = {"kept": kept, "auc": found, "auc_without": plain}
+        return hypothesis.verdict(holds, because, bounds, missing, **figures)
 
     def charts(self, results: Results) -> list[Chart]:
         accuracy = [

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.common.statistics import Interval
+from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
@@ -28,7 +28,6 @@ from swarm.experiments.claims.base import (
     Count,
     Hypothesis,
     Verdict,
-    holds_if_all,
 )
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -233,9 +232,9 @@ class Quantised(Claim):
         )
         gains = {f"{learns}, {at}": gain for learns in GRIDS for at, gain in gained[learns].items()}
         adapter, grid = self.hypotheses
-        kept = holds_if_all(each.above(-POINT) for each in lost.values())
-        stopped = holds_if_all(each.below(POINT) for each in gains.values())
-        return [adapter.verdict(kept, first, **lost), grid.verdict(stopped, second, **gains)]
+        kept = {name: Bound(each, above=-POINT) for name, each in lost.items()}
+        stopped = {name: Bound(each, below=POINT) for name, each in gains.items()}
+        return [adapter.judged(kept, first), grid.judged(stopped, second)]
 
     def charts(self, results: Results) -> list[Chart]:
         y = "final accuracy, mean over devices"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -87,16 +87,18 @@ class Resilience(Claim):
             (n, k): self._kept(results, n, k) for n in GOSSIP for k in self._losses if k != NOBODY
         }
         star = self._kept(results, STAR, HUB)
-        each = [kept.above(ENOUGH) for kept in gossip.values()] + [star.below(ENOUGH)]
-        holds = True if all(each) else False if False in each else None
         (network, killed), worst = min(gossip.items(), key=lambda item: item[1].mean)
         because = (
             f"gossip keeps at least {worst.text(1, 100, '%')} of its accuracy (worst case:"
             f" {network}, killed: {killed}); the star without its hub keeps"
             f" {star.text(1, 100, '%')}"
         )
-        figures = {f"{network}, {killed}": kept for (network, killed), kept in gossip.items()}
-        return [self.hypotheses[0].verdict(holds, because, **figures, **{"star, hub": star})]
+        bounds = {
+            f"{network}, {killed}": Bound(kept, above=ENOUGH)
+            for (network, killed), kept in gossip.items()
+        }
+        bounds["star, hub"] = Bound(star, below=ENOUGH)
+        return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
         kept = [self._line(results, network) for network in NETWORKS]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, PowerLaw, interval, power_law
+from swarm.common.statistics import Bound, Interval, PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -116,8 +116,7 @@ class Scaling(Claim):
         verdicts = []
         for hypothesis, kind in zip(self.hypotheses, (SWARM, MODEL), strict=True):
             mine = {ladder: error for ladder, error in errors.items() if ladder.startswith(kind)}
-            each = [_within(error) for error in mine.values()]
-            holds = True if all(each) else False if False in each else None
+            bounds = {name: Bound(error, above=-AIM, below=AIM) for name, error in mine.items()}
             parts = [f"by {error.text(1, 100, '%')} for {ladder}" for ladder, error in mine.items()]
             others = "; ".join(
                 f"{name} {interval([self._error(results, it, name).mean for it in mine]).mean:+.1%}"
@@ -127,7 +126,7 @@ class Scaling(Claim):
                 f"the prediction is off {'; '.join(parts)} (simpler predictions, on average:"
                 f" {others})"
             )
-            verdicts.append(hypothesis.verdict(holds, because, **mine))
+            verdicts.append(hypothesis.judged(bounds, because))
         return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
@@ -289,10 +288,3 @@ def _law(sizes: tuple[int, ...], losses: tuple[float, ...], floor: bool) -> Powe
 
 def _arms(controls: bool) -> dict[str, Any]:
     return {"scenario.arms": ["swarm", "isolated", "centralised"] if controls else ["swarm"]}
-
-
-def _within(error: Interval) -> bool | None:
-    """Whether an error is within the aim: None while its interval crosses one of its ends."""
-    if error.low > -AIM and error.high < AIM:
-        return True
-    return False if error.low > AIM or error.high < -AIM else None

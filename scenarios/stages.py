@@ -12,7 +12,7 @@ import pandas as pd
 
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import (
@@ -22,7 +22,6 @@ from swarm.experiments.claims.base import (
     Count,
     Hypothesis,
     Verdict,
-    holds_if_all,
 )
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -147,8 +146,8 @@ class Stages(Claim):
         told = ", ".join(f"{stage} adds {gain.text(1, 100)}" for stage, gain in gains.items())
         taken = ", ".join(f"{stage} {self._taken(results, stage).text(1, 100)}" for stage in gains)
         because = f"{told} points; taken away from all four they cost: {taken}"
-        holds = holds_if_all(gain.above(0) for gain in gains.values())
-        return [self.hypotheses[0].verdict(holds, because, **gains)]
+        bounds = {stage: Bound(gain, above=0) for stage, gain in gains.items()}
+        return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
         reached = [interval(_of(results, at).to_numpy()) for at in STAGES.values()]

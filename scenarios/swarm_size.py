@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval, power_law
+from swarm.common.statistics import Bound, Interval, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -122,18 +122,12 @@ class SwarmSize(Claim):
             f"the slope is {slopes[EACH].text(2)} (law of the mean over seeds: {a:.2f}·n^−{b:.2f} +"
             f" {c:.3f}); with a fixed total it is {slopes[TOTAL].text(2)}"
         )
-        figures = {"gap_closed": gap, "deltas": deltas, "points_over_vote": vote}
+        closed = {"gap_closed": Bound(gap, above=ENOUGH)}
+        falls = {"slope": Bound(slopes[EACH], below=0)}
+        law = {"fixed_total": slopes[TOTAL], "a": a, "b": b, "c": c}
         return [
-            self.hypotheses[0].verdict(gap.above(ENOUGH), first, **figures),
-            self.hypotheses[1].verdict(
-                slopes[EACH].below(0),
-                third,
-                slope=slopes[EACH],
-                fixed_total=slopes[TOTAL],
-                a=a,
-                b=b,
-                c=c,
-            ),
+            self.hypotheses[0].judged(closed, first, deltas=deltas, points_over_vote=vote),
+            self.hypotheses[1].judged(falls, third, **law),
         ]
 
     def charts(self, results: Results) -> list[Chart]:

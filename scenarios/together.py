@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
@@ -114,15 +114,13 @@ class Together(Claim):
         behind, gain = (
             interval(values.dropna().to_numpy()) for values in (large - mine, mine - small)
         )
-        each = [behind.below(MARGIN), gain.above(0)]
-        holds = True if all(each) else False if False in each else None
         because = (
             f"small models that ask below {t:g} are {gain.text(1, 100)} points above small ones and"
             f" {behind.text(1, 100)} below {than}; an answer takes"
             f" {self._flops(results, t).text(0, 100, '%')} of the large model's FLOP"
         )
-        figures = {"threshold": t, "below large": behind, "above small": gain}
-        return hypothesis.verdict(holds, because, **figures)
+        bounds = {"below large": Bound(behind, below=MARGIN), "above small": Bound(gain, above=0)}
+        return hypothesis.judged(bounds, because, threshold=t)
 
     def charts(self, results: Results) -> list[Chart]:
         flops = [self._flops(results, t).mean for t in THRESHOLDS]

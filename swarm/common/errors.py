@@ -1,4 +1,4 @@
-"""The errors a user can meet.
+"""The errors a user can meet, and how messages write values, counts and articles.
 
 Each is one sentence that names the key, the value and what would be valid.
 """
@@ -6,8 +6,12 @@ Each is one sentence that names the key, the value and what would be valid.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, SupportsInt, TypeAlias
+
+# words that are spoken with a vowel first: eight, eleven, eighteen, and most that are written so
+_VOWEL = re.compile(r"8|1[18](?!\d)|[aeio]|up", re.IGNORECASE)
 
 
 def typed(value: object) -> str:
@@ -132,3 +136,26 @@ class OutOfRangeError(DivergedError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.device, self.round, self.value, self.largest)
+
+
+def counted(count: SupportsInt, noun: str) -> str:
+    """Return ``1 round``, ``2 rounds`` or ``1,024 rounds`` for the noun ``round``.
+
+    The plural of a noun is made as that of most is: ``class`` gives ``classes``, ``property``
+    ``properties``.
+    """
+    number = int(count)
+    if number == 1:
+        return f"1 {noun}"
+    if noun.endswith(("s", "x", "ch")):
+        plural = f"{noun}es"
+    elif noun.endswith("y") and noun[-2] not in "aeiou":
+        plural = f"{noun[:-1]}ies"
+    else:
+        plural = f"{noun}s"
+    return f"{number:,} {plural}"
+
+
+def with_article(text: str) -> str:
+    """Return ``text`` with its article: a ring, an 8×8 image, an Aggregator."""
+    return f"{'an' if _VOWEL.match(text) else 'a'} {text}"

@@ -31,3 +31,13 @@ class GradientCorrection:
             None if each is None else each[rows] for each in (self.add_NP, self.toward_NP)
         )
         return GradientCorrection(add_BP, self.proximal, toward_BP)
+
+    def add_to_(self, g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, sent: int) -> None:
+        """Add the correction in place to the gradients at ``x_BP``, of the first ``sent`` numbers
+        of a row, those that devices send; ``start_BP`` is where the steps of the round began."""
+        g_BM = g_BP[:, :sent]
+        if self.add_NP is not None:
+            g_BM.add_(self.add_NP)
+        if self.proximal:
+            toward_BP = start_BP if self.toward_NP is None else self.toward_NP
+            g_BM.add_(x_BP[:, :sent] - toward_BP[:, :sent], alpha=self.proximal)

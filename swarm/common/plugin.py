@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, with_article
 from swarm.common.system.generators import states
 from swarm.common.system.machine import ran_out_of_memory
 
@@ -123,12 +123,8 @@ def shape_of(value: object) -> str:
         return f"{str(dtype).removeprefix('torch.')} numbers of shape {list(shape)}"
     kind = type(value)
     library = kind.__module__.partition(".")[0]
-    article = "an" if kind.__name__[:1].lower() in "aeiou" else "a"
-    return (
-        f"a {library} {kind.__name__}"
-        if library not in ("builtins", "__main__")
-        else f"{article} {kind.__name__}"
-    )
+    own = library in ("builtins", "__main__")
+    return with_article(kind.__name__ if own else f"{library} {kind.__name__}")
 
 
 @contextmanager

@@ -38,6 +38,10 @@ class RandomPairs(Topology):
         self._latest: tuple[int, Graph] | None = None
         self._links(1)
 
+    @property
+    def possible(self) -> Topology:
+        return self.topology.possible  # somebody may meet in a later round
+
     def graph(self, phase: int) -> Graph:
         round, n = phase + 1, self.network.devices
         graph = self._links(round)

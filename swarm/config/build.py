@@ -19,7 +19,7 @@ from copy import deepcopy
 from typing import Any, TypeVar, cast, get_origin
 
 from swarm.common import plugin
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
@@ -132,7 +132,9 @@ def _target(
     key = f"{section}.{TARGET}"
     if TARGET not in node:
         raise ConfigError(
-            section, shown(dict(node)), f"needs a {TARGET}: the dotted path of a {expect.__name__}"
+            section,
+            shown(dict(node)),
+            f"needs a {TARGET}: the dotted path of {with_article(expect.__name__)}",
         )
     found = _locate(node[TARGET], key, plugins)
     return found, _accept(found, node[TARGET], expect, key, plugins)
@@ -215,7 +217,9 @@ def _accept(found: Any, path: str, expect: type, key: str, plugins: Sequence[str
     made = found if isinstance(found, type) else hints(found).get("return")
     made = get_origin(made) or made
     if not isinstance(made, type) or not issubclass(made, expect):
-        needs = f"must be a {expect.__name__} ({expect.__module__}.{expect.__qualname__})"
+        needs = (
+            f"must be {with_article(expect.__name__)} ({expect.__module__}.{expect.__qualname__})"
+        )
         raise ConfigError(key, path, f"{needs}, or a function annotated to return one")
     if isinstance(found, type) and inspect.isabstract(found):
         missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
@@ -267,7 +271,10 @@ def _build(
     made = _called(found, arguments, section, path)
     if not isinstance(made, expect):
         raise ConfigError(
-            key, path, f"returned a {type(made).__name__} where a {expect.__name__} is needed"
+            key,
+            path,
+            f"returned {with_article(type(made).__name__)} where"
+            f" {with_article(expect.__name__)} is needed",
         )
     plugin.remember_built(made, section, path)
     return made

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from swarm.common.errors import ConfigError, meant, typed
+from swarm.common.errors import ConfigError, counted, meant, typed, with_article
 from swarm.common.ranges import LARGEST_WHOLE
 from swarm.config import aliases
 
@@ -130,7 +130,7 @@ def describe(annotation: Any) -> str:
         return (
             f"a list, each item {describe(items[0])}"
             if len(items) == 1
-            else f"a list of {len(items)} values"
+            else f"a list of {counted(len(items), 'value')}"
         )
     if annotation in _PLAIN:
         return _PLAIN[annotation]
@@ -138,7 +138,7 @@ def describe(annotation: Any) -> str:
         return "a list"
     if annotation is dict:
         return "a section"
-    return f"a {annotation.__name__}" if inspect.isclass(annotation) else str(annotation)
+    return with_article(annotation.__name__) if inspect.isclass(annotation) else str(annotation)
 
 
 def _digits(value: object) -> object:
@@ -179,3 +179,28 @@ def first_line(error: BaseException) -> str:
         line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line
     ]
     return lines[0] if lines else type(error).__name__
+
+
+def unresolved(error: BaseException, values: Any) -> str:
+    """Say why OmegaConf finds no value for an interpolation such as ``${sed}``; ``values`` are
+    those of the whole config, as dictionaries.
+    """
+    line = first_line(error)
+    if (found := re.search(r"Interpolation key '(.+)' not found", line)) is not None:
+        keys = [key for key in leaves(values) if not key.startswith("hydra.")]
+        hint = re.sub(r"mean (.+)\?", r"mean ${\1}?", meant(found[1], keys))
+        return f"cannot be resolved: there is no key {found[1]}{hint}"
+    if (found := re.search(r"Environment variable '(.+?)'", line)) is not None:
+        name = found[1]
+        default = f"${{oc.env:{name},VALUE}} names a default"
+        return f"cannot be resolved: the environment has no variable {name}; {default}"
+    return f"cannot be resolved: {shown(line)}"
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all values in nested dictionaries."""
+    if not isinstance(values, dict):
+        yield prefix
+        return
+    for key, value in values.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))

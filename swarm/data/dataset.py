@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -114,6 +114,9 @@ class Source(ABC):
     An implementation gathers its arrays and hands them to :func:`swarm.data.prepare.prepare`, which
     checks, splits and scales them.
     """
+
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
 
     @abstractmethod
     def load(self) -> Dataset:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import blamed
 from swarm.common.rows import frozen_parameters
 from swarm.config.schema import read_json
@@ -47,7 +47,7 @@ class LoadedRun(Run):
         state = "finished" if self.summary is not None else "unfinished"
         rounds = int(self.metrics["round"].max()) if len(self.metrics) else 0
         arms = ", ".join(self.arms) or "no records"
-        return f"<run {str(self.folder)!r}: {state}, {rounds} rounds; {arms}>"
+        return f"<run {str(self.folder)!r}: {state}, {counted(rounds, 'round')}; {arms}>"
 
     def dataset(self, split: Split, trust: bool = False) -> tuple[Array, Array]:
         """The samples of one split as the devices saw them: features ``[S, …]``, and labels or

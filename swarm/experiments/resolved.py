@@ -29,7 +29,6 @@ from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.device_table import take_by_table
 from swarm.experiments.runs.scenario import AnyScenario, Arm, Scenario
 from swarm.learning.models.base import ReadsFiles
-from swarm.learning.privacy.accountant import require_library
 from swarm.learning.privacy.mechanism import LEAST_NOISE, MOST_NOISE
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.engine.base import Engine
@@ -217,5 +216,4 @@ def to_plan_with(settings: Settings) -> Settings:
     for key, valid in needed.items():
         if key in settings.privacy and settings.privacy[key] is None:
             raise ConfigError(f"privacy.{key}", None, valid)
-    require_library(choice("privacy", settings.privacy))
     return with_noise(settings, MOST_NOISE)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import choices
 from swarm.common.plugin import is_plugin, returned
 from swarm.common.rng import Keys
@@ -28,8 +28,8 @@ from swarm.data.local_test import (
     validation_asked,
 )
 from swarm.data.partition import Partition
-from swarm.data.stream.drift import Drift, NoDrift
-from swarm.data.stream.labelling import AllLabels, LabelOracle
+from swarm.data.stream.drift import Drift
+from swarm.data.stream.labelling import LabelOracle
 from swarm.data.validation import UNNAMED, validate
 from swarm.experiments.runs.memory import require_loading
 
@@ -130,8 +130,8 @@ def _split_data(
     if streams:
         return _streamed(s, dataset, split, drift, labels)
     for key, changes in (
-        ("drift", not isinstance(drift, NoDrift)),
-        ("labels", not isinstance(labels, AllLabels)),
+        ("drift", not drift.absent),
+        ("labels", not labels.absent),
     ):
         if changes:
             valid = (
@@ -202,5 +202,8 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
         if dataset.class_names is not None:
             asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
             which = choices(asked, dataset.classes, label)
-        valid = f"must be null or one of the {len(there)} labels of the test samples, {which}"
+        valid = (
+            f"must be null or one of the {counted(len(there), 'label')} of the test"
+            f" samples, {which}"
+        )
         raise ConfigError("evaluate.label", label, valid)

@@ -15,7 +15,7 @@ from swarm.common.rows import BlockParameters, Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.buffers import copied
 from swarm.learning.kernels.kernel import Kernel
-from swarm.learning.kernels.losses import CrossEntropy, Loss, Weighted
+from swarm.learning.kernels.losses import Loss
 from swarm.learning.kernels.module import refused
 from swarm.learning.running_statistics import entries
 
@@ -63,7 +63,7 @@ def check_learning(
         raise refused(module, f"cannot take a step: {' '.join(said.split())}") from error
     if found[0][2]:
         _say_unused(module, found[0][2])
-    if isinstance(loss.loss if isinstance(loss, Weighted) else loss, CrossEntropy):
+    if loss.gives_probabilities:
         _say_probabilities(module, found[0][3], out_BCb)
 
 

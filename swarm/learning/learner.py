@@ -81,11 +81,13 @@ class Learner:
 
     Attributes:
         by_device: Whether a step depends on which device takes it.
+        in_place: Whether :meth:`train_` spares copies, and is called where nothing needs them.
         plain: Whether steps are plain SGD, without clipping.
         benches: For how many sizes of blocks and mini-batches memory is kept.
     """
 
     by_device: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
     benches = BENCHES
 
     def __init__(
@@ -139,6 +141,24 @@ class Learner:
             torch.stack([self.kernel.outputs(parts.views, x_k) for x_k in batch.x.unbind(1)], 1),
             batch,
         )
+
+    def train_(
+        self,
+        x_NP: Tensor,
+        slots: Views,
+        row_B: Tensor,
+        batch: Batch,
+        lr: Scale,
+        correction: GradientCorrection | None = None,
+    ) -> PredictionScores:
+        """Let the devices of a block learn in place: their rows are those with the numbers
+        ``row_B`` of ``x_NP`` and of ``slots``, which have no gaps. Returns the scores of the
+        predictions before each step."""
+        own = {name: values[row_B] for name, values in slots.items()}
+        x_NP[row_B], scores = self.train(x_NP[row_B], own, batch, lr, correction)
+        for name, values in own.items():
+            slots[name][row_B] = values
+        return scores
 
     def _train(
         self,
@@ -246,7 +266,7 @@ class Learner:
             outs.append(self._added(add, at, x_k, t_k, mean, batch, k))
             g_BP = g.rows()
             if correction is not None:
-                _correct_(g_BP, x_BP, start_BP, correction, layout.sent.width)
+                correction.add_to_(g_BP, x_BP, start_BP, layout.sent.width)
             if fixed is not None:
                 g_BP.index_fill_(1, fixed, 0)
             if self.clip is not None:
@@ -328,16 +348,3 @@ class Learner:
         return PredictionScores(
             mean, counted.sum((1, 2)), (self.loss.score(out, truth) * counted).sum((1, 2))
         )
-
-
-def _correct_(
-    g_BP: Tensor, x_BP: Tensor, start_BP: Tensor, correction: GradientCorrection, sent: int
-) -> None:
-    """Add the correction to the gradients of the first ``sent`` numbers of a row, those that
-    devices send."""
-    g_BM = g_BP[:, :sent]
-    if correction.add_NP is not None:
-        g_BM.add_(correction.add_NP)
-    if correction.proximal:
-        toward_BP = start_BP if correction.toward_NP is None else correction.toward_NP
-        g_BM.add_(x_BP[:, :sent] - toward_BP[:, :sent], alpha=correction.proximal)

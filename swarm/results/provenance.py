@@ -27,6 +27,7 @@ SPAN = "schedule.rounds"
 _LATER: dict[str, Any] = {
     **later_keys(),
     "aggregator.f": 0,
+    "topology.weight": None,
     "aggregator.unsafe": "refuse",
     "aggregator.memory": 0.0,
     "data.local_test": "auto",

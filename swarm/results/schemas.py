@@ -104,6 +104,7 @@ class Progress(Closed):
     noise: dict[str, dict[str, float]] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)  # not in folders of earlier versions
     files: dict[str, Hash] = Field(default_factory=dict)  # by key: what the run's files held
+    folder: str | None = None  # of the beginning, if paths begin there
     seal: Hash | None = None
 
 
@@ -210,6 +211,7 @@ class VerdictRow(Schema):
     claim: str
     number: float
     because: str
+    decided_by: str = ""
     metric: str
     rule: str
     chart: Count = 1

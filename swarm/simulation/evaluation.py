@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.errors import counted
 from swarm.common.plugin import shape_of
 from swarm.common.rows import BlockParameters
 from swarm.communication.protocol.local_info import ranks
@@ -237,7 +238,7 @@ class BlockEvaluator:
     ) -> Tensor:
         state = metric.state(devices, self.outputs, samples)
         if not isinstance(state, Tensor) or state.shape[:1] != (devices,):
-            needed = f"a tensor whose first axis has the {devices} devices is needed"
+            needed = f"a tensor whose first axis has the {counted(devices, 'device')} is needed"
             raise fault(metric, "state()", f"returns {shape_of(state)}", needed)
         return state.to(device, _wide(device))
 

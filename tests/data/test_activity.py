@@ -96,7 +96,7 @@ def test_bad_folders(tmp_path: Path) -> None:
         Activity(str(tmp_path / "empty")).load()
     path = Path(har(tmp_path / "har"))
     (path / "train" / "y_train.txt").write_text("1\n")
-    with pytest.raises(ConfigError, match="has 40 samples, 1 labels and 40 subjects"):
+    with pytest.raises(ConfigError, match="has 40 samples, 1 label and 40 subjects"):
         Activity(str(path)).load()
     (path / "train" / "y_train.txt").write_text("1\n" * 39 + "walking\n")
     with pytest.raises(ConfigError, match=r"y_train\.txt: must have numbers in every column"):

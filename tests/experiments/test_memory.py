@@ -96,7 +96,7 @@ def test_too_large_a_swarm_is_refused_by_what_takes_the_most(
     monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 140 << 20)
     prepared()
     text = (
-        r"devices=12: would need about .* of it for replay memories, .* at most \d devices fit, or"
+        r"devices=12: would need about .* of it for replay memories, .* at most \d devices would fit, or"
         r" a smaller replay\.size"
     )
     with pytest.raises(ConfigError, match=text):
@@ -144,7 +144,7 @@ def test_where_not_even_one_actor_fits_fewer_devices_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 64 << 20)
-    with pytest.raises(ConfigError, match=r"^devices=12: .*; not one device fits$"):
+    with pytest.raises(ConfigError, match=r"^devices=12: .*; not one device would fit$"):
         prepared("engine=ray", "engine.actors=2")
 
 

@@ -90,6 +90,32 @@ def test_other_data_or_another_graph_under_the_same_name_are_refused(
     assert swarm.resume(folder, {"rounds": 9}).summary["rounds"] == 9
 
 
+def test_a_file_that_is_found_from_where_the_run_began_only(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path such as ``t.csv`` begins where one is: from elsewhere the message says where."""
+    began, elsewhere = tmp_path / "began", tmp_path / "elsewhere"
+    for folder in (began, elsewhere):
+        folder.mkdir()
+    (began / "t.csv").write_text(
+        "a,b,label\n" + "".join(f"{i % 7},{i},{i % 2}\n" for i in range(80))
+    )
+    monkeypatch.chdir(began)
+    small(
+        "data=table", "data.path=t.csv", "topology=ring", "devices=6", "partition=iid", name="run"
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ConfigError) as said:
+        swarm.resume(tmp_path / "run", {"rounds": 9})
+    assert (said.value.key, said.value.value) == ("data.path", "t.csv")
+    assert str(began) in said.value.valid
+    (elsewhere / "t.csv").write_text("a,b,label\n1,2,0\n2,1,1\n")  # another one of that name
+    with pytest.raises(ConfigError, match="is another file than the one"):
+        swarm.resume(tmp_path / "run", {"rounds": 9})
+    monkeypatch.chdir(began)
+    assert swarm.resume(tmp_path / "run", {"rounds": 9}).summary["rounds"] == 9
+
+
 def test_other_delays_devices_or_first_parameters_under_the_same_name_are_refused(
     small: Small, tmp_path: Path
 ) -> None:

@@ -10,13 +10,22 @@ import pandas as pd
 
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim, Verdict
+from swarm.experiments.claims.page.verdicts import decided_by
 from swarm.experiments.claims.results import Results
 
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
 
 
-def claim(name: str) -> Claim:
-    return build(option("scenario", name), Claim, "scenario", preset="full")
+SEEDS = 5
+
+
+def claim(name: str, **full: Any) -> Claim:
+    """The claim with its full preset, but ``full``, and with as many seeds for each: what is made
+    up has a scatter that is meant for them."""
+    node = option("scenario", name)
+    return build(
+        {**node, "full": {**node["full"], "seeds": SEEDS, **full}}, Claim, "scenario", preset="full"
+    )
 
 
 def results(
@@ -49,9 +58,12 @@ def noise(seed: int, size: float = 0.002) -> float:
 
 
 def judged(of: Claim, found: Results) -> list[Verdict]:
-    """Verdicts; and the page can be made of the same results."""
+    """Verdicts; and the page can be made of the same results. What is undecided says what would
+    decide it."""
     assert of.charts(found)
     assert len(of.table(found))
     verdicts = of.conclude(found)
     assert [verdict.hypothesis for verdict in verdicts] == list(of.hypotheses)
+    for verdict in verdicts:
+        assert bool(decided_by(verdict, "full", of.budget.seeds)) == (verdict.holds is None)
     return verdicts

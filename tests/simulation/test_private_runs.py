@@ -11,10 +11,10 @@ import pytest
 
 import swarm
 from swarm.common.errors import ConfigError
+from swarm.learning.privacy import correlated
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.correlated import exposed_N
 from swarm.learning.privacy.mechanism import DeviceLevel
-from swarm.simulation.experiment import private
 from tests.support import (
     experiment,
     logged,
@@ -251,7 +251,7 @@ def test_a_delta_that_protects_nobody_is_warned_of() -> None:
 
 
 def test_the_noise_of_all_pairs_is_counted_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(private, "MOST_DEVICES", 11)
+    monkeypatch.setattr(correlated, "MOST_DEVICES", 11)
     common = ("privacy=correlated", "partition=iid", "topology=ring")
     with pytest.raises(ConfigError, match=r"^privacy.colluders=0: must be 1 or more in a swarm of"):
         prepared(*common)

@@ -10,9 +10,9 @@ import pytest
 from swarm.common.errors import ConfigError, OutOfRangeError
 from swarm.communication.protocol.base import Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.secure import base
 from swarm.communication.secure.rounds import SecureRounds
 from swarm.simulation.experiment import Experiment
-from swarm.simulation.secure import check
 from swarm.simulation.secure.sums import SecureSums
 from tests.support import (
     experiment,
@@ -214,9 +214,11 @@ def test_what_does_not_go_together_is_refused(settings: str, said: str) -> None:
         prepared(*settings.split())
 
 
-def test_a_secure_sum_of_ones_own_is_one_of_bonawitzs_kind() -> None:
+def test_a_secure_sum_says_which_devices_are_in_a_sum() -> None:
     plain = "secure_sum._target_=swarm.communication.secure.base.SecureSum"
-    with pytest.raises(ConfigError, match=r"^secure_sum=.*SecureSum: must be none, bonawitz,"):
+    with pytest.raises(
+        ConfigError, match=r"^secure_sum._target_=.*SecureSum: is abstract: .* defines group"
+    ):
         prepared(plain, *RING[1:])
 
 
@@ -236,12 +238,12 @@ def test_it_is_said_that_the_library_is_missing_and_that_many_devices_take_long(
 ) -> None:
     with pytest.warns(UserWarning, match=r"^secure_sum.partners=100: no sum has more than 12 dev"):
         prepared(*SERVER, "secure_sum.partners=100")
-    monkeypatch.setattr(check, "MANY", 11)
+    monkeypatch.setattr(base, "MANY", 11)
     with pytest.warns(
         UserWarning, match=r"^secure_sum.partners=null: all 12 devices of a sum share masks"
     ):
         prepared(*SERVER)
-    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    monkeypatch.setattr("swarm.simulation.secure.check.find_spec", lambda name: None)
     with pytest.raises(
         ConfigError, match=r"^secure_sum=bonawitz: needs the library shamirs: `pip install"
     ):

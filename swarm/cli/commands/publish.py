@@ -218,8 +218,13 @@ def _linked(to: Path, row: Facts) -> str:
 
 
 def _listed(head: str, rows: Sequence[Facts]) -> list[str]:
-    lines = [plain(f"- {row['claim']} Measured: {sentence(row['because'])}.") for row in rows]
+    lines = [plain(f"- {row['claim']} {_measured(row)}") for row in rows]
     return [f"## {head}", "", *(lines or ["Nothing."]), ""]
+
+
+def _measured(row: Facts) -> str:
+    said = f"Measured: {sentence(row['because'])}."
+    return f"{said} To decide it: {row['decided_by']}." if row.get("decided_by") else said
 
 
 def _counted(rows: Sequence[Facts]) -> str:

@@ -20,12 +20,13 @@ from swarm.common.statistics.growth import (
     growth_aicc,
     power_law,
 )
-from swarm.common.statistics.intervals import LEVEL, Interval, geometric, interval
+from swarm.common.statistics.intervals import LEVEL, Bound, Interval, geometric, interval
 from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
 
 __all__ = [
     "LAWS",
     "LEVEL",
+    "Bound",
     "Growth",
     "Interval",
     "LossLaw",

@@ -69,6 +69,49 @@ def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+class Bound(NamedTuple):
+    """An interval and the limits that a rule holds it against: the mean has to lie above one limit,
+    below the other, or between both.
+    """
+
+    value: Interval
+    above: float = -math.inf
+    below: float = math.inf
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the whole interval lies within the limits (True) or beyond one of them (False);
+        None if it contains one or has no ends."""
+        if self.value.low > self.above and self.value.high < self.below:
+            return True
+        return False if self.value.high < self.above or self.value.low > self.below else None
+
+    @property
+    def likely(self) -> bool:
+        """Whether the mean lies within the limits, whatever the interval says."""
+        return self.above < self.value.mean < self.below
+
+    def seeds(self, now: int, level: float = LEVEL) -> float:
+        """How many seeds leave an interval without a limit in it, if the mean and the standard
+        deviation s of the ``now`` seeds that it was made from stay as they are: the least n with
+        t((1 + level)/2, n − 1)·s/√n < the distance from the mean to the nearest limit. It is
+        infinite where the mean lies on a limit, and NaN where there is no interval.
+        """
+        mean, half = self.value.mean, self.value.high - self.value.mean
+        near = min(abs(mean - limit) for limit in (self.above, self.below))
+        if not math.isfinite(half) or now < 2:
+            return math.nan
+        if not half:
+            return float(now) if near else math.inf
+        if near < 1e-3 * half:  # would take a million times as many
+            return math.inf
+        s = half * math.sqrt(now) / stats.t.ppf((1 + level) / 2, now - 1)
+        n = max(2, math.ceil((stats.norm.ppf((1 + level) / 2) * s / near) ** 2))
+        while stats.t.ppf((1 + level) / 2, n - 1) * s / math.sqrt(n) >= near:
+            n += max(1, n // 1000)
+        return float(n)
+
+
 def geometric(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     """Return the geometric mean of the finite ``ratios`` ``[n]``, which are above 0, and the ends
     of the interval of their logarithms: that of a ratio is then that of its inverse, inverted."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator, Heard, Neighbourhoods
@@ -148,7 +148,10 @@ class RobustRule(StackRule):
             would = f"at least {least:g} would do, or {more}"
             if least >= 0.5:  # which is refused
                 would = f"{more} would do"
-            valid = f"assumes no hostile row, as no device combines more than {most} rows; {would}"
+            valid = (
+                f"assumes no hostile row, as no device combines more than"
+                f" {counted(most, 'row')}; {would}"
+            )
             raise ConfigError("aggregator.f", self.f, valid)
 
     def check_bound(self, graph: Graph, names: Sequence[str | None] | None) -> None:
@@ -170,7 +173,7 @@ class RobustRule(StackRule):
         is less than one of them; with ``unsafe=warn`` only warn of the first. Warn of f = 0 where
         the rule is a mean then."""
         self._warn_of_a_mean()
-        who = f"the server, which combines {rows} rows{self.mixtures(rows)}"
+        who = f"the server, which combines {counted(rows, 'row')}{self.mixtures(rows)}"
         if self.f and not self.assumed(rows):
             valid = f"assumes no hostile row at {who}; at least {math.ceil(1000 / rows) / 1000:g}"
             raise ConfigError("aggregator.f", self.f, f"{valid} would do, or more devices")
@@ -181,7 +184,7 @@ class RobustRule(StackRule):
         """Refuse an f that is too large for a server that combines ``rows`` rows, or warn of it, as
         of a share that is less than one of them; ``of`` says for a message which numbers these rows
         have."""
-        who = f"the server, which combines {rows} rows{of}{self.mixtures(rows)}"
+        who = f"the server, which combines {counted(rows, 'row')}{of}{self.mixtures(rows)}"
         if not self._short(rows):
             if self._assumes_none(rows):
                 self._warn_of_none(who, "assumes", rows, "more devices")
@@ -237,7 +240,7 @@ class RobustRule(StackRule):
             return
         worst = min(few, key=lambda i: (int(rows_N[i]), i))
         rows, who = int(rows_N[worst]), titled(worst, named(names, worst))
-        said = f"{who}, which combines {rows} rows{of(worst)}, its own included"
+        said = f"{who}, which combines {counted(rows, 'row')}{of(worst)}, its own included"
         if len(few) > 1:
             said = f"{len(few):,} devices, such as {said},"
         assume = "assumes" if len(few) == 1 else "assume"
@@ -263,7 +266,7 @@ class RobustRule(StackRule):
         needed = "" if least is None else f", and that f needs {least}"
         who = titled(device, named(names, device))
         return (
-            f"is too many for {who}, which combines {rows} rows{of}, its own included"
+            f"is too many for {who}, which combines {counted(rows, 'row')}{of}, its own included"
             f"{self.mixtures(rows)}{needed}; {_would(most, 'a topology with more links')}"
         )
 

@@ -89,9 +89,12 @@ class Attack:
 
     Attributes:
         learns: Whether hostile devices take local steps.
+        absent: Whether there is no attack, as the option ``none`` says: hostile devices then do as
+            all others do.
     """
 
     learns: ClassVar[bool] = True
+    absent: ClassVar[bool] = False
 
     def __init__(
         self, devices: int | float | list[int] = 0.1, placement: Placement = "random"
@@ -114,6 +117,8 @@ class Attack:
 class NoAttack(Attack):
     """Nobody attacks. Devices that ``devices`` names behave like all others, and no metric counts
     them: so a run without an attack can be measured on the same devices as one with it."""
+
+    absent = True
 
     def __init__(
         self, devices: int | float | list[int] = 0, placement: Placement = "random"

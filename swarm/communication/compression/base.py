@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,9 @@ class Compressor(ABC):
 
     The result of a row depends on that row only.
     """
+
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says: nothing of it is then called."""
 
     feedback: bool = False
     """Whether the error of a packet is added to the next one (error feedback; Seide et al.,
@@ -86,6 +90,8 @@ def bits_of(compressor: Compressor, width: int) -> int:
 
 class NoCompression(Compressor):
     """No compression: the receivers get the rows as they are."""
+
+    absent = True
 
     def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
         return v_nM

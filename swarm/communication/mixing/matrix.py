@@ -76,7 +76,8 @@ def weights(graph: Graph, rule: str = "auto") -> Mixing:
         reason = f"needs an undirected topology{ADVICE}{would}"
         raise ConfigError("/mixing", rule, reason)
     if rule == "topology" and graph.weight_E is None:
-        reason = f"needs a topology with weights of its own (base_graph){ADVICE}auto would do"
+        theirs = "base_graph, or file with topology.weight"
+        reason = f"needs a topology with weights of its own ({theirs}){ADVICE}auto would do"
         raise ConfigError("/mixing", rule, reason)
     matrix = rules[rule](graph)
     return Mixing(matrix, _conserved(matrix), _is_mean(matrix))

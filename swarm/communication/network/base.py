@@ -12,6 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,16 @@ class MessageOutcomes:
         return cls(np.zeros(len(graph.src_E), np.int64))
 
 
-class Churn(ABC):
+class NetworkPart:
+    """A part of a network that an option chooses."""
+
+    absent: ClassVar[bool] = False
+    """Whether there is none, as the option ``none`` says, so that nothing of it is called."""
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
+
+
+class Churn(NetworkPart, ABC):
     """Says which devices are online, and which belong to the swarm.
 
     A device that is offline does not learn, send or receive, and keeps its state.
@@ -71,11 +81,13 @@ class Churn(ABC):
 class NoChurn(Churn):
     """No churn: all devices are always online."""
 
+    absent = True
+
     def online(self, round: int) -> Bools:
         raise NotImplementedError("a network without churn does not ask")
 
 
-class Outage(ABC):
+class Outage(NetworkPart, ABC):
     """Says which links are down; all messages on them are lost."""
 
     announced: float = 0.0
@@ -89,11 +101,13 @@ class Outage(ABC):
 class NoOutage(Outage):
     """No outage: no link is ever down."""
 
+    absent = True
+
     def up(self, round: int, graph: Graph) -> Bools:
         return np.ones(len(graph.src_E), bool)
 
 
-class Clock(ABC):
+class Clock(NetworkPart, ABC):
     """Says in which rounds devices wake to learn and send; in the others they only listen."""
 
     share: float = 1.0
@@ -109,11 +123,13 @@ class Clock(ABC):
 class NoClock(Clock):
     """No clock: all devices wake in every round."""
 
+    absent = True
+
     def wakes(self, round: int) -> Bools:
         raise NotImplementedError("a network without clocks does not ask")
 
 
-class Delay(ABC):
+class Delay(NetworkPart, ABC):
     """Says how long messages take, besides the time to transmit their bits."""
 
     longest: float
@@ -129,6 +145,7 @@ class Delay(ABC):
 class NoDelay(Delay):
     """No delay: every message arrives in the round in which it is sent."""
 
+    absent = True
     longest = 0.0
 
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:

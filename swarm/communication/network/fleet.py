@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class Fleet(ABC):
     Raises ``ConfigError`` unless ``stragglers`` lies in [0, 1] and ``slowdown`` is at least 1.
     """
 
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
     fair = False
 
     def __init__(

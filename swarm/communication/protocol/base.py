@@ -13,8 +13,11 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
+from swarm.communication.network.base import Network
+from swarm.communication.pairs import RandomPairs
 from swarm.communication.protocol.distillation import Distillation
 from swarm.communication.protocol.local_info import LocalInfo, ranks
+from swarm.communication.topology.base import Topology
 from swarm.communication.topology.graph import Graph
 from swarm.config.aliases.old_members import OldMembers
 
@@ -224,6 +227,13 @@ class Protocol(OldMembers):
     def graph(self, graph: Graph) -> Graph:
         """Return the part of the topology's graph that the protocol uses."""
         return graph
+
+    def pairing(self, topology: Topology, network: Network) -> Topology:
+        """Return the topology whose links carry the messages, of a protocol whose devices meet in
+        pairs (:attr:`Requirements.pairs`): by default each active device and a random neighbour.
+        ``network`` says who is active and who is there in a round.
+        """
+        return RandomPairs(topology, network)
 
     def check(self, mixing: Mixing) -> None:
         """Refuse mixing weights that the protocol cannot work with, with a :class:`ConfigError`.

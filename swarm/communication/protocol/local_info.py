@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from swarm.common.errors import counted
+
 MeasureModels = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
@@ -75,7 +77,8 @@ class LocalInfo:
             device_A = torch.arange(len(self.samples_n), device=rows_AP.device)
         if len(device_A) != len(rows_AP):
             raise ValueError(
-                f"state.local measures {len(rows_AP)} models on the samples of {len(device_A)}"
+                f"state.local measures {counted(len(rows_AP), 'model')} on the samples of"
+                f" {len(device_A)}"
                 " devices; each model needs one device"
             )
         return torch.arange(len(rows_AP), device=rows_AP.device), device_A

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +17,107 @@ from swarm.common.rng import Keys
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Words = npt.NDArray[np.uint32]
 
 KEY_BITS, SHARE_BITS, WORD_BITS = 256, 256, 32
 """The bits of a public key, of a share of a secret, and of a masked number."""
 FEWEST = 2  # rows in a sum: that of one row is the row
+MANY = 400  # devices, whose shares take six seconds a round
 
 
-class SecureSum:
-    """How rows are added up without anybody seeing one of them; this one does not hide them."""
+class RowMasks:
+    """What hides the encoded rows of a sum. Unless a class says otherwise, nothing has to be put on
+    them, as in a sum by hardware that all trust."""
+
+    def put_on(self, a: int, row_M: Words) -> None:
+        """Hide the row of device number ``a`` of the group, in place and modulo 2^32."""
+        return
+
+    def take_off(self, a: int, total_M: Words) -> None:
+        """Take off a sum of hidden rows, in place, what device number ``a`` makes unknown in it."""
+        return
+
+
+@dataclass(frozen=True, eq=False)
+class SumGroup:
+    """The devices whose rows one sum adds up, g of them in ascending order. Unless a class says
+    otherwise, a sum of two rows or more succeeds, and nothing is sent beside the rows.
+
+    Attributes:
+        device_g: The ids of the devices that take part.
+        alive_g: Whose row arrives; the others have dropped out in between.
+    """
+
+    device_g: Ints
+    alive_g: Bools
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the sum can be known; otherwise a device keeps its own row, and a round at a
+        server is called off."""
+        return int(self.alive_g.sum()) >= FEWEST
+
+    def masks(self, count: int) -> RowMasks:
+        """Return what hides rows of ``count`` words."""
+        return RowMasks()
+
+    @property
+    def up_bits(self) -> int:
+        """The bits that a device sends before its row."""
+        return 0
+
+    @property
+    def down_bits(self) -> int:
+        """The bits that a device gets."""
+        return 0
+
+    @property
+    def unmask_bits(self) -> int:
+        """The bits that a device sends after its row."""
+        return 0
+
+    @property
+    def round_trips(self) -> int:
+        """The round trips of the sum, one of them that of the rows."""
+        return 1
+
+
+class SecureSum(ABC):
+    """How rows are added up without anybody seeing one of them: they are weighted, written as
+    fixed-point words of 32 bits, hidden, and added up modulo 2^32.
+
+    Whoever adds up sees sums only. So the machinery refuses whatever changes or judges single
+    messages, and counts what :meth:`group` says is sent.
+
+    Attributes:
+        absent: Whether rows are added up as they are, as the option ``none`` says.
+        library: The module of a library that it needs, and how to install it; None: it needs none.
+        range: The largest size of a number that can be added up.
+    """
+
+    absent: ClassVar[bool] = False
+    library: ClassVar[tuple[str, str] | None] = None
+    range: float = 16.0
+
+    @abstractmethod
+    def group(self, device_g: Ints, alive_g: Bools, keys: Keys, round: int) -> SumGroup:
+        """Return the group of a sum over the rows of ``device_g``, of which those of ``alive_g``
+        arrive. It must follow from the arguments alone; ``keys`` are the draws of this sum, and
+        those of another round must differ."""
+
+    def advice(self, size: int) -> Iterable[str]:
+        """Yield what to warn of before a run whose largest sum has ``size`` rows."""
+        return ()
 
 
 class NoSecureSum(SecureSum):
     """Rows are added up as they are."""
+
+    absent = True
+
+    def group(self, device_g: Ints, alive_g: Bools, keys: Keys, round: int) -> SumGroup:
+        """See :meth:`SecureSum.group`."""
+        return SumGroup(device_g, alive_g)
 
 
 class Bonawitz(SecureSum):
@@ -45,6 +137,8 @@ class Bonawitz(SecureSum):
     Raises :class:`ConfigError` unless ``range`` > 0, 0.5 < ``threshold`` ≤ 1, and ``partners`` is
     an even number from 2 on.
     """
+
+    library = ("shamirs", "pip install '.[secure]'")
 
     def __init__(
         self, range: float = 16.0, threshold: float = 0.67, partners: int | None = None
@@ -74,14 +168,23 @@ class Bonawitz(SecureSum):
         needed = max(math.ceil(self.threshold * holders - 1e-9), holders // 2 + 1)
         return Group(device_g, alive_g, order_g, offsets, needed, keys, round)
 
+    def advice(self, size: int) -> Iterable[str]:
+        """Warn of partners that a sum does not have, and of a sum without them over so many devices
+        that a round takes minutes."""
+        partners = self.partners
+        if partners is not None and partners >= size - 1:
+            text = f"secure_sum.partners={partners}: no sum has more than {size} devices, so that"
+            yield f"{text} each shares masks with all others, as with null"
+        if partners is None and size > MANY:
+            text = f"secure_sum.partners=null: all {size} devices of a sum share masks, whose time"
+            yield f"{text} grows with the cube of that number; 20 would do"
+
 
 @dataclass(frozen=True, eq=False)
-class Group:
-    """The devices whose rows one sum adds up, g of them in ascending order.
+class Group(SumGroup):
+    """The devices of one sum of :class:`Bonawitz`: those that have advertised a key.
 
     Attributes:
-        device_g: The ids of those that have advertised a key.
-        alive_g: Whose masked row arrives; the others have dropped out in between.
         order_g: The places of the devices on a circle.
         offsets: A device shares masks with those that are so many places further on it.
         needed: t, the number of shares that recover a secret.
@@ -89,8 +192,6 @@ class Group:
         round: The round, in which all secrets are new.
     """
 
-    device_g: Ints
-    alive_g: Bools
     order_g: Ints
     offsets: Ints
     needed: int
@@ -140,6 +241,12 @@ class Group:
         place_a = np.flatnonzero(there_g)
         step_a = np.diff(np.append(place_a, place_a[0] + len(there_g)))
         return int((step_a > len(self.offsets) // 2).sum()) <= 1
+
+    def masks(self, count: int) -> RowMasks:
+        """See :meth:`SumGroup.masks`."""
+        from swarm.communication.secure.masks import Masks
+
+        return Masks(self, count)
 
     # --- the bits of its messages, beside the masked rows -----------------------------------------
 

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.rng import KeyedWords
-from swarm.communication.secure.base import Group
+from swarm.communication.secure.base import Group, RowMasks
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint32]
 PRIME = 2**255 - 19  # of the field of shares: above every secret, and of SHARE_BITS bits
 
 
-class Masks:
+class Masks(RowMasks):
     """The masks of one group, for rows of ``count`` words; one of them at a time is in memory.
 
     Key agreement is idealised: s_ij is the sum of the keys of i and j, which depends on both, and

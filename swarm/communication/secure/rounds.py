@@ -11,16 +11,35 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.plugin import returned, shape_of
 from swarm.common.rng import Keys
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.returned import chosen, plays
 from swarm.communication.round_messages import Overhead
-from swarm.communication.secure.base import Bonawitz, Group
+from swarm.communication.secure.base import SecureSum, SumGroup
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 T = TypeVar("T")
 KEPT = 8  # results of the latest rounds, which are asked for several times
+
+
+def group_of(
+    secure_sum: SecureSum, device_g: Ints, alive_g: Bools, keys: Keys, round: int
+) -> SumGroup:
+    """Return ``secure_sum.group(…)``.
+
+    Raises :class:`ConfigError` if that is not a group of these devices.
+    """
+    found = secure_sum.group(device_g, alive_g, keys, round)
+    if not isinstance(found, SumGroup):
+        needed = "a swarm.communication.secure.base.SumGroup is needed"
+        raise returned("secure_sum", secure_sum, "group()", f"returns {shape_of(found)}", needed)
+    for name, given_g in (("device_g", device_g), ("alive_g", alive_g)):
+        if not np.array_equal(getattr(found, name), given_g):
+            needed = f"the {name} that it was given is needed"
+            raise returned("secure_sum", secure_sum, "group()", "has other devices", needed)
+    return found
 
 
 class SecureRounds:
@@ -30,7 +49,7 @@ class SecureRounds:
     its link was up, and is not in this one.
     """
 
-    def __init__(self, plug_in: Bonawitz, messages: MessageSchedule, seed: int) -> None:
+    def __init__(self, plug_in: SecureSum, messages: MessageSchedule, seed: int) -> None:
         self.plug_in, self.messages, self.seed = plug_in, messages, seed
         self._kept: OrderedDict[Hashable, object] = OrderedDict()
 
@@ -44,15 +63,15 @@ class SecureRounds:
         invited = np.ones(n, bool) if asked is None else asked
         return invited if now is None or before is None else invited & (now | before)
 
-    def at_server(self, round: int, phase: int) -> Group:
+    def at_server(self, round: int, phase: int) -> SumGroup:
         """The group of the sum over all devices in the phase number ``phase``."""
 
-        def make() -> Group:
+        def make() -> SumGroup:
             device_g = np.flatnonzero(self.invited(round))
             online = self.messages.network.online(round)
             alive_g = np.ones(len(device_g), bool) if online is None else online[device_g]
             keys = Keys(self.seed, f"secure.{phase}")
-            return self.plug_in.group(device_g, alive_g, keys, round)
+            return group_of(self.plug_in, device_g, alive_g, keys, round)
 
         return self._keep(("server", phase, round), make)
 
@@ -97,13 +116,13 @@ class SecureRounds:
 
         return self._keep(("neighbours", round), make)
 
-    def at_device(self, round: int, phase: int, receiver: int) -> Group | None:
+    def at_device(self, round: int, phase: int, receiver: int) -> SumGroup | None:
         """The group of the sum at one device; None if no neighbour advertises a key to it."""
         found = self.neighbours(round).get(receiver)
         if found is None:
             return None
         keys = Keys(self.seed, f"secure.{phase}.{receiver}")
-        return self.plug_in.group(*found, keys, round)
+        return group_of(self.plug_in, *found, keys, round)
 
     def neighbour_overhead(self, round: int, phase: int) -> Overhead:
         """What the sums of all neighbourhoods send beside the rows; the receiver of the rows hands

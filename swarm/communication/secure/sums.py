@@ -11,9 +11,8 @@ from torch import Tensor
 
 from swarm.common.errors import OutOfRangeError
 from swarm.communication.aggregation.base import Neighbourhoods
-from swarm.communication.secure.base import Group
+from swarm.communication.secure.base import RowMasks, SumGroup
 from swarm.communication.secure.fixed_point import FixedPoint
-from swarm.communication.secure.masks import Masks
 from swarm.communication.secure.rounds import SecureRounds
 
 Floats = npt.NDArray[np.float64]
@@ -39,8 +38,8 @@ def encoded(
 
 
 def server_part(
-    group: Group,
-    masks: Masks,
+    group: SumGroup,
+    masks: RowMasks,
     rows_nM: Tensor,
     device_n: Ints,
     weight_N: Floats,
@@ -67,7 +66,7 @@ def server_part(
     return total_M
 
 
-def server_mean(group: Group, total_M: Floats, weight_N: Floats, largest: float) -> Tensor:
+def server_mean(group: SumGroup, total_M: Floats, weight_N: Floats, largest: float) -> Tensor:
     """The weighted mean of the rows that have arrived, ``[M]``, given the sum of all parts."""
     code = FixedPoint.for_sum(largest, 1.0, len(group.device_g))
     words_M = np.mod(total_M, 2.0**32).astype(np.uint32)
@@ -92,13 +91,13 @@ def neighbour_sums(found: Neighbourhoods, rounds: SecureRounds, round: int, phas
 
 
 def _sum_of(
-    group: Group, rows_KM: Tensor, weights: Sequence[float], largest: float, round: int
+    group: SumGroup, rows_KM: Tensor, weights: Sequence[float], largest: float, round: int
 ) -> tuple[Words, FixedPoint]:
     """The words of the sum of K weighted rows, those of the devices of ``group`` that are alive, in
     their order."""
     bound = max(1.0, float(np.abs(weights).sum()))
     code = FixedPoint.for_sum(largest, bound, len(group.device_g))
-    masks, total_M = Masks(group, rows_KM.shape[1]), np.zeros(rows_KM.shape[1], np.uint32)
+    masks, total_M = group.masks(rows_KM.shape[1]), np.zeros(rows_KM.shape[1], np.uint32)
     alive = np.flatnonzero(group.alive_g).tolist()
     for row_M, weight, a in zip(rows_KM, weights, alive, strict=True):
         y_M = encoded(row_M, weight, code, largest, int(group.device_g[a]), round)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -35,6 +35,8 @@ class Topology(ABC):
     names the parameter.
     """
 
+    file_options: ClassVar[tuple[str, ...]] = ("path",)
+    """The parameters that name a file: a run goes on only while each holds what it did."""
     node_names: Maybe | None = None
     """The names of the nodes at which devices 0, 1, … sit, if nodes have names; else None. A
     constructor that takes ``owner_names`` is given the owner of each device's samples (or None for
@@ -42,6 +44,10 @@ class Topology(ABC):
     period: int | None = 1
     """``graph(p)`` equals ``graph(p + period)``: 1 if the graph never changes, None if graphs never
     repeat.
+    """
+    window: float | None = None
+    """The virtual seconds for which a graph stands, of a topology that knows them, as its devices
+    move or meet; else None. A run whose rounds last longer or shorter is warned.
     """
 
     def phase(self, round: int) -> int:
@@ -54,6 +60,13 @@ class Topology(ABC):
     def recurs(self) -> bool:
         """Whether the graphs repeat after at most ``WHOLE`` rounds, so that all are cached."""
         return self.period is not None and self.period <= WHOLE
+
+    @property
+    def possible(self) -> Topology:
+        """The topology of all links that can occur, by which a run is checked before the start:
+        this one, unless it draws the links of a round out of those of another one.
+        """
+        return self
 
     @abstractmethod
     def graph(self, phase: int) -> Graph:

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import Names, listed
 from swarm.communication.topology.base import Match, Topology, check_choice, check_devices, seats
 from swarm.communication.topology.events import lengths, read_events, seconds_of
@@ -62,10 +62,12 @@ class Contacts(Topology):
         time_C, end_C = _read(path, parsed, max_mib, max_contacts)
         if len(parsed.index) > devices:
             valid = (
-                f"{path} has {len(parsed.index)} labels; devices={len(parsed.index)} or more"
+                f"{path} has {len(parsed.index)} people;"
+                f" devices={len(parsed.index)} or more"
                 " would do"
             )
             raise ConfigError("/devices", devices, valid)
+        self.window = window
         first_C, last_C = _windows(time_C, end_C, window)
         order_C = np.argsort(first_C, kind="stable")
         self.devices = devices
@@ -78,7 +80,8 @@ class Contacts(Topology):
             alone = [name for name in owner_names if name not in parsed.index]
             if alone:
                 named = (
-                    f"{len(alone)} of {len(owner_names)} owners of data are not in it and meet"
+                    f"{len(alone)} of {counted(len(owner_names), 'owner')} of data are not"
+                    " in it and meet"
                     f" nobody: {listed(alone)}"
                 )
                 warnings.warn(f"{path}: {named}", stacklevel=2)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from swarm.common.errors import counted
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -81,7 +83,7 @@ class Graph:
         plug-in makes from arrays may not.
         """
         if self.n != devices:
-            return f"of {self.n} devices, and there are {devices}"
+            return f"of {counted(self.n, 'device')}, and there are {devices}"
         if self.src_E.dtype != np.int64 or self.dst_E.dtype != np.int64:
             return (
                 f"whose edges are {self.src_E.dtype} and {self.dst_E.dtype} numbers, which must be"

@@ -55,6 +55,8 @@ class Waypoint(Topology):
 
     period = None
 
+    window: float
+
     def __init__(
         self,
         devices: int,

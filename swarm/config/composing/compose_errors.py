@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.config import aliases
 from swarm.config.composing.overrides import UsageError, key_of, value_of
-from swarm.config.explain import first_line, shown, unknown
+from swarm.config.explain import first_line, leaves, shown, unknown, unresolved
 from swarm.config.plug_in_lists import written_as_a_group
 
 if TYPE_CHECKING:
@@ -59,18 +59,18 @@ def explain(error: Exception, overrides: Sequence[Override], composer: Composer)
     if (twice := re.match(r"(\S+) appears more than once", text)) is not None:
         mine = next((o for o in overrides if o.key_or_group == twice[1] and o.is_add()), mine)
     if isinstance(error, OmegaConfBaseException):
-        return _omegaconf(error, overrides)
+        return _omegaconf(error, overrides, composer)
     if mine is None:
         return _in_a_file(error)
     key, value = key_of(mine), value_of(mine)
     if "Ambiguous value" in text or "requires --multirun" in text:
-        listed = "" if composer.options(key) else f", {key}=[…] makes a list"
+        listed = f", {key}=[…] makes a list" if _takes_a_list(key, composer) else ""
         return ConfigError(key, value, f"is several values: -m makes one run of each{listed}")
     if twice or "already at" in text or "Multiple values for" in text:
         return ConfigError(f"+{key}", value, f"{key} is there already: write {key}={value}")
     if "does not exist" in text or "Could not override" in text:
         return _no_such(mine, overrides, composer)
-    return ConfigError(key, value, f"cannot be set: {shown(first_line(error.__cause__ or error))}")
+    return ConfigError(key, value, _why_not(error))
 
 
 def several_options(override: Override, composer: Composer) -> ConfigError | None:
@@ -110,15 +110,27 @@ def _missing(
     return unknown(group, name, error.options or composer.options(group), "option")
 
 
-def _omegaconf(error: OmegaConfBaseException, overrides: Sequence[Override]) -> SwarmError:
+def _why_not(error: Exception) -> str:
+    why = shown(first_line(error.__cause__ or error))
+    if why.endswith("is not Optional"):
+        return "must have a value; without this setting it has its default"
+    return f"cannot be set: {why}"
+
+
+def _takes_a_list(key: str, composer: Composer) -> bool:
+    """Whether a key may have a list as its value, as far as what it has by default can tell."""
+    default = OmegaConf.select(composer.raw([]), key, default=None)
+    return not composer.options(key) and (default is None or OmegaConf.is_list(default))
+
+
+def _omegaconf(
+    error: OmegaConfBaseException, overrides: Sequence[Override], composer: Composer
+) -> SwarmError:
     key = error.full_key or ""
     mine = next((o for o in overrides if key and key_of(o) == key), None)
-    line = shown(first_line(error))
-    return (
-        ConfigError(key, value_of(mine), f"cannot be resolved: {line}")
-        if mine
-        else UsageError(f"{key}: {line}")
-    )
+    here = OmegaConf.to_container(composer.raw([]), resolve=False)
+    line = unresolved(error, here)
+    return ConfigError(key, value_of(mine), line) if mine else UsageError(f"{key}: {line}")
 
 
 def _in_a_file(error: Exception) -> UsageError:
@@ -170,7 +182,7 @@ def _unknown(key: str, value: str, overrides: Sequence[Override], composer: Comp
         added = f"is a parameter of a class of your own, and is added: write +{key}={value}"
         return ConfigError(key, value, added)
     elsewhere = [
-        k for k in _leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
+        k for k in leaves(here) if k.endswith("." + path[-1]) and not k.startswith("hydra.")
     ]
     for i, part in enumerate(path):
         if not isinstance(here, dict):
@@ -200,11 +212,3 @@ def _unknown_inner(
     others = [name for name in values if not isinstance(here, dict) or name not in here]
     name = next(iter(others), next(iter(values)))
     return _unknown(f"{key}.{name}", shown(values[name]), overrides, composer)
-
-
-def _leaves(values: Any, prefix: str = "") -> Iterator[str]:
-    if not isinstance(values, dict):
-        yield prefix
-        return
-    for key, value in values.items():
-        yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))

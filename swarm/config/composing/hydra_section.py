@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from swarm.common.errors import ConfigError
 from swarm.common.system import paths
 from swarm.config.composing.place import LOCK, holds_run, require_new
-from swarm.config.explain import first_line, shown
+from swarm.config.explain import shown, unresolved
 
 # value of hydra.sweep.subdir: each job's folder is named after its values of the swept keys
 AUTO = "auto"
@@ -161,10 +161,9 @@ def _folder(cfg: DictConfig, key: str, empty: bool = False) -> Path:
     try:
         value = OmegaConf.select(cfg, key)
     except OmegaConfBaseException as error:
+        values: Any = OmegaConf.to_container(cfg, resolve=False)
         raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, section), resolve=False)
-        raise ConfigError(
-            key, shown(raw[name]), f"cannot be resolved: {shown(first_line(error))}"
-        ) from error
+        raise ConfigError(key, shown(raw[name]), unresolved(error, values)) from error
     if value is None or not (str(value) or empty):
         raise ConfigError(key, value, "must be a folder, a new or an empty one")
     return paths.usable(str(value), key)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import ordinary
-from swarm.config.explain import describe, must_be, shown, unknown
+from swarm.config.explain import describe, must_be, shown, unknown, unresolved
 from swarm.config.settings.sections import Section, is_guard
 
 DOTTED = "is a dotted key; nest it, as in {optimizer: {lr: 0.1}}, or give it to overrides="
@@ -76,11 +76,9 @@ def from_omegaconf(error: Exception, cfg: Any) -> ConfigError:
     key = getattr(error, "full_key", None) or "config"
     if isinstance(error, MissingMandatoryValue):
         return ConfigError(key, "???", "has no default and must be given a value")
-    first = shown(str(error).splitlines()[0])
-    value = _raw(OmegaConf.to_container(cfg, resolve=False), key)
-    return ConfigError(
-        key, shown("???" if value is None else value), f"cannot be resolved: {first}"
-    )
+    values = OmegaConf.to_container(cfg, resolve=False)
+    value = _raw(values, key)
+    return ConfigError(key, shown("???" if value is None else value), unresolved(error, values))
 
 
 def _raw(values: Any, key: str) -> Any:

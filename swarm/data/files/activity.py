@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import coded
 from swarm.common.ranges import number, room
 from swarm.common.system.files import opened, size_of
@@ -169,7 +169,10 @@ class Activity(Source):
         x, y, who = (self._text(folder, start) for start in ("X", "y", "subject"))
         if not len(x) == len(y) == len(who):
             raise ConfigError(
-                "path", folder, f"has {len(x)} samples, {len(y)} labels and {len(who)} subjects"
+                "path",
+                folder,
+                f"has {counted(len(x), 'sample')},"
+                f" {counted(len(y), 'label')} and {counted(len(who), 'subject')}",
             )
         return x, y[:, 0], who[:, 0]
 
@@ -204,7 +207,8 @@ class Activity(Source):
         x, y = self._windows(values.astype(np.float64), label_T)
         if len(values) < self.window:
             warnings.warn(
-                f"{file.name} has {len(values)} rows, fewer than data.window={self.window}",
+                f"{file.name} has {counted(len(values), 'row')}, fewer than"
+                f" data.window={self.window}",
                 stacklevel=2,
             )
         return x, y, np.full(len(y), file.stem)

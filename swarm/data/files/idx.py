@@ -16,7 +16,7 @@ from typing import IO, cast
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.ranges import number
 from swarm.common.system.files import opened
 from swarm.common.system.paths import usable
@@ -122,8 +122,8 @@ class Idx(Source):
         labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
         if shape[0] != len(labels):
             valid = (
-                f"{shape[0]} {parts[0]} images but {len(labels)} labels; the two numbers must be"
-                " equal"
+                f"{shape[0]:,} {parts[0]} images but {counted(len(labels), 'label')}; the two"
+                " numbers must be equal"
             )
             raise ConfigError("path", self.path, valid)
         return shape, labels

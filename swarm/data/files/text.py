@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, meant
+from swarm.common.errors import ConfigError, counted, meant
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
 from swarm.data.dataset import Dataset, Ints, Source
@@ -82,11 +82,8 @@ class Text(Source):
                 number(key, count, 1)
         _require_text_in_every_part(context, test, validation, min_chars, max_chars)
         if not path:
-            raise ConfigError(
-                "path",
-                "null",
-                "must be a .csv, .parquet, .jsonl or .arrow file with text and owners",
-            )
+            valid = "must be a .csv, .parquet, .jsonl or .arrow file with text and owners"
+            raise ConfigError("path", "null", valid)
         _require_fitting(tokens, characters, vocabulary, tokenizer)
         self.tokenizer = tokenizer
         self.tokens, self.vocabulary = tokens, vocabulary or VOCABULARY
@@ -162,7 +159,7 @@ class Text(Source):
             part = "training, validation or test text"
             valid = (
                 f"must be at most {short - 1} with data.tokens={self.tokens}: an owner's {part} has"
-                f" only {short} tokens; a larger data.min_chars leaves such owners out"
+                f" only {counted(short, 'token')}; a larger data.min_chars leaves such owners out"
             )
             raise ConfigError("context", self.context, valid)
 
@@ -184,7 +181,9 @@ class Text(Source):
             valid = f"must be below {max(map(len, texts))}, the longest text of the test set"
             raise ConfigError("context", self.context, valid)
         if len(enough) < len(texts):
-            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners of the test set"
+            left_out = (
+                f"{len(texts) - len(enough)} of {counted(len(texts), 'owner')} of the test set"
+            )
             warnings.warn(
                 f"{left_out} are left out, as a sequence takes {self.context + 1} characters",
                 stacklevel=3,
@@ -197,7 +196,8 @@ class Text(Source):
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
             valid = (
-                f"is more than any of {len(texts)} owners has in {self.path}; the longest text has"
+                f"is more than any of {counted(len(texts), 'owner')} has in {self.path};"
+                " the longest text has"
                 f" {size.max()}"
             )
             raise ConfigError(
@@ -212,7 +212,7 @@ class Text(Source):
                 raise ConfigError("owners", self.owners, valid)
             enough = np.sort(enough[np.argsort(-size[enough], kind="stable")[: self.owners]])
         elif len(enough) < len(texts):
-            left_out = f"{len(texts) - len(enough)} of {len(texts)} owners are left out"
+            left_out = f"{len(texts) - len(enough)} of {counted(len(texts), 'owner')} are left out"
             warnings.warn(
                 f"{left_out}, as they have less text than data.min_chars={self.min_chars}",
                 stacklevel=2,

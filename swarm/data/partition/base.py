@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers
@@ -49,11 +49,11 @@ class Partition(OldMembers, ABC):
             found = (
                 f"leaves device {empty[0]} without samples"
                 if empty.size
-                else f"made {holdings.devices} devices"
+                else f"made {counted(holdings.devices, 'device')}"
             )
             valid = (
-                f"{found}; each of {self.devices} devices needs at least one of"
-                f" {len(dataset.train)} samples"
+                f"{found}; each of {counted(self.devices, 'device')} needs at least one of"
+                f" {counted(len(dataset.train), 'sample')}"
             )
             raise ConfigError("/partition", called(self), valid)
         if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
@@ -83,7 +83,7 @@ class Partition(OldMembers, ABC):
                 "partition", self, "assign", text, "two vectors of whole numbers are needed"
             )
         if ptr_N1[0] != 0 or ptr_N1[-1] != len(sample) or (np.diff(ptr_N1) < 0).any():
-            needed = f"they must rise from 0 to the {len(sample)} samples dealt"
+            needed = f"they must rise from 0 to the {counted(len(sample), 'sample')} dealt"
             raise returned(
                 "partition", self, "assign", "returns ptr_N1 that cut the samples wrongly", needed
             )

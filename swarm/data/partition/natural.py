@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.rng import Keys
 from swarm.data.dataset import DeviceSplit, Ints
 from swarm.data.partition.base import Labels, Partition
@@ -32,7 +32,10 @@ class Natural(Partition):
             raise ConfigError("/partition", "natural", valid)
         owners, code_S, size_O = np.unique(owner_S, return_inverse=True, return_counts=True)
         if len(owners) < self.devices or (len(owners) > self.devices and not self.largest):
-            valid = f"the training data have {len(owners)} owners; devices={len(owners)} would do"
+            valid = (
+                f"the training data have {counted(len(owners), 'owner')};"
+                f" devices={len(owners)} would do"
+            )
             if len(owners) > self.devices:
                 valid += ", or partition.largest=true to take the owners with the most samples"
             raise ConfigError("/devices", self.devices, valid)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.data.dataset import Ints
@@ -61,7 +61,9 @@ class ConceptSchedule:
         """
         if most < self.segments:
             raise ConfigError(
-                key, value, f"cuts streams into {self.segments} parts; {which} has {most} samples"
+                key,
+                value,
+                f"cuts streams into {self.segments} parts; {which} has {counted(most, 'sample')}",
             )
 
     def concept(self, share_S: npt.NDArray[np.float64], device_S: Ints, index_S: Ints) -> Ints:

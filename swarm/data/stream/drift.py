@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called
 from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
@@ -21,6 +22,9 @@ from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 class Drift(ABC):
     """Makes a data set drift, given which device holds which samples."""
 
+    absent: ClassVar[bool] = False
+    """Whether the data stay as they are, as the option ``none`` says; all else needs a stream."""
+
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         """The data set as the devices meet it under drift.
@@ -31,6 +35,8 @@ class Drift(ABC):
 
 class NoDrift(Drift):
     """No drift: the data set stays as it is."""
+
+    absent = True
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data
@@ -120,7 +126,7 @@ class LabelSwap(Transformed):
             raise ConfigError(
                 "pairs",
                 self.pairs,
-                f"must be 1 to {data.classes // 2}: there are {data.classes} labels",
+                f"must be 1 to {data.classes // 2}: there are {counted(data.classes, 'label')}",
             )
         drawn = self.keys.generator(1, concept).permutation(data.classes)[: 2 * self.pairs]
         becomes = np.arange(data.classes)

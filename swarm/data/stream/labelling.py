@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from swarm.data.dataset import Dataset, DeviceSplit
 class LabelOracle(ABC):
     """Says for which samples a device is told a label, and which label that is."""
 
+    absent: ClassVar[bool] = False
+    """Whether the data stay as they are, as the option ``none`` says; all else needs a stream."""
+
     @abstractmethod
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         """The data set with :attr:`Dataset.observed_labels`.
@@ -26,6 +30,8 @@ class LabelOracle(ABC):
 
 class AllLabels(LabelOracle):
     """Every sample comes with its true label."""
+
+    absent = True
 
     def apply(self, data: Dataset, holdings: DeviceSplit) -> Dataset:
         return data

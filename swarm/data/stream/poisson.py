@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.rng import Keys
 from swarm.data.dataset import DeviceSplit, Ints
 from swarm.data.stream.stream import DrawnSamples, Stream
@@ -33,6 +33,7 @@ class PoissonStream(Stream):
     """
 
     alone = random = True
+    rate_N: npt.NDArray[np.float64]
 
     def __init__(
         self,
@@ -48,16 +49,23 @@ class PoissonStream(Stream):
             device = int((self.sizes_N - wanted_N).argmin())
             size = int(self.sizes_N[device])
             valid = (
-                f"is more than the {size} samples of device {device}, each of which would take part"
+                f"is more than the {counted(size, 'sample')} of device {device}, each of"
+                " which would take part"
                 f" in a step with a probability above 1; at most {size} would do, another"
                 " partition, or a privacy.rate"
             )
             raise ConfigError("train.batch", int(wanted_N[device]), valid)
         self.rate_N = np.full(len(self.sizes_N), rate) if rate else wanted_N / self.sizes_N
         self.mean_N = self.rate_N * self.sizes_N
+        self._one_rate = rate is not None
         largest_N = self.mean_N + 6 * np.sqrt(self.mean_N * (1 - self.rate_N)) + PLACES
         # what memory is counted by: a larger mini-batch hardly ever occurs
         self.batch = int(largest_N.max())
+
+    @property
+    def mean_batch_N(self) -> Ints | npt.NDArray[np.float64] | None:
+        """See :attr:`Stream.mean_batch_N`: q_i · n_i where a rate is given."""
+        return self.mean_N if self._one_rate else self.batch_N
 
     def draw(self, devices_B: Ints, steps_B: Ints, count: int) -> DrawnSamples:
         """The samples of steps ``steps_B … steps_B + count − 1`` of each device.

@@ -45,6 +45,9 @@ class Stream:
     what is drawn together."""
     random = False
     """Whether mini-batches have a random size."""
+    rate_N: npt.NDArray[np.float64] | None = None
+    """The probability with which each sample of a device takes part in a step, ``[N]``, of a stream
+    that draws samples so, by themselves; else None."""
 
     def __init__(
         self, holdings: DeviceSplit, batch: int, keys: Keys, batch_N: Ints | None = None
@@ -80,6 +83,11 @@ class Stream:
         return DrawnSamples(
             self.sample[self.ptr_N1[devices_B][:, None] + entry].reshape(shape), first_BKb
         )
+
+    @property
+    def mean_batch_N(self) -> Ints | npt.NDArray[np.float64] | None:
+        """The mean size of each device's mini-batches, ``[N]``; None: ``train.batch`` for all."""
+        return self.batch_N
 
     def weight(self, devices_B: Ints) -> npt.NDArray[np.float64] | None:
         """How much each place of a mini-batch counts in the mean, ``[B, b]``; None: all alike."""

@@ -11,15 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from swarm.common.errors import ConfigError, DivergedError
+from swarm.common.errors import ConfigError, DivergedError, counted
 from swarm.config.build import choice
 from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
 from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play
 from swarm.experiments.loading import LoadedRun, load
 from swarm.experiments.resolved import with_lr
 from swarm.experiments.runs.prepared import PreparedRun
-from swarm.learning.kernels.losses import CrossEntropy
-from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.metrics.formulas import found_at
 from swarm.simulation.metrics.membership import RATES
 
@@ -68,7 +66,10 @@ class Audit:
             ]
         kept = shown.drop(columns=[c for c in shown if str(c).startswith(("auc", "tpr"))])
         spent = "" if self.epsilon is None else f", ε = {self.epsilon:.3g}"
-        head = f"{self.arm}: {self.samples} samples, {self.shadows} shadow swarms{spent}"
+        head = (
+            f"{self.arm}: {counted(self.samples, 'sample')},"
+            f" {counted(self.shadows, 'shadow swarm')}{spent}"
+        )
         return "\n".join((head, kept.to_string(index=False), *self.notes))
 
 
@@ -110,7 +111,9 @@ def audit(
     spent = [each.epsilon for each in swarms[:AUDITED] if each.epsilon is not None]
     samples, epsilon = len(swarms[0].inside_A), max(spent) if spent else None
     if (heard := int(_readable(swarms, MESSAGE).sum())) not in (0, samples):
-        notes += (f"Messages are those of {heard} samples: other devices were not heard.",)
+        notes += (
+            f"Messages are those of {counted(heard, 'sample')}: other devices were not heard.",
+        )
     return Audit(table(swarms), name, samples, shadows, epsilon, notes)
 
 
@@ -127,7 +130,7 @@ def _played(
     if experiment.data.policy.streams:
         valid = "must be epochs: an audit asks about samples that devices hold from the start"
         raise ConfigError("update", choice("update", settings.update), valid)
-    if not isinstance(experiment.model.test_loss, CrossEntropy):
+    if not experiment.model.test_loss.gives_probabilities:
         valid = "must be data with classes, and train.loss=cross_entropy, as it gives confidences"
         raise ConfigError("data", choice("data", settings.data), valid)
     found = []
@@ -139,7 +142,7 @@ def _played(
             raise ConfigError("arm", name, valid) from error
         if say is not None:
             say(f"{number + 1} of {AUDITED + shadows} swarms")
-    if isinstance(experiment.model.personal, NoPersonal):
+    if experiment.model.personal.absent:
         return found, ()
     own = f"personal={choice('personal', settings.personal)}"
     return found, (f"The models are the shared ones, and not those that {own} gives each device.",)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import pandas as pd
@@ -17,6 +18,7 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import returned, shape_of
+from swarm.common.statistics import Bound
 from swarm.config.build import option
 from swarm.config.composing.overrides import key_of, parse
 from swarm.config.settings import Settings, sections, validated
@@ -99,25 +101,47 @@ class Hypothesis:
     rule: str
     chart: int = 1
 
-    def verdict(self, holds: bool | None, because: str, **figures: Any) -> Verdict:
+    def judged(
+        self, bounds: Mapping[str, Bound], because: str, missing: str = "", **figures: Any
+    ) -> Verdict:
+        """The verdict where the rule asks that every one of ``bounds``, by name, holds, and refutes
+        by any one that does not."""
+        holds = holds_if_all(bound.holds for bound in bounds.values())
+        return self.verdict(holds, because, bounds, missing, **figures)
+
+    def verdict(
+        self,
+        holds: bool | None,
+        because: str,
+        bounds: Mapping[str, Bound] = MappingProxyType({}),
+        missing: str = "",
+        **figures: Any,
+    ) -> Verdict:
         """The verdict on this hypothesis; ``holds`` None means undecided, ``because`` is the reason
         in one sentence, and ``figures`` are the numbers behind it.
 
+        An undecided verdict says what would decide it: what is ``missing``, or how many seeds would
+        be enough, by the ``bounds`` that the rule asks about, whose intervals are figures too.
+
         The first clause of the reason, up to the first semicolon, stands alone where there is room
         for one line: in the table of all claims, and in a talk."""
-        return Verdict(self, holds, because, figures)
+        found = {name: bound.value for name, bound in bounds.items()} | figures
+        return Verdict(self, holds, because, found, dict(bounds), missing)
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The verdict on a hypothesis: whether it ``holds`` (None: undecided), ``because`` in one
-    sentence with the figure and its interval, and the ``figures`` for programs.
+    sentence with the figure and its interval, the ``figures`` for programs, and, for what stays
+    undecided, the ``bounds`` of the rule and what is ``missing``.
     """
 
     hypothesis: Hypothesis
     holds: bool | None
     because: str
     figures: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+    missing: str = ""
 
     def word(self, preset: Preset) -> str:
         """The verdict in a word: ``confirmed``, ``refuted`` or ``undecided``; with a quick preset

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from swarm.common.errors import ConfigError, typed
+from swarm.common.errors import ConfigError, counted, typed
 from swarm.common.system import yaml_text
 from swarm.config.build import build, choice, option, options
 from swarm.config.composing import conf_files
@@ -71,7 +71,10 @@ class ClaimPlan:
     def outline(self) -> str:
         """What the claim would run, in a few words."""
         runs, seeds = len(self.trials), self.claim.budget.seeds
-        return f"{runs} runs: {runs // seeds} conditions, {seeds} seeds"
+        return (
+            f"{counted(runs, 'run')}: {counted(runs // seeds, 'condition')},"
+            f" {counted(seeds, 'seed')}"
+        )
 
     @property
     def name(self) -> str:

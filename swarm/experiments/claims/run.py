@@ -281,7 +281,9 @@ def _summary(
         "preset": plan.claim.preset,
         "seeds": plan.claim.budget.seeds,
         "first_seed": plan.first_seed,
-        "verdicts": [facts_of(verdict, plan.claim.preset) for verdict in verdicts],
+        "verdicts": [
+            facts_of(verdict, plan.claim.preset, plan.claim.budget.seeds) for verdict in verdicts
+        ],
         "failed": failed,
         "runs": len(plan.trials),
         "totals": _totals(results),

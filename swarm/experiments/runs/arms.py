@@ -54,6 +54,7 @@ def run_arms(
     progress["settings"] = made_with(prepared.settings.model_dump())
     if not progress.get("files"):
         progress["files"] = kept_files.hashes(prepared.settings)
+        progress["folder"] = kept_files.beginning(prepared.settings)
     for arm in prepared.arms:
         if arm.noise:
             found = {number: each.multiplier for number, each in arm.noise.items()}

@@ -8,13 +8,11 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from swarm.communication.pairs import RandomPairs
 from swarm.communication.topology.base import RECENT, WHOLE, graph_of
 from swarm.config.build import choice, option
 from swarm.config.composing.conf_files import config_file, default_options, keys_of
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
-from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment import Experiment
 
 OF_MESSAGES = {
@@ -71,9 +69,7 @@ def idle(e: Experiment, arm: str | None = None) -> dict[str, str]:
 
 def _without_links(e: Experiment) -> bool:
     """Whether the graphs of all rounds are known before the start, and none has a link."""
-    topology, s = e.communication.topology, e.settings
-    if isinstance(topology, RandomPairs):
-        topology = topology.topology  # somebody may meet in a later round
+    topology, s = e.communication.topology.possible, e.settings
     if not topology.recurs and s.rounds > RECENT:
         return False
     phases = {topology.phase(round) for round in range(1, 1 + min(max(s.rounds, 1), WHOLE))}
@@ -90,7 +86,7 @@ def _used_otherwise(e: Experiment) -> Iterator[str]:
         yield "topology"
     for metric in e.metrics.all:
         yield from metric.uses
-    if not isinstance(e.model.personal, NoPersonal):
+    if not e.model.personal.absent:
         yield "share"  # which is what devices keep for themselves, too
     if not hostile:
         yield "attack"  # a list of nobody, or of devices that are not measured

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
@@ -111,7 +111,7 @@ def _fewer_links(experiment: Experiment, needed: Footprint, there: int) -> Confi
         f"about {size_text(needed.to_come)}, as {name} keeps memory for every link and one device"
         f" has {links:,} of them"
     )
-    fits = f"at most about {most:,} links a device fit"
+    fits = f"at most about {counted(most, 'link')} a device would fit"
     return no_room("topology", experiment.communication.messages.topology_name, need, there, fits)
 
 
@@ -119,8 +119,8 @@ def _fewer_devices(experiment: Experiment, needed: Footprint, there: int) -> Con
     n, most = experiment.settings.devices, needed.largest
     need = f"about {size_text(needed.to_come)}, {size_text(most.bytes)} of it for {most.name}"
     fitting = needed.fitting(n, there)
-    fits = f"at most {fitting:,} devices fit" if fitting else "not one device fits"
-    return no_room("devices", n, need, there, fits + _or_less(needed))
+    fits = f"at most {counted(fitting, 'device')}" if fitting else "not one device"
+    return no_room("devices", n, need, there, f"{fits} would fit{_or_less(needed)}")
 
 
 def stated(needed: Footprint) -> str:
@@ -169,7 +169,7 @@ def _fitting(needed: Footprint | None, devices: int) -> str:
         return ": fewer or smaller samples (data.*), or a smaller model.*, would do"
     there = available_bytes()
     fits = min(devices - 1, needed.fitting(devices, there or 0))
-    fewer = f"at most {fits:,} devices" if fits > 0 else "fewer devices"
+    fewer = f"at most {counted(fits, 'device')}" if fits > 0 else "fewer devices"
     return (
         f": about {size_text(needed.total)} were expected to be enough; {fewer} would"
         f" fit{_or_less(needed)}"

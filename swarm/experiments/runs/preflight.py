@@ -9,13 +9,11 @@ import warnings
 
 import numpy as np
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, public_asked, validation_asked
-from swarm.learning.optim.optimizer import SGD
 from swarm.learning.personal.base import Personal
-from swarm.learning.update.policy import Frozen
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import warn_of_test_samples
 from swarm.simulation.metrics.practice import PracticeMetric
@@ -33,13 +31,9 @@ def require_plain_steps(e: Experiment) -> None:
     if not e.communication.protocol.requirements.plain_sgd or e.model.optimizer.plain:
         return
     name, s = choice("protocol", e.settings.protocol), e.settings.optimizer
-    for key in ("momentum", "weight_decay"):
-        if isinstance(e.model.optimizer, SGD) and s.get(key):
-            raise ConfigError(
-                f"optimizer.{key}",
-                s[key],
-                f"must be 0 with {name}, which reads gradients off the local steps",
-            )
+    for key, value in e.model.optimizer.beyond_plain.items():
+        valid = f"must be 0 with {name}, which reads gradients off the local steps"
+        raise ConfigError(f"optimizer.{key}", value, valid)
     valid = f"must be sgd with {name}, which reads gradients off the local steps"
     raise ConfigError("optimizer", choice("optimizer", s), valid)
 
@@ -70,12 +64,13 @@ def _require_somebody(e: Experiment) -> None:
     )
     if looked_at < s.rounds:
         warnings.warn(
-            f"{group}={name}: {what} in the first {looked_at:,} of {s.rounds:,} rounds, and later"
+            f"{group}={name}: {what} in the first {looked_at:,} of"
+            f" {counted(s.rounds, 'round')}, and later"
             " ones were not looked at",
             stacklevel=3,
         )
         return
-    span = f"any of the {s.rounds:,} rounds of {s.network.round_seconds:g} virtual seconds"
+    span = f"any of the {counted(s.rounds, 'round')} of {s.network.round_seconds:g} virtual seconds"
     raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
 
 
@@ -166,7 +161,7 @@ def warn_of_what_does_nothing(e: Experiment) -> None:
                 f" ends at {end:g}; more rounds would show it",
                 stacklevel=2,
             )
-    window = s.topology.get("window")
+    window = e.communication.topology.possible.window
     if (
         window is not None
         and window != s.network.round_seconds
@@ -269,7 +264,8 @@ def _warn_of_the_deadline(e: Experiment) -> None:
         named_kinds = ", ".join(sorted(kind for kind in kinds if kind is not None))
         who = f" ({named_kinds})" if named_kinds else ""
         warnings.warn(
-            f"train.deadline={seconds:g}: {idle_N.sum()} of {len(idle_N)} devices{who} have no time"
+            f"train.deadline={seconds:g}: {idle_N.sum()} of"
+            f" {counted(len(idle_N), 'device')}{who} have no time"
             " for a single local step and never learn, they only mix; train.deadline="
             f"{e.deadline.needed()[idle_N].max():.3g} or train.least_steps=1 would do",
             stacklevel=3,
@@ -295,16 +291,13 @@ def _largest_rate(e: Experiment) -> float:
 def _warn_of_no_lesson(e: Experiment) -> None:
     """Warn of an update policy, a replay memory, labels or drift that have no effect."""
     s, data, longest = e.settings, e.data.dataset, int(e.data.stream.sizes_N.max())
-    if not e.data.policy.learns(s.rounds) and s.rounds and not isinstance(e.data.policy, Frozen):
-        warnings.warn(
-            f"rounds={s.rounds}: update={choice('update', s.update)} learns nothing before round "
-            f"{s.update.get('day')}; more rounds or a shorter update.day would do",
-            stacklevel=3,
-        )
+    policy, update = e.data.policy, f"update={choice('update', s.update)}"
+    if s.rounds and not policy.only_predicts and not policy.learns(s.rounds):
+        warnings.warn(f"rounds={s.rounds}: {update} {policy.why_idle}", stacklevel=3)
     if e.data.replay.size >= longest:
         warnings.warn(
             f"replay.size={e.data.replay.size}: nothing is ever forgotten, as the longest stream"
-            f" has {longest} samples",
+            f" has {counted(longest, 'sample')}",
             stacklevel=3,
         )
     if data.observed_labels is not None and (data.observed_labels[e.data.split.sample] < 0).all():
@@ -313,9 +306,9 @@ def _warn_of_no_lesson(e: Experiment) -> None:
             " labels.budget would do",
             stacklevel=3,
         )
-    if data.concept is not None and not e.data.policy.streams:
+    if data.concept is not None and not policy.streams:
         warnings.warn(
-            "update=epochs: these data drift, and devices have all of them at hand from the start;"
+            f"{update}: these data drift, and devices have all of them at hand from the start;"
             " update=online meets them as they come",
             stacklevel=3,
         )
@@ -329,14 +322,16 @@ def _warn_of_short_streams(e: Experiment) -> None:
     idle = int((whole_N == 0).sum())
     if idle:
         warnings.warn(
-            f"train.batch={e.data.stream.batch}: {idle} of {len(whole_N)} devices have less than"
+            f"train.batch={e.data.stream.batch}: {idle} of"
+            f" {counted(len(whole_N), 'device')} have less than"
             " one mini-batch and never learn; smaller mini-batches would do, or more data",
             stacklevel=3,
         )
     last_N = -(-whole_N // e.data.usual_steps_N.clip(1))
     if last_N.max() < e.settings.rounds:
         warnings.warn(
-            f"rounds={e.settings.rounds}: the longest stream is over after {last_N.max()} rounds,"
+            f"rounds={e.settings.rounds}: the longest stream is over after"
+            f" {counted(last_N.max(), 'round')},"
             f" the shortest after {last_N.min()}; nothing new comes then",
             stacklevel=3,
         )

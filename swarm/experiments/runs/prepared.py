@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.common.names import few
 from swarm.common.plugin import blamed, without_global_draws
 from swarm.common.rng import Keys
@@ -192,7 +192,10 @@ class PreparedRun(Resolved):
     def outline(self) -> str:
         """What the run consists of, in a few words."""
         arms = ", ".join(arm.name for arm in self.arms)
-        return f"{self.settings.devices} devices, {self.settings.rounds} rounds; arms {arms}"
+        return (
+            f"{counted(self.settings.devices, 'device')},"
+            f" {counted(self.settings.rounds, 'round')}; arms {arms}"
+        )
 
     @property
     def names(self) -> dict[str, list[str | None]]:
@@ -324,11 +327,12 @@ class PreparedRun(Resolved):
             raise ConfigError(first.key, first.value, valid) from first
         for reason in wrong:
             warnings.warn(
-                f"the arm {arm.name} does without one of its batch sizes, as {reason}", stacklevel=2
+                f"the arm {arm.name} does without one of its {arm.differ_in}s, as {reason}",
+                stacklevel=2,
             )
         together = tuple(count for count, _ in needed)
         about = (rates, together, measures, predicts, without, noise)
-        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, *about)
+        checked = PreparedArm(arm.name, tuple(kept), arm.pooled, arm.style, arm.differ_in, *about)
         _require_validation(checked, self.settings, self.dataset)
         return checked, max((memory for _, memory in needed), key=lambda each: each.total)
 

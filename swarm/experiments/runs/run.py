@@ -101,7 +101,8 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
-    kept_files.require_same(path, home.progress().get("files", {}), new)
+    before = home.progress()
+    kept_files.require_same(path, before.get("files", {}), new, before.get("folder"))
     prepared = PreparedRun.prepare(replace(resolved, settings=new))
     _warn_of_another_order(home, prepared)
     if new.rounds > old.rounds:

@@ -26,7 +26,8 @@ NAME = re.compile(r"\w[\w.=,+-]*")  # an arm's name, which is also the name of a
 class Arm:
     """One curve of a run: a name, and the settings that are run for it.
 
-    Of several ``variants`` the one that does best on the validation split is run in full.
+    Of several ``variants`` the one that does best on the validation split is run in full;
+    ``differ_in`` says in the singular what they differ in, for messages: ``batch size``.
 
     ``pooled`` gives the arm's one device the samples of all devices. ``style`` is the role of the
     arm in the scenario, and so how it is shown; an arm without one has no special role.
@@ -36,6 +37,7 @@ class Arm:
     variants: tuple[Settings, ...]
     pooled: bool = False
     style: ArmStyle | None = None
+    differ_in: str = "variant"
 
 
 KindName = Literal["run", "claim", "suite"]
@@ -108,6 +110,9 @@ def arms_of(scenario: Scenario, settings: Settings, steps_a_round: int) -> list[
             raise _wrong_arms(scenario, f"names two arms {arm.name}", needed)
         if not arm.variants or not all(isinstance(each, Settings) for each in arm.variants):
             raise _wrong_arms(scenario, f"gives {arm.name} no Settings", "one variant is needed")
+        if not isinstance(arm.differ_in, str) or not arm.differ_in.strip():
+            needed = "a noun is needed, such as batch size"
+            raise _wrong_arms(scenario, f"has differ_in={arm.differ_in!r} in {arm.name}", needed)
         if arm.pooled and (many := max(each.devices for each in arm.variants)) > 1:
             needed = "one device has the samples of all"
             raise _wrong_arms(scenario, f"pools {arm.name} on {many} devices", needed)

@@ -1,7 +1,7 @@
 """A sweep: many runs of one command (``-m``), and their results together.
 
 ``plan`` decides which jobs run, ``launch`` runs them, ``gather`` reads the runs, ``tables`` and
-``picture`` show them, ``wandb_sweep`` sends the results to W&B.
+``picture`` show them, ``tracked`` tells their tracker.
 
 Modules that need torch are imported inside functions, so that a sweep that is refused need not wait
 for it.
@@ -12,6 +12,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from swarm.common.errors import counted
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -51,7 +53,8 @@ def sweep(composer: Composer, cfg: DictConfig, overrides: Sequence[str], complai
     if not whole:
         done = sum(job.state in ("finished", "there") for job in plan.jobs)
         print(
-            f"interrupted with {done} of {len(plan.jobs)} runs finished; {again}", file=sys.stderr
+            f"interrupted with {done} of {counted(len(plan.jobs), 'run')} finished; {again}",
+            file=sys.stderr,
         )
         return INTERRUPTED
     return 0 if all(job.state in ("finished", "there") for job in plan.jobs) else 1
@@ -76,7 +79,7 @@ def _begin(plan: SweepPlan) -> str:
 
 def _finish(plan: SweepPlan) -> None:
     """Write tables and pictures of all runs in the folder, also those of earlier commands."""
-    from swarm.experiments.sweep import gather, tables, wandb_sweep
+    from swarm.experiments.sweep import gather, tables, tracked
     from swarm.experiments.sweep.launch import outcome
 
     for job in plan.earlier:
@@ -95,4 +98,4 @@ def _finish(plan: SweepPlan) -> None:
     tables.write(plan, jobs, found, subject)
     tables.show(plan, jobs, found)
     if found is not None:
-        wandb_sweep.upload(plan, found)
+        tracked.tell(plan, found)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from swarm.common.errors import SwarmError
+from swarm.common.errors import SwarmError, counted
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
 from swarm.results.columns import Score, measured, on
@@ -60,7 +60,10 @@ class SweepResults:
     def __repr__(self) -> str:
         count = self.runs["run"].nunique()
         over = ", ".join(self.keys) or "seeds"
-        return f"<sweep over {over}: {count} runs, {len(self.combinations)} combinations>"
+        return (
+            f"<sweep over {over}: {counted(count, 'run')},"
+            f" {counted(len(self.combinations), 'combination')}>"
+        )
 
     @property
     def score(self) -> str:

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, read_write
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.system.files import appending
 from swarm.common.system.machine import cores
+from swarm.config.build import class_of
 from swarm.config.composing.compose import Composer
 from swarm.config.settings import Settings, plain
 from swarm.experiments.sweep.job import Job, saved_config
@@ -29,7 +30,6 @@ from swarm.experiments.sweep.plan import SweepPlan
 from swarm.results.status import CONSOLE, FILE, KILLED, finished, note, noted
 from swarm.results.track.units import human_time
 
-WANDB = "swarm.results.track.wandb.WandbTracker"
 Complain = Callable[[SwarmError], int]
 
 
@@ -184,25 +184,22 @@ def outcome(job: Job) -> tuple[str, str | None]:
 
 
 def _words(plan: SweepPlan, job: Job) -> list[str]:
-    """The overrides of one job: the user's, the planned folder, and the job's group and name in
-    W&B.
+    """The overrides of one job: the user's, the planned folder, and options of the tracker, such as
+    the job's group and name in W&B.
     """
+    from swarm.results.track.base import Tracker
+
     words = [
         *_typed(job),
         f"hydra.sweep.dir={_quoted(plan.place)}",
         f"hydra.sweep.subdir={_quoted(job.folder.relative_to(plan.place))}",
     ]
-    tracker = _settings(job).tracker
-    if tracker.get("_target_") == WANDB:
-        from swarm.results.track import wandb_environment, wandb_names
-
-        title = wandb_names.title(_settings(job).model_dump(), job.values)
-        group = wandb_environment.group() or group_name(plan.place)
-        words += [
-            f"tracker.{key}={_quoted(text[: wandb_environment.LONGEST_NAME])}"
-            for key, text in {"group": group, "name": title}.items()
-            if not tracker.get(key)
-        ]
+    settings = _settings(job)
+    kind = class_of(settings.tracker, Tracker, "tracker", settings.plugins)
+    given = kind.options_of_job(group_name(plan.place), settings.model_dump(), job.values)
+    for key, text in given.items():
+        if not settings.tracker.get(key):
+            words.append(f"tracker.{key}={_quoted(text)}")
     return words
 
 
@@ -219,7 +216,7 @@ def _settings(job: Job) -> Settings:
 
 
 def group_name(place: Path) -> str:
-    """The W&B group of a sweep: the last two parts of its folder's path, usually date and time."""
+    """What trackers call a sweep: the last two parts of its path, usually date and time."""
     return "-".join(place.resolve().parts[-2:])
 
 

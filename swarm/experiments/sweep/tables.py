@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from swarm.common.errors import counted
 from swarm.experiments.sweep.gather import ANY, SweepResults
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.picture import draw
@@ -105,10 +106,10 @@ def _counted(found: SweepResults, jobs: Sequence[Job]) -> str:
     """A sentence on how many runs and seeds the figures rest on."""
     done = sum(job.state in ("finished", "there") for job in jobs)
     most, fewest = int(found.table["seeds"].max()), int(found.table["seeds"].min())
-    over = f"{most} seeds" if most == fewest else f"up to {most} seeds"
-    text = f"{done} of {len(jobs)} runs; mean and 95% interval (Student's t) over {over}"
+    over = counted(most, "seed") if most == fewest else f"up to {counted(most, 'seed')}"
+    text = f"{done} of {counted(len(jobs), 'run')}; mean and 95% interval (Student's t) over {over}"
     if most < 2:
-        text = f"{done} of {len(jobs)} runs; one seed, so there are no intervals"
+        text = f"{done} of {counted(len(jobs), 'run')}; one seed, so there are no intervals"
     diverged = int(found.table["diverged"].sum())
     text += f"; {diverged} diverged and are left out of the means" if diverged else ""
     others = int(
@@ -259,7 +260,7 @@ def subject_of(jobs: Sequence[Job]) -> str:
             swept = {key.partition(".")[0] for key in job.values}
             parts = [
                 scenario if "scenario" not in swept else None,
-                f"{devices} devices" if "devices" not in swept else None,
+                counted(devices, "device") if devices and "devices" not in swept else None,
             ]
             parts += [
                 (summary.get(key) or {}).get("name") if key not in swept else None

@@ -69,7 +69,7 @@ class MixedLearner(Learner):
     whose kernel stands for all where one is asked for.
     """
 
-    by_device = True
+    by_device = in_place = True
 
     def __init__(
         self, learners: Sequence[Learner], place_Cc: Sequence[Tensor], cohort_N: Ints, lead: int
@@ -123,9 +123,7 @@ class MixedLearner(Learner):
         lr: Scale,
         correction: GradientCorrection | None = None,
     ) -> PredictionScores:
-        """Let the devices of a block learn in place: their rows are those with the numbers
-        ``row_B`` of ``x_NP`` and of ``slots``, which have no gaps. Returns the scores of the
-        predictions before each step."""
+        """See :meth:`Learner.train_`."""
         found = []
         for piece in self._pieces(batch, x_NP):
             learner, runs = self.learners[piece.cohort], self.runs_C[piece.cohort]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,10 +66,12 @@ class Goal(ABC):
     Attributes:
         measures: Whether a device measures its own model on validation samples of its own.
         listens: Whether devices tell their neighbours their scores, which they then measure, too.
+        absent: Whether devices have no goals, as the option ``none`` says: nothing is then called.
     """
 
     measures: bool = True
     listens: bool = False
+    absent: ClassVar[bool] = False
 
     def __init__(self, strength: float = 0.5) -> None:
         number("strength", strength, 0, 1)
@@ -84,6 +87,7 @@ class NoGoal(Goal):
     """A device meets its samples as they come."""
 
     measures = False
+    absent = True
 
     def __init__(self) -> None:
         super().__init__(0.0)

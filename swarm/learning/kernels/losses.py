@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.config.aliases.old_members import OldMembers
 
 
@@ -28,6 +28,10 @@ class Loss(OldMembers, ABC):
     """Whether the targets are class labels, not numbers."""
     compiles = True
     """Whether compute.compile may compile a step with this loss."""
+    gives_probabilities: bool = False
+    """Whether the value of a sample is −log of the probability that softmax of the outputs gives
+    its label. Metrics and audits that need such probabilities take it from the value.
+    """
 
     @abstractmethod
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
@@ -68,6 +72,7 @@ class CrossEntropy(Loss):
     """Cross-entropy, −log softmax(out)[y]; its derivative is softmax(out) − onehot(y)."""
 
     classification = True
+    gives_probabilities = True
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
         return one_hot(y, outputs, dtype)
@@ -109,6 +114,7 @@ class Weighted(Loss):
 
     def __init__(self, loss: Loss, weight_C: Tensor) -> None:
         self.loss, self.weight_C, self.compiles = loss, weight_C, loss.compiles
+        self.gives_probabilities = loss.gives_probabilities
 
     def encode(self, y: Tensor, outputs: int, dtype: torch.dtype) -> Tensor:
         return self.loss.encode(y, outputs, dtype) * self.weight_C.to(y.device, dtype)[:, None]
@@ -139,7 +145,7 @@ def class_weights(
         weight_C = label.size / (np.count_nonzero(count_C) * np.maximum(count_C, 1))
         return torch.as_tensor(np.where(count_C > 0, weight_C, 1.0))
     if len(asked) != classes:
-        valid = f"must be null, balanced, or a weight for each of {classes} classes"
+        valid = f"must be null, balanced, or a weight for each of {counted(classes, 'class')}"
         raise ConfigError("train.class_weights", f"{len(asked)} weights", valid)
     return torch.tensor(asked, dtype=torch.float64)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, fault_of, is_plugin, place, where
 from swarm.common.rng import derive
 from swarm.common.rows import Layout, trainable
@@ -52,7 +52,10 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
     if not isinstance(out, Tensor) or tuple(out.shape) != expected:
         shape = list(out.shape) if isinstance(out, Tensor) else type(out).__name__
         hint = ", a prediction for each position, as gru or transformer make" * (len(outputs) == 2)
-        why = f"returns {shape} for {expected[0]} samples; the data needs {list(expected)}{hint}"
+        why = (
+            f"returns {shape} for {counted(expected[0], 'sample')}; the data needs"
+            f" {list(expected)}{hint}"
+        )
         raise refused(module, why)
     if not out.is_floating_point():
         kind = str(out.dtype).removeprefix("torch.")
@@ -63,7 +66,8 @@ def check_module(module: nn.Module, inputs: Tensor, outputs: tuple[int, ...]) ->
     if torch.isnan(out).any():
         count = int(torch.isnan(out).any(-1).sum())
         found = (
-            f"returns NaN for {count} of {out[..., 0].numel()} samples with its first parameters"
+            f"returns NaN for {count} of {counted(out[..., 0].numel(), 'sample')} with its"
+            " first parameters"
         )
         raise refused(
             module,

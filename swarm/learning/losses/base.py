@@ -18,9 +18,13 @@ class SampleLoss(ABC):
 
     Attributes:
         target_kind: ``classes`` for a loss of labels, ``numbers`` for one of numeric targets.
+        gives_probabilities: Whether the value of a sample is −log of the probability that softmax
+            of the outputs gives its label, so that metrics and audits may take probabilities from
+            it.
     """
 
     target_kind: ClassVar[Literal["classes", "numbers"]]
+    gives_probabilities: ClassVar[bool] = False
 
     @abstractmethod
     def values(self, outputs: Tensor, targets: Tensor) -> Tensor:

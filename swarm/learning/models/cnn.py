@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted, with_article
 from swarm.common.rows import HasNeurons
 from swarm.learning.models.base import check_layers
 from swarm.learning.models.dense import activation_called
@@ -34,7 +34,8 @@ class CNN(nn.Module, HasNeurons):
             raise ConfigError(
                 "channels",
                 channels,
-                f"halves a {h}×{w} image {len(channels)} times; at most {most} layers fit",
+                f"halves {with_article(f'{h}×{w} image')} {counted(len(channels), 'time')}; at most"
+                f" {counted(most, 'layer')} would fit",
             )
         layers: list[nn.Module] = []
         for out in channels:

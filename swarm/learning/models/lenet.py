@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.learning.models.base import check_layers
 from swarm.learning.models.cnn import as_image
 
@@ -50,7 +50,7 @@ class LeNet(nn.Module):
         for i, after in enumerate(channels):
             h, w = (h - SIDE + 1) // 2, (w - SIDE + 1) // 2
             if min(h, w) < 1:
-                size = f"a {self.image[1]}×{self.image[2]} image"
+                size = with_article(f"{self.image[1]}×{self.image[2]} image")
                 raise ConfigError(
                     "channels", channels, f"has more layers than the {i} that {size} allows"
                 )

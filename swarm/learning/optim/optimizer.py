@@ -46,6 +46,15 @@ class Optimizer(ABC):
         """
         return False
 
+    @property
+    def beyond_plain(self) -> dict[str, float]:
+        """The options that add something to a plain step, with their values, of an optimiser that
+        would be :attr:`plain` with 0 for each of them; empty where no option would make it so.
+
+        A protocol that needs plain steps refuses the first of them.
+        """
+        return {}
+
     def rate(self, done: float, horizon: float) -> float:
         """Return the learning rate after ``done`` of ``horizon`` rounds.
 
@@ -136,6 +145,11 @@ class SGD(Optimizer):
     @property
     def plain(self) -> bool:
         return not self.momentum and not self.weight_decay
+
+    @property
+    def beyond_plain(self) -> dict[str, float]:
+        added = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+        return {key: value for key, value in added.items() if value}
 
     def step(
         self, x_BP: Tensor, g_BP: Tensor, slots: dict[str, Tensor], lr: Tensor, t_B1: Tensor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +96,11 @@ class Personal(ABC):
             unless it is below 2 over the learning rate.
         by_number: It treats every number of a row by itself, so that devices may have models of
             several shapes (``cohorts``).
+        absent: Devices learn nothing for themselves, as the option ``none`` says: their steps are
+            those of the shared model, and :meth:`learn` need not be called for them.
     """
 
+    absent: ClassVar[bool] = False
     plain_sgd: bool = False
     replaces: bool = False
     no_statistics: bool = False
@@ -138,7 +142,7 @@ class Personal(ABC):
 class NoPersonal(Personal):
     """Every device uses the shared model, as it is."""
 
-    by_number = True
+    absent = by_number = True
 
     def learn(
         self, steps: LocalSteps, x_BP: Tensor, kept: Views

@@ -27,6 +27,7 @@ ORDERS = (*range(2, 64), 128, 256, 512, 1024)
 """Orders of the divergences of sampled releases. Orders in between would make an ε below 8 smaller
 by a few hundredths at most, and take ten times as long."""
 MANY = 1 << 50  # releases that no run reaches
+LIBRARY = ("dp_accounting", "pip install '.[privacy]'")
 
 
 @cache
@@ -46,11 +47,11 @@ def divergences(rate: float, noise_multiplier: float) -> tuple[Floats, Floats]:
     return np.asarray(accountant.orders, np.float64), np.asarray(accountant.rdp, np.float64)
 
 
-def require_library(name: str) -> None:
-    """Raise :class:`ConfigError` if the library is not installed that counts for the option
-    ``name`` of ``privacy``."""
-    if find_spec("dp_accounting") is None:
-        valid = "needs the library dp-accounting: `pip install '.[privacy]'`"
+def require_library(name: str, library: tuple[str, str] | None = LIBRARY) -> None:
+    """Raise :class:`ConfigError` if the ``library`` is not installed that counts for the option
+    ``name`` of ``privacy``: its module, and how to install it."""
+    if library is not None and find_spec(library[0]) is None:
+        valid = f"needs the library {library[0].replace('_', '-')}: `{library[1]}`"
         raise ConfigError("privacy", name, valid)
 
 
@@ -65,12 +66,18 @@ def epsilon_of(orders_O: Floats, divergence_UO: Floats, delta: float) -> Floats:
 class Accountant:
     """What N devices spend, if each release of device i is a sample with rate ``rate_N[i]``.
 
+    A mechanism that is not Gaussian overrides :meth:`one_release`, one whose releases cost more in
+    some rounds than in others :meth:`phase` and :meth:`price_N`, and one with another constructor
+    :meth:`with_noise`. ``privacy.accountant`` must then be ``rdp``.
+
     Attributes:
+        library: The module of the library that counts, and how to install it; None: it needs none.
         full: The price of a release that nobody else's noise protects: what is spent is counted in
             whole numbers, of which this many stand for one release.
     """
 
     full: ClassVar[int] = 1
+    library: ClassVar[tuple[str, str] | None] = LIBRARY
 
     def __init__(self, privacy: Privacy, rate_N: Floats) -> None:
         self.privacy, self.rate_N = privacy, rate_N
@@ -81,6 +88,12 @@ class Accountant:
     def with_noise(self, noise_multiplier: float) -> Accountant:
         """The accountant of the same devices with another noise multiplier."""
         return Accountant(self.privacy.with_noise(noise_multiplier), self.rate_N)
+
+    def one_release(self, rate: float) -> tuple[Floats, Floats]:
+        """Return orders of Rényi divergences, and the divergence of each, of one release on a
+        sample with this ``rate``. Orders are among :data:`ORDERS`; with a rate of 1 there may be
+        others."""
+        return divergences(rate, self.privacy.noise_multiplier)
 
     def epsilon_N(self, releases_N: Ints) -> Floats:
         """The ε of each device after so many releases, ``[N]``."""
@@ -194,14 +207,13 @@ class Accountant:
     def _one(self, kind_U: Ints) -> tuple[Floats, Floats]:
         """The orders ``[O]``, and their divergences of one release with each of these rates,
         ``[U, O]``; infinity for an order that is left out."""
-        sigma = self.privacy.noise_multiplier
         # releases without sampling have more orders than others
-        whole = divergences(1.0, sigma)[0] if self._rates_U[-1] == 1 else np.empty(0)
+        whole = self.one_release(1.0)[0] if self._rates_U[-1] == 1 else np.empty(0)
         orders_O = np.union1d(np.array(ORDERS, np.float64), whole)
         if self._one_UO is None:
             self._one_UO = np.full((len(self._rates_U), len(orders_O)), np.nan)
         for kind in np.unique(kind_U[np.isnan(self._one_UO[kind_U, 0])]).tolist():
-            orders_K, divergence_K = divergences(float(self._rates_U[kind]), sigma)
+            orders_K, divergence_K = self.one_release(float(self._rates_U[kind]))
             self._one_UO[kind] = np.inf
             self._one_UO[kind, np.searchsorted(orders_O, orders_K)] = divergence_K
         return orders_O, self._one_UO[kind_U]

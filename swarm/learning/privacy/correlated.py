@@ -13,10 +13,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, Refusals
 from swarm.common.rng import Keys, NormalRows
 from swarm.learning.privacy.accountant import Accountant
-from swarm.learning.privacy.mechanism import MOST_NOISE, Counting, Gaussian
+from swarm.learning.privacy.mechanism import MOST_NOISE, ArmFacts, Counting, Gaussian
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -81,6 +81,43 @@ class Correlated(Gaussian):
     def noise_without_learning(self) -> bool:
         """Always true: without a device's noise, the noise of its neighbours would not cancel."""
         return True
+
+    def draw_noise(
+        self,
+        into_BM: npt.NDArray[np.floating],
+        device_B: Ints,
+        round: int,
+        seed: int,
+        share: float,
+        pairs: Pairs | None,
+    ) -> None:
+        super().draw_noise(into_BM, device_B, round, seed, share, pairs)
+        assert self.clip_norm is not None, "noise is added to what is clipped"
+        if pairs is not None:
+            std = self.correlated_multiplier * self.clip_norm
+            pairs.add_noise(into_BM, device_B, round, std, seed)
+
+    def accountant_for(self, arm: ArmFacts) -> PairAccountant:
+        return PairAccountant(self, arm.phase, arm.pairs, arm.honest_N)
+
+    def refusals(self, arm: ArmFacts) -> Refusals:
+        """What keeps the noise of pairs from cancelling, or from being counted."""
+        if arm.by_server:
+            valid = "must be one whose messages go along links with {}; with a server,"
+            valid += " privacy=device_level with privacy.noise=distributed adds less noise"
+            yield "protocol", arm.protocol, valid
+        if not arm.sends_parameters:
+            valid = "must be one that sends parameters with {}: the noise of a pair cancels in"
+            yield "protocol", arm.protocol, f"{valid} their mean only"
+        if arm.directed:
+            valid = "must be undirected with {}: both devices of a link add its noise"
+            yield "topology", arm.topology, valid
+        if self.colluders > arm.devices - 2:
+            valid = f"must be at most {arm.devices - 2} of {arm.devices} devices, as two have a"
+            yield "privacy.colluders", self.colluders, f"{valid} pair"
+        if self.counted and not self.colluders and arm.devices > MOST_DEVICES:
+            valid = f"must be 1 or more in a swarm of more than {MOST_DEVICES:,} devices: with 0"
+            yield "privacy.colluders", 0, f"{valid} the noise of all pairs is counted together"
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from swarm.common.errors import ConfigError
+import numpy as np
+import numpy.typing as npt
+
+from swarm.common.errors import ConfigError, Refusals
+from swarm.common.rng import Keys, NormalRows
+from swarm.data.dataset import DeviceSplit
+from swarm.data.stream.poisson import PoissonStream
+from swarm.data.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from swarm.learning.kernels.kernel import Kernel
+    from swarm.learning.kernels.losses import Loss
+    from swarm.learning.learner import Learner
+    from swarm.learning.optim.optimizer import Optimizer
+    from swarm.learning.privacy.accountant import Accountant
+    from swarm.learning.privacy.correlated import Pairs
 
 MOST_NOISE, LEAST_NOISE = 1000.0, 0.05  # between them the accountant's sums are exact enough
 LEAST_DELTA = 1e-18  # of the numbers that a config may have
 
 
 Counting = Literal["rdp", "pld"]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ArmFacts:
+    """What a mechanism knows, before the start, of the arm in which it protects N devices.
+
+    Attributes:
+        rate_N: The probability with which each sample of a device takes part in a step; 1 where
+            steps take no random sample.
+        honest_N: Which devices are honest.
+        phase: The number of the graph of a round: rounds with the same number have the same pairs.
+        pairs: The pairs of linked devices of a round.
+        directed: Whether the graph of the first round is directed.
+        by_server: Whether there are messages, and all of them go to a server.
+        sends_parameters: Whether messages are made of parameters.
+        protocol: What the config calls the protocol.
+        topology: What it calls the topology.
+    """
+
+    rate_N: Floats
+    honest_N: npt.NDArray[np.bool_]
+    phase: Callable[[int], int]
+    pairs: Callable[[int], Pairs]
+    directed: bool
+    by_server: bool
+    sends_parameters: bool
+    protocol: str
+    topology: str
+
+    @property
+    def devices(self) -> int:
+        """N, the number of devices."""
+        return len(self.rate_N)
 
 
 class Privacy:
@@ -68,6 +120,60 @@ class Privacy:
         found = copy(self)
         found.noise_multiplier = noise_multiplier
         return found
+
+    # --- what a mechanism of another kind overrides -----------------------------------------------
+
+    def stream(self, holdings: DeviceSplit, batch: int, keys: Keys, batch_N: Ints | None) -> Stream:
+        """Return the order in which devices meet their samples: by default Poisson samples where
+        single samples are protected, and else all samples in turn. ``batch_N`` are the sizes of the
+        devices' own mini-batches; None: ``batch`` for all."""
+        if self.unit == "sample":
+            return PoissonStream(holdings, batch, keys, batch_N, self.rate)
+        return Stream(holdings, batch, keys, batch_N)
+
+    def learner(
+        self, kernel: Kernel, loss: Loss, optimizer: Optimizer, outputs: int, seed: int
+    ) -> Learner | None:
+        """Return what takes the local steps: by default the steps of DP-SGD where single samples
+        are protected, and else None, for steps as without privacy."""
+        from swarm.learning.privacy.learner import PrivateLearner
+
+        if self.unit != "sample":
+            return None
+        return PrivateLearner(kernel, loss, optimizer, outputs, self, seed)
+
+    def draw_noise(
+        self,
+        into_BM: npt.NDArray[np.floating],
+        device_B: Ints,
+        round: int,
+        seed: int,
+        share: float,
+        pairs: Pairs | None,
+    ) -> None:
+        """Write the noise of a round into the rows, which are 0 before, where devices are protected
+        as a whole and their changes are clipped to C: by default ``share`` · σC·z, z ~ N(0, I).
+
+        The noise of a device must follow from the seed, the device and the round alone. ``pairs``
+        are those of the round, if neighbours share noise (:attr:`shares_noise`)."""
+        assert self.clip_norm is not None, "noise is added to what is clipped"
+        std_B = np.full(len(device_B), share * self.noise_multiplier * self.clip_norm)
+        normal = NormalRows(Keys(seed, "privacy.device"), into_BM.shape[1], into_BM.dtype)
+        for some, rows_rM in normal.rows(device_B, np.full(len(device_B), round), std_B):
+            into_BM[some] = rows_rM
+
+    def accountant_for(self, arm: ArmFacts) -> Accountant:
+        """Return what counts how much of their privacy the devices of ``arm`` spend, of a mechanism
+        that is :attr:`counted`: by default the Gaussian mechanism on samples of their rates."""
+        from swarm.learning.privacy.accountant import Accountant
+
+        return Accountant(self, arm.rate_N)
+
+    def refusals(self, arm: ArmFacts) -> Refusals:
+        """Yield what of ``arm`` breaks the promise of this mechanism: the key, its value, and what
+        would be valid, with ``{}`` for the mechanism. What its :attr:`unit` needs is asked before;
+        by default that is all."""
+        return ()
 
 
 class NoPrivacy(Privacy):

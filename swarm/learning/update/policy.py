@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.config.aliases.old_members import OldMembers
 from swarm.data.stream.stream import Stream
@@ -52,6 +52,14 @@ class UpdatePolicy(OldMembers, ABC):
     """
     keeps = False
     """Whether the policy needs a replay memory."""
+    only_predicts: bool = False
+    """Whether devices are meant to learn nothing in any round, so that nobody is warned of it, and
+    a replay memory is refused.
+    """
+    why_idle: str = "learns nothing in these rounds; more rounds would do"
+    """What a message says after ``update=NAME`` where devices learn nothing, and what would change
+    that.
+    """
 
     @abstractmethod
     def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
@@ -111,7 +119,8 @@ class Frozen(UpdatePolicy):
     def __init__(self, after: int = 0) -> None:
         if after < 0:
             raise ConfigError("after", after, "must be a number of rounds ≥ 0")
-        self.after = after
+        self.after, self.only_predicts = after, after == 0
+        self.why_idle = "never learns; with update.after=1 it does so in one round"
 
     def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         return (BatchPlan("new", learn=round <= self.after),)
@@ -133,6 +142,9 @@ class Nightly(UpdatePolicy):
         if steps is not None and steps < 1:
             raise ConfigError("steps", steps, "must be null or a number ≥ 1")
         self.day, self.steps = day, steps
+        self.why_idle = (
+            f"learns nothing before round {day}; more rounds or a shorter update.day would do"
+        )
 
     def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
         day = BatchPlan("new", learn=False)
@@ -156,13 +168,9 @@ def check_policy(
         raise ConfigError(
             "replay", memory, f"must be none with update={name}, which has all samples at hand"
         )
-    if replay.size and not policy.learns(1) and not policy.keeps:
-        raise ConfigError(
-            "replay",
-            memory,
-            f"must be none with update={name}, which never learns; with update.after=1 it does so"
-            " in one round",
-        )
+    if replay.size and policy.only_predicts:
+        valid = f"must be none with update={name}, which {policy.why_idle}"
+        raise ConfigError("replay", memory, valid)
     if replay.size and not policy.keeps and not replay.drawn(stream.batch):
         valid = (
             f"adds less than one remembered sample to a mini-batch of {stream.batch}, so that the"
@@ -183,7 +191,7 @@ def check_policy(
         )
     most = int(stream.sizes_N.max())
     if most < stream.batch:
-        found = f"the longest stream has {most} samples"
+        found = f"the longest stream has {counted(most, 'sample')}"
         raise ConfigError(
             "train.batch",
             stream.batch,

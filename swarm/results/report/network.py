@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from swarm.common.errors import counted
 from swarm.results.load import Run
 from swarm.results.report.style import literal, missing_signs
 
@@ -41,7 +42,7 @@ def draw_graph(run: Run, drawing: dict[str, Any], path: Path | IO[bytes]) -> Non
     figure.text(
         0.03,
         0.975,
-        f"{len(run.graph['edges']) if run.graph else 0:,} links in round 1{note}",
+        f"{counted(len(run.graph['edges']) if run.graph else 0, 'link')} in round 1{note}",
         fontsize=10,
         va="top",
     )

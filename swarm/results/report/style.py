@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from swarm.common.errors import counted
 from swarm.common.names import name_or_number
 from swarm.results.columns import by_concept, on
 from swarm.results.load import Run
@@ -148,7 +149,7 @@ def subject(run: Run) -> str:
     devices = summary.get("devices", config.get("devices"))
     parts = [
         _name(summary.get("scenario"), config.get("scenario")),
-        "" if devices is None else f"{devices} device{'' if devices == 1 else 's'}",
+        counted(devices, "device") if isinstance(devices, int) else "",
         _name((summary.get("topology") or {}).get("name"), config.get("topology")),
         _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
         hostile(run),

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from swarm.common.plugin import called
 from swarm.results.columns import for_trackers
 from swarm.simulation.metrics.base import Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,6 +74,25 @@ class Sink(Protocol):
         """The run is over (also after an error or Ctrl-C). May be called twice."""
 
 
+@dataclass(frozen=True)
+class SweepRecord:
+    """What a sweep has found.
+
+    Attributes:
+        score: The name of the main score.
+        lines: The title and the curve of each combination of the swept values, and of each control:
+            a table with the column ``score``, and those of ``round``, ``bytes_total`` and
+            ``virtual_s`` that the runs have.
+        table: A row for each combination.
+        image: The file of the sweep's picture.
+    """
+
+    score: str
+    lines: Sequence[tuple[str, pd.DataFrame]]
+    table: pd.DataFrame
+    image: Path
+
+
 class Tracker:
     """A sink that ignores everything: the base class of trackers, and the tracker of
     ``tracker=none``.
@@ -81,6 +104,18 @@ class Tracker:
 
     deadline_s: float | None = None
     steps: int = 0
+
+    @classmethod
+    def options_of_job(
+        cls, sweep: str, config: Mapping[str, Any], swept: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return options of this tracker for one job of a sweep, for those that the user leaves
+        open: the name of the sweep, the job's config and its swept values may go into them."""
+        return {}
+
+    def record_sweep(self, found: SweepRecord) -> None:
+        """A sweep is over. The tracker was built for it alone, with the folder and the name of the
+        sweep. One that does not override this method is not built."""
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from swarm.common.errors import counted
 from swarm.results.columns import DEFAULTS, Score, distance, heading, human, main, main_of, on
 from swarm.results.presentation import UNDECLARED, UNIQUE, Presentation
 from swarm.results.track.base import Tracker
@@ -167,7 +168,7 @@ class ConsoleSink(Tracker):
         if known.get("concept") is not None:
             facts.append(f"concept {int(known['concept'])}")
         if known.get("messages_total"):
-            facts.append(f"{int(known['messages_total']):,} messages")
+            facts.append(f"{counted(int(known['messages_total']), 'message')}")
         if self._steps:
             facts.append(f"{self._rate():,.0f} steps/s")
         return [fact for fact in facts if fact]

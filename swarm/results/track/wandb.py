@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,13 +16,12 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
-from swarm.results import columns
 from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
-from swarm.results.track.base import DEVICES, Tracker, device_scores
-from swarm.results.track.devices import read_devices
+from swarm.results.track.base import SweepRecord, Tracker, device_scores
 from swarm.results.track.jsonl import plain, read_jsonl
 from swarm.results.track.wandb_start import packages_listed, without_launch
+from swarm.results.track.wandb_sweep import SWEEP, panels
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
 MOST_HTML = 20 << 20  # bytes of a page that is shown in W&B; larger ones are only kept as files
@@ -113,6 +112,14 @@ class WandbTracker(Tracker):
         self._over: set[str] = set()  # arms
         self._configs: dict[str, dict[str, Any]] = {}
         self._concluded: dict[str, Any] = {}
+
+    @classmethod
+    def options_of_job(
+        cls, sweep: str, config: Mapping[str, Any], swept: Mapping[str, str]
+    ) -> dict[str, str]:
+        """The W&B group of the sweep, and the job's name: its options and swept values."""
+        group, most = wandb_environment.group() or sweep, wandb_environment.LONGEST_NAME
+        return {"group": group[:most], "name": wandb_names.title(config, swept)[:most]}
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """Keeps the arm's config for its W&B run."""
@@ -215,6 +222,20 @@ class WandbTracker(Tracker):
         self._drop_replaced(REPORT)
         self._end(0)
 
+    def record_sweep(self, found: SweepRecord) -> None:
+        """Logs the curves, the table and the picture of a sweep as one run in the group of its
+        jobs, offline or online as they were."""
+        if self.mode == "disabled":
+            return
+        import wandb
+
+        self.name, self.group = self.run, self.group[: wandb_environment.LONGEST_NAME]
+        with _quiet():
+            self._run = self._init(SWEEP, replaces=True)
+            self._run.log(panels(wandb, found))
+        self._drop_replaced(SWEEP)
+        self._end(0)
+
     def close(self) -> None:
         """Ends an arm that was cut short. W&B's service process goes with this process."""
         if self._run is not None:
@@ -271,7 +292,7 @@ class WandbTracker(Tracker):
         return run
 
     def _replay(self, arm: str) -> None:
-        scores = _device_scores(self.folder, arm)
+        scores = wandb_files.scores_by_round(self.folder, arm)
         for record in read_jsonl(self.folder / "metrics.jsonl"):
             if record.get("arm") == arm:
                 self.record(record | scores.get(record["round"], {}))
@@ -301,20 +322,6 @@ def _waits_for_the_end(shown: Presentation) -> str:
     empty where there are none.
     """
     return shown.lead(shown.arms) if shown.on("tracker") else ""
-
-
-def _device_scores(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
-    """The main scores of the devices by round, as far as the run has put them on disk."""
-    found: dict[int, dict[str, Any]] = {}
-    known = columns.read(folder)
-    for part in sorted((folder / "checkpoints" / arm).glob("devices_*.parquet")):
-        rows = read_devices(part, "/devices.parquet")
-        score = columns.of_devices(known, rows.column_names)
-        if score is not None:
-            round_M, score_M = (rows[name].to_numpy() for name in ("round", score.name))
-            for round in np.unique(round_M):
-                found[int(round)] = {f"{DEVICES}{score.name}": score_M[round_M == round]}
-    return found
 
 
 def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:

@@ -1,4 +1,6 @@
-"""What W&B leaves in a run folder: the id of each arm, and the offline parts of its W&B runs."""
+"""What W&B leaves in a run folder: the id of each arm, and the offline parts of its W&B runs; and
+what it is told again out of the folder.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,15 @@ import re
 import shutil
 import uuid
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from swarm.common.system.files import replacing
+from swarm.results import columns
 from swarm.results.track import wandb_environment
+from swarm.results.track.base import DEVICES
+from swarm.results.track.devices import read_devices
 
 # before the name of an offline part while the one that takes its place is written
 REPLACED = "replaced-"
@@ -84,3 +92,18 @@ def _parts(folder: Path, id: str, prefix: str = "") -> list[Path]:
         for part in (folder / "wandb").glob(glob)
         if part.is_dir()
     ]
+
+
+def scores_by_round(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
+    """The main scores of an arm's devices by round, as trackers get them, as far as the run has put
+    them on disk."""
+    found: dict[int, dict[str, Any]] = {}
+    known = columns.read(folder)
+    for part in sorted((folder / "checkpoints" / arm).glob("devices_*.parquet")):
+        rows = read_devices(part, "/devices.parquet")
+        score = columns.of_devices(known, rows.column_names)
+        if score is not None:
+            round_M, score_M = (rows[name].to_numpy() for name in ("round", score.name))
+            for round in np.unique(round_M):
+                found[int(round)] = {f"{DEVICES}{score.name}": score_M[round_M == round]}
+    return found

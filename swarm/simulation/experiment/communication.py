@@ -19,7 +19,7 @@ from swarm.communication.aggregation.pre_aggregator import PreAggregated, PreAgg
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.attack.base import Attack, DataAttack, LinkAttack, MessageAttack
 from swarm.communication.attack.placement import hostile_devices
-from swarm.communication.compression.base import Compressor, NoCompression
+from swarm.communication.compression.base import Compressor
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import Mixing
 from swarm.communication.network.base import (
@@ -27,15 +27,11 @@ from swarm.communication.network.base import (
     Clock,
     Delay,
     Network,
-    NoChurn,
-    NoClock,
-    NoDelay,
-    NoOutage,
     Outage,
 )
 from swarm.communication.network.fleet import Fleet, hardware_of
 from swarm.communication.network.sharing import LinkRates
-from swarm.communication.pairs import RandomPairs, exchange_seconds
+from swarm.communication.pairs import exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
 from swarm.communication.returned import check_protocol, shares_of, slots_of
 from swarm.communication.secure.base import SecureSum
@@ -126,7 +122,7 @@ class Communication:
         self.lines: LinkRates | None = None
         self.network = self._network(data, model)
         if self.protocol.requirements.pairs:
-            self.topology = RandomPairs(self.topology, self.network)
+            self.topology = self.protocol.pairing(self.topology, self.network)
         self.messages = MessageSchedule(
             self.topology,
             s.mixing,
@@ -193,7 +189,7 @@ class Communication:
             layout=self.layout,
             number_bits=self.number_bits,
         )
-        return None if isinstance(found, NoCompression) else found
+        return None if found.absent else found
 
     def _network(self, data: Data, model: Model) -> Network:
         s = self.settings
@@ -233,10 +229,10 @@ class Communication:
             s.network.drop,
             s.network.symmetric,
             s.network.max_delay,
-            None if isinstance(delay, NoDelay) else delay,
-            None if isinstance(churn, NoChurn) else churn,
-            None if isinstance(outage, NoOutage) else outage,
-            None if isinstance(clock, NoClock) else clock,
+            None if delay.absent else delay,
+            None if churn.absent else churn,
+            None if outage.absent else outage,
+            None if clock.absent else clock,
             timed,
             float(max((phase.bits for phase in sending), default=0)),
             None if self.mixed is None else self.mixed.bits_on,

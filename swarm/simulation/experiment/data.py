@@ -11,11 +11,10 @@ import numpy.typing as npt
 from swarm.common.rng import Keys
 from swarm.config.build import build, choice
 from swarm.data.dataset import label_mixes
-from swarm.data.stream.poisson import PoissonStream
 from swarm.data.stream.practice import Practice
 from swarm.data.stream.stream import Stream
 from swarm.learning.augmentation.base import Augmentation, Augmentations
-from swarm.learning.goal.base import Goal, NoGoal
+from swarm.learning.goal.base import Goal
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.update.policy import UpdatePolicy, check_policy
 from swarm.learning.update.replay import Replay
@@ -47,7 +46,7 @@ class Data:
         self.policy: UpdatePolicy = policy
         self.replay: Replay = build(s.replay, Replay, "replay", s.plugins)
         goal: Goal = build(s.goal, Goal, "goal", s.plugins)
-        self.goal = None if isinstance(goal, NoGoal) else goal
+        self.goal = None if goal.absent else goal
         parts = [build(node, Augmentation, "augment", s.plugins) for node in s.augment]
         self.augment = Augmentations(parts, s.seed)
         self.table = self.split.table
@@ -61,9 +60,7 @@ class Data:
 
     def _stream(self, batch_N: npt.NDArray[np.int64] | None) -> Stream:
         keys, batch = Keys(self.settings.seed, "stream"), self.settings.train.batch
-        if self.privacy.unit == "sample":
-            return PoissonStream(self.split, batch, keys, batch_N, self.privacy.rate)
-        return Stream(self.split, batch, keys, batch_N)
+        return self.privacy.stream(self.split, batch, keys, batch_N)
 
     def take_batches(self, batch_N: npt.NDArray[np.int64]) -> None:
         """Give each device mini-batches of its own size, before anything is learnt."""
@@ -145,9 +142,7 @@ class Data:
     @cached_property
     def relative_batch_N(self) -> npt.NDArray[np.float64] | None:
         """The size of each device's mini-batches over ``train.batch``, ``[N]``; None: 1 for all."""
-        batch_N: npt.NDArray[np.int64] | npt.NDArray[np.float64] | None = self.stream.batch_N
-        if self.privacy.rate is not None and isinstance(self.stream, PoissonStream):
-            batch_N = self.stream.mean_N
+        batch_N = self.stream.mean_batch_N
         return None if batch_N is None else batch_N / self.settings.train.batch
 
     @cached_property

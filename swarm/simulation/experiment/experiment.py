@@ -14,11 +14,11 @@ import torch
 
 from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
+from swarm.common.plugin import called
 from swarm.common.rows import Blocks
-from swarm.data.stream.poisson import PoissonStream
-from swarm.learning.kernels.losses import CrossEntropy
+from swarm.config.build import choice
 from swarm.learning.privacy.accountant import Accountant
-from swarm.learning.privacy.correlated import Correlated, PairAccountant
+from swarm.learning.privacy.mechanism import ArmFacts
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.cost import Deadline, deadline_of
 from swarm.simulation.evaluation import BlockEvaluator
@@ -106,7 +106,7 @@ class Experiment:
             looked.local,
             looked.ensemble,
             self.data.split.local_test is not None,
-            isinstance(self.model.test_loss, CrossEntropy),
+            self.model.test_loss.gives_probabilities,
             self.poison is not None and self.poison.triggered is not None,
             self.data.policy.streams,
             data.tokens is not None,
@@ -116,15 +116,25 @@ class Experiment:
     @cached_property
     def accountant(self) -> Accountant | None:
         """What devices spend of their privacy; None where there is nothing to count."""
-        privacy, stream = self.data.privacy, self.data.stream
-        if not privacy.counted:
-            return None
-        if isinstance(stream, PoissonStream):
-            return Accountant(privacy, stream.rate_N)
-        if isinstance(privacy, Correlated):
-            c = self.communication
-            return PairAccountant(privacy, c.topology.phase, c.pairs, c.honest_N)
-        return Accountant(privacy, np.ones(self.settings.devices))
+        privacy = self.data.privacy
+        return privacy.accountant_for(self.arm_facts) if privacy.counted else None
+
+    @property
+    def arm_facts(self) -> ArmFacts:
+        """What a mechanism of privacy knows of this arm."""
+        c, rate_N = self.communication, self.data.stream.rate_N
+        sending = [phase for phase in c.phases if phase.sends]
+        return ArmFacts(
+            np.ones(self.settings.devices) if rate_N is None else rate_N,
+            c.honest_N,
+            c.topology.phase,
+            c.pairs,
+            c.graph(1).directed,
+            bool(sending) and all(phase.through_server for phase in sending),
+            c.protocol.sends_parameters,
+            called(c.protocol),
+            choice("topology", self.settings.topology),
+        )
 
     def _poison(self) -> Poison | None:
         c, data = self.communication, self.data.dataset

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.ranges import no_room, size_text
 from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, size_of, trainable
 from swarm.common.system.machine import available_bytes
@@ -50,7 +50,6 @@ from swarm.learning.optim.grid import GridLearner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
-from swarm.learning.privacy.learner import PrivateLearner
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
 from swarm.simulation.experiment.data import Data
 
@@ -207,11 +206,11 @@ class Model:
         if self.grid is not None:
             grid, clip = self.grid, train.clip_norm
             return GridLearner(kernel, self.loss, self.optimizer, self.data.outputs, clip, grid)
-        if self.data.privacy.unit == "sample":
-            seed, privacy = self.settings.seed, self.data.privacy
-            return PrivateLearner(
-                kernel, self.loss, self.optimizer, self.data.outputs, privacy, seed
-            )
+        own = self.data.privacy.learner(
+            kernel, self.loss, self.optimizer, self.data.outputs, self.settings.seed
+        )
+        if own is not None:
+            return own
         return Learner(
             kernel,
             self.loss,
@@ -346,4 +345,5 @@ class Model:
             need = f"at least {size_text(one + frozen)} for one device's parameters"
             raise no_room("model", target, need, free, "a smaller model would fit")
         need = f"at least {size_text(n * one + frozen)} for parameters alone"
-        raise no_room("devices", n, need, free, f"at most {(free - frozen) // one:,} devices fit")
+        fits = f"at most {counted((free - frozen) // one, 'device')} would fit"
+        raise no_room("devices", n, need, free, fits)

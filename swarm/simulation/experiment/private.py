@@ -18,7 +18,6 @@ from swarm.common.plugin import called
 from swarm.config.build import choice
 from swarm.config.explain import shown
 from swarm.learning.privacy.accountant import require_library
-from swarm.learning.privacy.correlated import MOST_DEVICES, Correlated
 from swarm.learning.privacy.noise import LeastNoise, Plan, least_noise
 from swarm.learning.update.policy import batch_plans_of
 
@@ -37,10 +36,12 @@ def check_privacy(experiment: Experiment) -> None:
     refused = _of_samples if privacy.unit == "sample" else _of_devices
     for check in (_of_both, refused):
         refuse(check(experiment), f"privacy={name}")
-    if privacy.counted:
-        require_library(name)
-        _warn_of_delta(experiment)
-    if (accountant := experiment.accountant) is not None and privacy.epsilon is not None:
+    refuse(privacy.refusals(experiment.arm_facts), f"privacy={name}")
+    if (accountant := experiment.accountant) is None:
+        return
+    require_library(name, accountant.library)
+    _warn_of_delta(experiment)
+    if privacy.epsilon is not None:
         first_N = accountant.price_N(1)
         if not accountant.poor_N(np.zeros_like(first_N), 1).all():
             return
@@ -153,8 +154,6 @@ def _of_devices(e: Experiment) -> Refusals:
         valid = "must be local with {}: counts and variances such as "
         valid += f"{c.layout.statistics[0].name} cannot be noised"
         yield "buffers", s.buffers, valid
-    if isinstance(e.data.privacy, Correlated):
-        yield from _of_pairs(e, e.data.privacy)
     if not e.data.privacy.hidden_in_mean:
         return
     if e.poison is not None or c.message_attack is not None or c.link_attack is not None:
@@ -175,25 +174,3 @@ def _of_devices(e: Experiment) -> Refusals:
     if sending and len(set(shares[shares > 0].tolist())) > 1:
         valid = "must be equal with privacy.noise=distributed: noise is added for equal weights"
         yield "protocol.shares", shown(s.protocol.get("shares")), valid
-
-
-def _of_pairs(e: Experiment, privacy: Correlated) -> Refusals:
-    """What keeps the noise of pairs from cancelling, or from being counted."""
-    s, c = e.settings, e.communication
-    sending = [phase for phase in c.phases if phase.sends]
-    if sending and all(phase.through_server for phase in sending):
-        valid = "must be one whose messages go along links with {}; with a server,"
-        valid += " privacy=device_level with privacy.noise=distributed adds less noise"
-        yield "protocol", called(c.protocol), valid
-    if not c.protocol.sends_parameters:
-        valid = "must be one that sends parameters with {}: the noise of a pair cancels in"
-        yield "protocol", called(c.protocol), f"{valid} their mean only"
-    if c.graph(1).directed:
-        valid = "must be undirected with {}: both devices of a link add its noise"
-        yield "topology", choice("topology", s.topology), valid
-    if privacy.colluders > s.devices - 2:
-        valid = f"must be at most {s.devices - 2} of {s.devices} devices, as two have a pair"
-        yield "privacy.colluders", privacy.colluders, valid
-    if privacy.counted and not privacy.colluders and s.devices > MOST_DEVICES:
-        valid = f"must be 1 or more in a swarm of more than {MOST_DEVICES:,} devices: with 0 the"
-        yield "privacy.colluders", 0, f"{valid} noise of all pairs is counted together"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from swarm.common.errors import ConfigError, Refusals, refuse
+from swarm.common.errors import ConfigError, Refusals, refuse, with_article
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Aggregator
@@ -21,7 +21,6 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION
 from swarm.learning.goal.base import Goal
-from swarm.learning.personal.base import NoPersonal
 from swarm.simulation.experiment.cohorts.bounds import check_counts, check_server_counts
 from swarm.simulation.experiment.cohorts.check import check_cohorts, frozen_bytes, needed_numbers
 from swarm.simulation.experiment.communication import Communication
@@ -231,7 +230,7 @@ def _check_server_rule(communication: Communication, name: str) -> None:
 def _check_personal(experiment: Experiment) -> None:
     """Refuse what a device cannot learn for itself beside the model that it shares."""
     personal = experiment.model.personal
-    if isinstance(personal, NoPersonal):
+    if personal.absent:
         return
     name = f"personal={choice('personal', experiment.settings.personal)}"
     refuse(_personal_refusals(experiment), name)
@@ -286,7 +285,7 @@ def _grid_refusals(e: Experiment) -> Refusals:
     if protocol.distillation is not None:
         valid = "must be one that exchanges parameters with {}, which rounds their steps"
         yield "protocol", called(protocol), valid
-    if not isinstance(e.model.personal, NoPersonal):
+    if not e.model.personal.absent:
         valid = "must be none with {}, which rounds the shared model alone"
         yield "personal", choice("personal", s.personal), valid
     if e.data.privacy.unit == "sample":
@@ -315,7 +314,7 @@ def _require_fit(experiment: Experiment) -> None:
     small = int((hardware.memory - needed_N).argmin())
     who = titled(small, named(experiment.names, small))
     if (kind := experiment.communication.fleet.kind(small)) is not None:
-        who += f" (a {kind})"
+        who += f" ({with_article(kind)})"
     valid = (
         f"{who} has {hardware.memory[small]:.3g} bytes of memory; model, optimiser and replay need"
         f" {needed_N[small]:.3g}; take a smaller model, or give such"

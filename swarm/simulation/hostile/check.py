@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.names import listed, named, titled
 from swarm.common.plugin import called
 from swarm.communication.aggregation.robust import RobustRule, too_many
-from swarm.communication.attack.base import NoAttack
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.returned import skips_phases
 from swarm.communication.topology.graph import Graph
@@ -33,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 def check_attack(settings: Settings, communication: Communication) -> None:
     """Refuse an attack that the protocol has no place for, and one that reaches nobody."""
     c, name = communication, choice("attack", settings.attack)
-    if c.hostile_N is None or isinstance(c.attack, NoAttack):
+    if c.hostile_N is None or c.attack.absent:
         return
     _require_borne(settings, c)
     protocol = called(c.protocol)
@@ -76,10 +75,10 @@ def _require_borne(settings: Settings, c: Communication) -> None:
     names = c.names if not of or c.cohorts is None else titles(c.cohorts, c.names)
     bad, rows = int(bad_N[worst]), int(graph.degree_in[worst]) + 1
     name, bears = choice("aggregator", settings.aggregator), rule.bears(rows)
-    who, those = titled(worst, named(names, worst)), "row" if bears == 1 else "rows"
+    who = titled(worst, named(names, worst))
     made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
-    said = f"bears {bears} hostile {those} among the {rows}{made} of {who}{of}, "
-    neighbours = f"{bad} hostile neighbour{'s' if bad > 1 else ''}"
+    said = f"bears {counted(bears, 'hostile row')} among the {rows}{made} of {who}{of}, "
+    neighbours = counted(bad, "hostile neighbour")
     have = "has" if bad == 1 else "have"
     said += f"and {neighbours} {have} them" if of else f"which has {neighbours}"
     said += "" if round == 1 else f" in round {round}"
@@ -103,15 +102,15 @@ def _require_borne_by_server(
         for round in rounds_foreseen(c.messages)
         for has_N, of in holders_of(c)
     )
-    counted = ((r, int((hostile_N & some).sum()), int(some.sum()), of) for r, some, of in sending)
-    beyond = (each for each in counted if each[1] > rule.bears(each[2]))
+    counts = ((r, int((hostile_N & some).sum()), int(some.sum()), of) for r, some, of in sending)
+    beyond = (each for each in counts if each[1] > rule.bears(each[2]))
     if (first := next(beyond, None)) is None:
         return
     round, bad, rows, of = first
     bears = rule.bears(rows)
     name, where = choice("aggregator", settings.aggregator), f" in round {round}"
     made = f"{mixtures}," if (mixtures := rule.mixtures(rows)) else ""
-    said = f"bears {bears} hostile row{'' if bears == 1 else 's'} among the {rows}{made} that the"
+    said = f"bears {counted(bears, 'hostile row')} among the {rows}{made} that the"
     said += f" server combines{of}{'' if round == 1 else where}, and {bad} of their senders"
     said += " is hostile" if bad == 1 else " are hostile"
     if rule.unsafe == "warn":

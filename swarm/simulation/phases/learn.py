@@ -13,10 +13,9 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.communication.protocol.base import Protocol, RoundInfo, Rows
 from swarm.communication.returned import start_of
-from swarm.learning.cohorts.learner import MixedLearner
 from swarm.learning.kernels.kernel import Scale
 from swarm.learning.learner import PredictionScores
-from swarm.learning.personal.base import LocalSteps, NoPersonal
+from swarm.learning.personal.base import LocalSteps
 from swarm.learning.privacy.release import released
 from swarm.learning.update.policy import BatchPlan, batch_plans_of
 from swarm.simulation.phases.base import Bools, Ints, Phase, TrainResult
@@ -140,7 +139,7 @@ class Learn(Phase):
         rows, all of them are sent, and nothing asks afterwards where the steps started from."""
         e, x_nP = shard.experiment, shard.state.x
         return (
-            type(e.model.personal) is NoPersonal
+            e.model.personal.absent
             and type(self.protocol).after_local_steps is Protocol.after_local_steps
             and e.data.privacy.unit != "device"
             and not shard.local_nQ.shape[1]
@@ -160,7 +159,7 @@ class Learn(Phase):
                 continue
             correction = None if start.correction is None else start.correction.of(rows)
             lr = rate if isinstance(rate, float) else rate[rows]
-            if isinstance(learner, MixedLearner) and self._in_place(shard, start):
+            if learner.in_place and self._in_place(shard, start):
                 x_nP, at = shard.state.x, numbers_of(rows, shard.state.x.device)
                 slots = shard.optimizer_slots
                 yield rows, learner.train_(x_nP, slots, at, batch, lr, correction)

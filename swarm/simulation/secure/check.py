@@ -25,8 +25,6 @@ from swarm.simulation.secure.sums import SecureSums
 if TYPE_CHECKING:
     from swarm.simulation.experiment.communication import Communication
 
-MANY = 400  # devices, whose shares take six seconds a round
-
 
 def check_secure(settings: Settings, communication: Communication) -> None:
     """Refuse what does not go together with secure sums."""
@@ -35,26 +33,21 @@ def check_secure(settings: Settings, communication: Communication) -> None:
     name = choice("secure_sum", settings.secure_sum)
     for check in (_of_messages, _of_network, _of_protocol, _of_sizes):
         refuse(check(settings, communication), f"secure_sum={name}")
-    if find_spec("shamirs") is None:
-        valid = "needs the library shamirs: `pip install '.[secure]'`"
-        raise ConfigError("secure_sum", name, valid)
-    _warn_of_partners(communication, communication.sums.rounds)
+    rounds = communication.sums.rounds
+    if (needed := rounds.plug_in.library) is not None and find_spec(needed[0]) is None:
+        library = needed[0].replace("_", "-")
+        raise ConfigError("secure_sum", name, f"needs the library {library}: `{needed[1]}`")
+    for text in rounds.plug_in.advice(_largest_sum(communication, rounds)):
+        warnings.warn(text, stacklevel=2)
 
 
-def _warn_of_partners(c: Communication, rounds: SecureRounds) -> None:
-    """Warn of partners that a sum does not have, and of a sum without them over so many devices
-    that a round takes minutes."""
+def _largest_sum(c: Communication, rounds: SecureRounds) -> int:
+    """The largest number of rows that a sum of the first round may have."""
     server = any(phase.through_server for phase in c.phases)
     size = int(rounds.invited(1).sum()) if server else 0
     if any(phase.mixes for phase in c.phases):
         size = max(size, c.messages.most_links)
-    partners = rounds.plug_in.partners
-    if partners is not None and partners >= size - 1:
-        text = f"secure_sum.partners={partners}: no sum has more than {size} devices, so that each"
-        warnings.warn(f"{text} shares masks with all others, as with null", stacklevel=2)
-    if partners is None and size > MANY:
-        text = f"secure_sum.partners=null: all {size} devices of a sum share masks, whose time"
-        warnings.warn(f"{text} grows with the cube of that number; 20 would do", stacklevel=2)
+    return size
 
 
 def _of_messages(s: Settings, c: Communication) -> Refusals:

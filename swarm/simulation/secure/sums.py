@@ -12,13 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.errors import ConfigError
-from swarm.common.plugin import called
 from swarm.communication.aggregation.base import Neighbourhoods
 from swarm.communication.returned import shares_of
 from swarm.communication.round_messages import NOTHING, Overhead
-from swarm.communication.secure.base import WORD_BITS, Bonawitz, NoSecureSum, SecureSum
-from swarm.communication.secure.masks import Masks
+from swarm.communication.secure.base import WORD_BITS, SecureSum
 from swarm.communication.secure.rounds import SecureRounds
 from swarm.communication.secure.sums import neighbour_sums, server_mean, server_part
 
@@ -91,7 +88,7 @@ class SecureSums(Sums):
     one_for_all = False  # each receiver adds up for itself
     number_bits = WORD_BITS
 
-    def __init__(self, communication: Communication, plug_in: Bonawitz) -> None:
+    def __init__(self, communication: Communication, plug_in: SecureSum) -> None:
         super().__init__(communication)
         seed = communication.settings.seed
         self.rounds = SecureRounds(plug_in, communication.messages, seed)
@@ -116,7 +113,7 @@ class SecureSums(Sums):
         """See :meth:`Sums.parts`: the masked rows of each block modulo 2^32. Floats of 64 bits hold
         the sums of up to two million blocks exactly."""
         group, largest = self.rounds.at_server(round, phase.number), self.rounds.plug_in.range
-        weight_N, masks = self._invited_shares(round), Masks(group, rows_nM.shape[1])
+        weight_N, masks = self._invited_shares(round), group.masks(rows_nM.shape[1])
         for block, s in shard.experiment.blocks.slices(shard.blocks):
             device_n = shard.devices[s]
             part = server_part(group, masks, rows_nM[s], device_n, weight_N, largest, round)
@@ -136,12 +133,5 @@ class SecureSums(Sums):
 
 
 def sums_of(secure_sum: SecureSum, communication: Communication) -> Sums:
-    """How rows are added up where devices send any.
-
-    Raises :class:`ConfigError` for a class that is derived from neither of the two kinds."""
-    if isinstance(secure_sum, Bonawitz):
-        return SecureSums(communication, secure_sum)
-    if isinstance(secure_sum, NoSecureSum):
-        return Sums(communication)
-    valid = "must be none, bonawitz, or a class that is derived from Bonawitz"
-    raise ConfigError("secure_sum", called(secure_sum), valid)
+    """How rows are added up where devices send any."""
+    return Sums(communication) if secure_sum.absent else SecureSums(communication, secure_sum)

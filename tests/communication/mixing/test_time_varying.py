@@ -1,6 +1,4 @@
-"""Theorems about graphs that change: exact means of Base-(k+1) graphs, expected contraction of
-random partners.
-"""
+"""Theorems about graphs that change: expected contraction of random partners."""
 
 from __future__ import annotations
 
@@ -18,97 +16,12 @@ from swarm.communication.mixing import (
     weights,
 )
 from swarm.communication.topology.base import Topology
-from swarm.communication.topology.base_graph import BaseGraph
 from swarm.communication.topology.gossip import Epidemic, RandomMatching, Variant
 from swarm.communication.topology.regular import Complete, Isolated, Ring
 from swarm.results.report import write_report
 from tests.support import run
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-
-
-def product(topology: Topology, rounds: range, rule: str = "auto") -> Floats:
-    P = np.eye(topology.graph(0).n)
-    for round in rounds:
-        P = weights(topology.graph(round), rule).matrix @ P
-    return P
-
-
-# --- Base-(k+1): Takezawa et al. 2023, theorem 1
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 4])
-def test_base_graphs_reach_the_exact_mean_of_any_number_of_devices(k: int) -> None:
-    """Product of a period J to 1e-12, every round doubly stochastic, degree ≤ k, length ≤ 2
-    log_{k+1} n + 2.
-    """
-    for n in range(k + 1, 65):
-        topology = BaseGraph(n, k)
-        assert topology.period is not None
-        assert topology.period <= 2 * math.log(n, k + 1) + 2 + 1e-9
-        for round in range(topology.period):
-            graph = topology.graph(round)
-            mixing = weights(graph)
-            assert mixing.conserves == "both"
-            assert mixing.matrix.diagonal().min() > 0
-            assert graph.degree_in.max() <= k
-            assert not graph.directed
-        assert np.abs(product(topology, range(topology.period)) - 1 / n).max() < 1e-12
-
-
-@pytest.mark.parametrize(("n", "k"), [(5, 1), (7, 1), (23, 2), (30, 3)])
-def test_base_graphs_need_every_round_in_its_order_and_their_own_weights(n: int, k: int) -> None:
-    """One round short, one late, or with Metropolis weights the mean is missed."""
-    topology = BaseGraph(n, k)
-    assert topology.period is not None
-    assert np.abs(product(topology, range(topology.period)) - 1 / n).max() < 1e-12
-    assert np.abs(product(topology, range(topology.period - 1)) - 1 / n).max() > 1e-3
-    assert np.abs(product(topology, range(1, topology.period)) - 1 / n).max() > 1e-3
-    assert np.abs(product(topology, range(topology.period), "metropolis") - 1 / n).max() > 1e-3
-
-
-def test_base_graphs_are_as_short_as_the_construction_allows() -> None:
-    """Powers of k + 1 take log n rounds, smooth numbers one a factor; 6 = 2·3 is cut in two: 3
-    rounds and 1, not 5.
-    """
-    for (n, k), rounds in {
-        (32, 1): 5,
-        (27, 2): 3,
-        (64, 3): 3,
-        (12, 2): 3,
-        (36, 5): 2,
-        (6, 1): 4,
-        (5, 1): 5,
-        (3, 1): 3,
-    }.items():
-        assert BaseGraph(n, k).period == rounds, (n, k)
-
-
-@pytest.mark.parametrize("devices", [7, 12])
-def test_base_graphs_agree_exactly_through_the_engine(tmp_path: Path, devices: int) -> None:
-    """The consensus scenario: nothing is left of the distance after one period, and something
-    before.
-    """
-    period = BaseGraph(devices, 1).period
-    assert period is not None
-    summary = run(
-        tmp_path / "run",
-        "topology=base_graph",
-        "scenario=consensus",
-        f"devices={devices}",
-        f"rounds={period}",
-    )
-    assert summary["topology"]["period"] == period
-    assert summary["topology"]["rho"] == 0
-    assert summary["arms"]["gossip"]["consensus_distance"] < 1e-14
-    short = run(
-        tmp_path / "short",
-        "topology=base_graph",
-        "scenario=consensus",
-        f"devices={devices}",
-        f"rounds={period - 1}",
-    )
-    assert short["arms"]["gossip"]["consensus_distance"] > 1e-3
 
 
 # --- random partners: Boyd et al. 2006, De Vos et al. 2023

@@ -95,7 +95,7 @@ def test_labels_become_devices_in_their_order(tmp_path: Path) -> None:
     assert links(trace(tmp_path, '\r\n\r\ntime,a,b\r\n0,"two\nlines",b\r\n'), 1) == [[[0, 1]]]
     assert links(trace(tmp_path, '\ufefftime, a ,b\r\n\r\n0,"Smith, J",b\r\n'), 1) == [[[0, 1]]]
     with pytest.raises(
-        ConfigError, match=r"^devices=2: .*contacts.csv has 3 labels; devices=3 or more would do"
+        ConfigError, match=r"^devices=2: .*contacts.csv has 3 people; devices=3 or more would do"
     ):
         trace(tmp_path, "time,a,b\n0,a,b\n1,b,c\n", devices=2)
 

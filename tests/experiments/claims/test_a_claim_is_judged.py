@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from swarm.common.statistics import interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim, Hypothesis
+from swarm.experiments.claims.page.verdicts import facts_of
 from tests.cli.conftest import Command
 
 from .conftest import TINY, Tiny, facts, hashes, stamps
@@ -195,3 +196,41 @@ def test_settings_are_read_as_they_are_typed() -> None:
     claim = build(node, Claim, "scenario")
     wanted = {"optimizer.lr": 1e-3, "scenario.arms": ["swarm"], "topology": "ring"}
     assert {key: claim.settings[key] for key in wanted} == wanted
+
+
+WIDE, NEAR, FAR = (
+    interval([-1.0, 2.0, 2.0]),
+    interval([-8.0, 9.0, 2.0]),
+    interval([-3.0, 1.0, -1.0]),
+)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        # both means are on the right side: as many as the one that needs most
+        ({"a": WIDE, "b": NEAR}, "about 283 seeds instead of 3 (b), if mean and scatter stay"),
+        # one is on the wrong side: as many as make that certain
+        ({"a": NEAR, "c": FAR}, "about 18 seeds instead of 3 (c), if mean and scatter stay"),
+        ({"on": interval([-1.0, 1.0])}, "no number of seeds that can be had, as the mean (on)"),
+        ({"one": interval([1.0])}, "two seeds or more, as one has no interval"),
+    ],
+)
+def test_an_undecided_verdict_says_how_many_seeds_would_decide_it(
+    bounds: dict[str, Interval], said: str
+) -> None:
+    hypothesis = Hypothesis(1, "statement", "metric", "rule")
+    found = {name: Bound(each, above=0) for name, each in bounds.items()}
+    verdict = hypothesis.judged(found, "because")
+    assert (verdict.holds, verdict.figures) == (None, bounds)
+    assert facts_of(verdict, "full", 3)["decided_by"].startswith(said)
+    assert facts_of(verdict, "quick", 3)["decided_by"].startswith("preset=full")
+    missing = hypothesis.judged(found, "because", "a longer ruler")
+    assert facts_of(missing, "full", 3)["decided_by"] == "a longer ruler"
+
+
+def test_a_decided_verdict_asks_for_nothing_more() -> None:
+    hypothesis = Hypothesis(1, "statement", "metric", "rule")
+    sure = {"a": Bound(interval([1.0, 1.1]), above=0)}
+    assert facts_of(hypothesis.judged(sure, "because", "more"), "full", 2)["decided_by"] == ""
+    assert facts_of(hypothesis.verdict(None, "because"), "full", 2)["decided_by"] == ""

@@ -13,6 +13,7 @@ from scipy import stats
 
 from swarm.common.statistics import (
     LAWS,
+    Bound,
     Interval,
     aic_difference,
     growth,
@@ -57,6 +58,36 @@ def test_above_and_below_are_of_the_whole_interval() -> None:
     assert (found.above(-1), found.above(2), found.above(9)) == (True, None, False)
     assert (found.below(-1), found.below(2), found.below(9)) == (False, None, True)
     assert found.text(1, 100, "%") == "200.0% [-48.4, 448.4]"
+
+
+def test_a_bound_holds_if_the_whole_interval_is_within_its_limits() -> None:
+    found = interval([1.0, 2.0, 3.0])  # [−0.48, 4.48]
+    limits = [(-1, 9), (0, 9), (-1, 4), (5, 9), (-9, -1), (-math.inf, 9), (5, math.inf)]
+    holds = [Bound(found, above=low, below=high).holds for low, high in limits]
+    assert holds == [True, None, None, False, False, True, False]
+    assert Bound(interval([1.0]), above=0).holds is None
+
+
+@pytest.mark.parametrize("now", [2, 3, 5, 12, 40])
+@pytest.mark.parametrize(("mean", "limits"), [(0.7, {"above": 0}), (-0.3, {"above": -1, "below": 1}), (2.1, {"below": 2})])  # fmt: skip
+def test_so_many_seeds_decide_and_one_less_does_not(
+    now: int, mean: float, limits: dict[str, float]
+) -> None:
+    def seeds(n: int) -> Interval:
+        """The interval of n values whose mean and standard deviation are always the same."""
+        x_N = np.random.default_rng(n).standard_normal(n)
+        return interval(mean + (x_N - x_N.mean()) / x_N.std(ddof=1))
+
+    needed = Bound(seeds(now), **limits).seeds(now)
+    decided = [Bound(seeds(n), **limits).holds for n in (int(needed) - 1, int(needed))]
+    assert decided == [None, mean < 2]
+
+
+def test_no_number_of_seeds_decides_what_lies_on_its_limit() -> None:
+    on = interval([-1.0, 1.0])
+    assert Bound(on, above=0).seeds(2) == math.inf
+    assert math.isnan(Bound(interval([1.0]), above=0).seeds(1))
+    assert Bound(interval([1.0, 1.0]), above=0).seeds(2) == 2
 
 
 def results(values: dict[str, list[float]], diverged: tuple[str, int] | None = None) -> Results:

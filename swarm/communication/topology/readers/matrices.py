@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.communication.topology.readers.parsed import Parsed, text_of
 
 UNPACKED = 4  # how many times its size a packed file may take in memory
@@ -206,7 +206,7 @@ def read_matrix_market(data: bytes, parsed: Parsed) -> None:
         parsed.require_nodes(rows)
         parsed.require_edges(entries if form == "coordinate" else 0)
         if entries > len(data):  # of a symmetric one, half the entries are in the file
-            raise ValueError(f"it states {entries} entries but is shorter")
+            raise ValueError(f"it states {counted(entries, 'entry')} but is shorter")
         matrix = mmread(io.BytesIO(data))
     except (ValueError, OverflowError, MemoryError, TypeError, StopIteration) as error:
         reason = " ".join(str(error).split())[:160]

@@ -23,7 +23,8 @@ class Parsed:
 
     A reader either adds nodes and edges one by one (:meth:`node`, :meth:`edge`), or all edges at
     once as columns (:meth:`columns`), which makes no Python object of a node that is a number.
-    ``length`` names the attribute that is an edge's length; if it is given, every edge needs one.
+    ``length`` names the attribute that is an edge's length, or its mixing weight as ``what`` says;
+    if it is given, every edge needs one.
     """
 
     max_nodes: int
@@ -33,6 +34,7 @@ class Parsed:
     index: dict[str, int] = field(default_factory=dict)
     edges: list[tuple[int, int]] = field(default_factory=list)
     length: str | None = None
+    what: str = "length"  # what the numbers of edges are that are read
     lengths: list[float] | Floats = field(default_factory=list)
     spelt: dict[Name, int] = field(default_factory=dict)  # node numbers by names as in the file
     places: dict[int, tuple[float, float]] = field(default_factory=dict)  # by node numbers
@@ -72,7 +74,7 @@ class Parsed:
         self.require_edges(len(self.edges) + 1)
         if self.length is not None:
             if length is None:
-                raise ValueError(f"the edge needs `{self.length}`, its length")
+                raise ValueError(f"the edge needs `{self.length}`, its {self.what}")
             value = finite(length, self.length)
             if value < 0:
                 raise ValueError(f"{self.length} {str(length)[:40]!r} must be at least 0")
@@ -106,7 +108,7 @@ class Parsed:
         self.require_edges(len(source_E))
         if self.length is not None:
             if length_E is None:
-                raise ValueError(f"the edges need `{self.length}`, their length")
+                raise ValueError(f"the edges need `{self.length}`, their {self.what}")
             self.lengths = finite_column(length_E, self.length)
             if (self.lengths < 0).any():
                 row = int(np.flatnonzero(self.lengths < 0)[0])

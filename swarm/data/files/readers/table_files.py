@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.files import opened, size_of
+from swarm.common.system.files import meant_file, opened, size_of
 from swarm.data.files.readers.arrow.folders import STATE, mapped, read_folder, saved_folders
 from swarm.data.files.readers.arrow.ipc import read_ipc
 from swarm.data.files.readers.arrow.parquet import read_parquet
@@ -92,9 +92,8 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
         valid = f"must end in {', '.join(KINDS)}; {instead or _ALSO}"
         raise ConfigError("path", path, valid)
     if not there:
-        raise ConfigError(
-            "path", path, f"is not a file; give the path of a {', '.join(KINDS)} file"
-        )
+        valid = f"is not a file{meant_file(path)}; give the path of a {', '.join(KINDS)} file"
+        raise ConfigError("path", path, valid)
     try:
         if folder or reader is None:
             table = _of_folder(path, max_bytes)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import yaml
 
+from swarm.common.errors import counted
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.page.pictures import DARK, NARROW, draw
@@ -155,13 +156,16 @@ def _title(plan: ClaimPlan) -> str:
 def _subtitle(claim: Claim, summary: Facts) -> str:
     quick = "" if claim.preset == "full" else " A quick preset only indicates; preset=full judges."
     return (
-        f"preset={claim.preset}: {summary['runs']} runs, {summary['seeds']} seeds,"
+        f"preset={claim.preset}: {counted(summary['runs'], 'run')},"
+        f" {counted(summary['seeds'], 'seed')},"
         f" {human_time(summary['wall_s'])}.{quick}"
     )
 
 
 def _verdict(row: Facts) -> str:
     terms = {"metric": row["metric"], "rule": row["rule"]}
+    if row.get("decided_by"):
+        terms["what would decide it"] = row["decided_by"]
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in terms.items())
     return (
         f'<section class="card verdicts"><h2>{escape(row["claim"])}</h2>'
@@ -291,7 +295,10 @@ def markdown(
     lines += [*(f"- {note}" for note in notes), ""] if notes else []
     for row in summary["verdicts"]:
         lines += [f"## {row['claim']}", "", f"**{row['verdict']}**: {row['because']}", ""]
-        lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}", ""]
+        lines += [f"- Metric: {row['metric']}", f"- Rule: {row['rule']}"]
+        if row.get("decided_by"):
+            lines += [f"- What would decide it: {row['decided_by']}"]
+        lines += [""]
     if told := paragraphs(plan.claim):
         lines += [f"## {RUN}", "", *(line for each in told for line in (each, ""))]
     for number, chart in enumerate(charts, 1):

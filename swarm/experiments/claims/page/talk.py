@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from swarm.common.errors import counted
 from swarm.experiments.claims.page.page import badge, inline_png, picture
 from swarm.experiments.claims.page.verdicts import Facts, by_number, sentence
 
@@ -32,10 +33,10 @@ def _slide(folder: Path, summary: Facts, row: Facts) -> str:
     number, statement = row["claim"].split(". ", 1)
     file = chart_of(folder, row)
     image = f'<img alt="" src="{inline_png(file.read_bytes())}">' if file else ""
-    counted = f"scenario={summary['scenario']} · {summary['seeds']} seeds"
+    what = f"scenario={summary['scenario']} · {counted(summary['seeds'], 'seed')}"
     return (
         f'<section><p class="over">Claim {escape(number)}</p><h1>{escape(statement)}</h1>'
         f"<figure>{image}</figure>"
         f"<p>{badge(row['verdict'])} {escape(sentence(row['because']))}</p>"
-        f"<footer>{escape(counted)} · brackets are 95% intervals over seeds</footer></section>"
+        f"<footer>{escape(what)} · brackets are 95% intervals over seeds</footer></section>"
     )

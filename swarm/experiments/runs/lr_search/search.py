@@ -67,9 +67,10 @@ def search_lr(
 def _announced(arm: PreparedArm, planned: Sequence[Stage]) -> str:
     """The line that a search begins with."""
     many, shortest = len(arm.variants), "" if len(planned) == 1 else f"{planned[0].end} to "
-    choice = f"learning rate out of {len(arm.rates)}" + f" × {many} batch sizes" * (many > 1)
+    choice = f"learning rate out of {len(arm.rates)}"
+    choice += f" × {many} {arm.differ_in}s" if many > 1 else ""
     if len(arm.rates) == 1 < many:
-        choice = f"batch size out of {many}"
+        choice = f"{arm.differ_in} out of {many}"
     rounds = f"{shortest}{planned[-1].end} rounds each"
     return f"{arm.name}: choosing a {choice} on the validation split, {rounds}"
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.errors import counted
 from swarm.simulation.engine.base import Ints
 from swarm.simulation.engine.ray.actor_pool import FaultError
 from swarm.simulation.engine.ray.cluster import ClusterError
@@ -58,7 +59,8 @@ class Recovery:
             if fault.of_memory:
                 raise MemoryError(str(fault))
             raise ClusterError(
-                f"actors died {self.restarts + 1} times since round {self.snapshot.round}, the last"
+                f"actors died {counted(self.restarts + 1, 'time')} since round"
+                f" {self.snapshot.round}, the last"
                 f" one with: {fault}"
             )
         tries = self.restarts - self._left

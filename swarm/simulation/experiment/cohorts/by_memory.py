@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, with_article
 from swarm.common.names import named, titled
 from swarm.config.plug_in_lists import OWN
 from swarm.config.settings import Settings
@@ -93,7 +93,7 @@ def _bytes(s: Settings, data: Data, model: Model, c: Communication) -> int:
 
 def _who(c: Communication, device: int) -> str:
     kind = c.fleet.kind(device)
-    return titled(device, named(c.names, device)) + (f" (a {kind})" if kind else "")
+    return titled(device, named(c.names, device)) + (f" ({with_article(kind)})" if kind else "")
 
 
 def take_by_memory(settings: Settings, room: Room, number_N: Ints) -> None:

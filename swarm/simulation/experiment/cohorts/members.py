@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, counted
 from swarm.common.rng import Keys
 from swarm.communication.attack.placement import placed
 from swarm.communication.topology.graph import Graph
@@ -54,9 +54,7 @@ def cohort_of_each(
         asked, key, count = cohort.devices, f"cohorts.{name}", counts[name]
         left = int((number_N == 0).sum())
         if count > left:
-            taken = (
-                f"{count} device{'s' if count > 1 else ''}, and {left} of {n} are in no cohort yet"
-            )
+            taken = f"{counted(count, 'device')}, and {left} of {n} are in no cohort yet"
             valid = f"asks for {taken}; the cohorts together must be at most all devices"
             raise ConfigError(f"{key}.devices", asked, valid)
         if random is None:

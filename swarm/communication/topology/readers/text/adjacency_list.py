@@ -66,7 +66,7 @@ def read_multiline_adjacency_list(data: bytes, parsed: Parsed) -> None:
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
     if left:
-        raise ValueError(f"line {number}: {left} neighbours of {node[:40]!r} are missing below it")
+        raise ValueError(f"line {number}: below it, {node[:40]!r} lacks {left} of its neighbours")
 
 
 def is_multiline(text: str) -> bool | None:
