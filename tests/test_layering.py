@@ -171,6 +171,13 @@ ALLOWED = {
     "swarm.data.files.readers.table_files: np.load": "allow_pickle=False",
     **dict.fromkeys(
         (
+            "swarm.common.system.generators: random",
+            "swarm.common.system.generators: numpy.random.get_state",
+        ),
+        "looks at global generators, as plug-ins must not draw from them",
+    ),
+    **dict.fromkeys(
+        (
             "swarm.learning.kernels.noise: torch.default_generator.manual_seed",
             "swarm.learning.kernels.noise: torch.cuda.manual_seed",
         ),

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import dis
 import inspect
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from swarm.common.counted import with_article
 from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.system.generators import states
 from swarm.common.system.machine import ran_out_of_memory
+
+T = TypeVar("T")
 
 # These two tables belong to the process, as ``sys.modules`` does: a process imports a module once,
 # under one name, whoever asks for it. A fault is recognised by its traceback, which has module
@@ -166,6 +170,79 @@ def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
     )
 
 
+def without_global_draws(work: Callable[[], T]) -> T:
+    """The result of ``work``, in which no plug-in may draw from a global generator: what it draws
+    would depend on whatever else has drawn in this process, and not on the run's seed alone.
+
+    If a global generator has changed, ``work`` is done once more to find the plug-in's line.
+    Raises :class:`PluginError` that names the plug-in.
+    """
+    before = states()
+    found = work()
+    if not _LISTED or states() == before:
+        return found
+    del found  # or its data would be in memory twice
+    fault, again = _drawing(work)
+    if fault is not None:
+        raise fault
+    return again
+
+
+def _drawing(work: Callable[[], T]) -> tuple[PluginError | None, T]:
+    """The error for the first line of a plug-in's that changes a global generator while ``work`` is
+    done, None if no such line does, and what ``work`` returns."""
+    faults: list[PluginError] = []
+    last = states()
+
+    def entered(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal last
+        if entry_of(_module(frame)) is None:
+            return None
+        line = frame.f_lineno
+        if len(_of_plugins(frame)) == 1:  # what others have drawn before is not its fault
+            last |= states()
+
+        def looking(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal line, last
+            now = states()
+            changed = [name for name in now if now[name] != last.get(name)]
+            if changed and not faults:
+                faults.append(_draws(frame, line, changed[0]))
+            line, last = frame.f_lineno, last | now
+            return looking
+
+        return looking
+
+    tracing = sys.gettrace()
+    sys.settrace(entered)
+    try:
+        found = work()
+    finally:
+        sys.settrace(tracing)
+    return (faults[0] if faults else None), found
+
+
+def _of_plugins(frame: FrameType | None) -> list[FrameType]:
+    """The frames of plug-in code that have led to ``frame``, itself included, outermost first."""
+    found: list[FrameType] = []
+    while frame is not None:
+        found += [frame] if entry_of(_module(frame)) is not None else []
+        frame = frame.f_back
+    return found[::-1]
+
+
+def _draws(frame: FrameType, line: int, whose: str) -> PluginError:
+    """The error for plug-in code that changes a global generator in this line."""
+    mine = _of_plugins(frame)
+    said = (
+        f"its {mine[0].f_code.co_name} draws from {whose} global generator, which the run's seed"
+        ' does not decide; draw from swarm.common.rng.Keys(seed, "a purpose").generator(), with'
+        " the seed that a constructor with the parameter seed is given"
+    )
+    key, value = _named(iter(mine))
+    return _with_code(key, value, f"{said} ({_shown(frame.f_code.co_filename)}, line {line})", 2)
+
+
 def of_torch(error: BaseException, caller: str) -> bool:
     """Whether torch raised ``error`` when a module below ``caller`` called it, with no other code
     of this package further down the traceback.
@@ -206,6 +283,8 @@ def said(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if len(text) > 300:
         text = text[:299] + "…"
+    if isinstance(error, ValueError) and text.endswith("is read-only"):
+        text += ", as a run's data are for all to read; change a copy (array.copy())"
     return f"raises {type(error).__name__}" + (f": {text}" if text else "")
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +74,22 @@ class Dataset(OldMembers):
         """The shape of one sample."""
         return self.x.shape[1:]
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays."""
+        held = (getattr(self, field.name) for field in fields(self))
+        return sum(each.nbytes for each in held if isinstance(each, np.ndarray))
+
+    def read_only(self) -> Dataset:
+        """The same data set, on the same memory, with arrays that nobody can write to."""
+        found: dict[str, Any] = {}
+        for field in fields(self):
+            each = getattr(self, field.name)
+            if isinstance(each, np.ndarray) and each.flags.writeable:
+                found[field.name] = each.view()
+                found[field.name].flags.writeable = False
+        return replace(self, **found) if found else self
+
     def known_labels(self) -> tuple[Ints, int]:
         """The class that devices take each sample to have (``[S]``, −1: no label), and the number
         of classes. Data without class labels for whole samples count as one class."""
@@ -108,6 +124,15 @@ class Source(ABC):
 
         Raises ``ConfigError`` for data that cannot be used.
         """
+
+    def loading(self) -> int | None:
+        """The most bytes that :meth:`load` takes, its result among them, as far as headers and the
+        sizes of files tell before anything is loaded; None where they do not.
+
+        The run is refused before it loads anything if so much is not free, and states the memory
+        that it takes with it. It may raise what :meth:`load` raises.
+        """
+        return None
 
 
 @dataclass(frozen=True)

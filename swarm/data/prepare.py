@@ -317,7 +317,7 @@ def _targets(
     their scaling (None if they were not scaled).
     """
     if samples.classes:
-        return samples.y.astype(np.int64), None
+        return np.ascontiguousarray(samples.y, np.int64), None
     y, affine = rescaled(samples.y, train, target_scale, key="target_scale")
     if target_scale == "none":
         return y, None

@@ -21,6 +21,7 @@ TargetScale = Literal["none", "standard"]
 Numbers = npt.NDArray[np.generic]
 
 _EXACT = 1 << 53  # float64 holds every whole number up to here
+_ASIDE = 96  # bytes for each sample's label, owner and place in the splits
 # If the cast to float32 errs by more than this share of a column's deviation, a warning says so.
 _LOST = 0.01
 
@@ -59,8 +60,27 @@ def rescaled(
     shift, span = np.where(constant, low, shift), np.where(constant, 1.0, span)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite; refused later
         for rows in chunks(x):
-            result[rows] = (x[rows].astype(np.float64) - shift) / span
+            part = x[rows].astype(np.float64)
+            part -= shift  # in place, as this is the largest array beside the samples themselves
+            part /= span
+            result[rows] = part
     return result, Affine(np.reshape(shift + base, -1), np.reshape(span, -1))
+
+
+def while_scaled(read: int, samples: int, numbers: int) -> int:
+    """The most bytes in memory while ``samples`` with ``numbers`` features in all, which were read
+    into ``read`` bytes, are checked, split and scaled.
+
+    The numbers become float32. Two arrays of :data:`CHUNK` numbers in float64 are there for a
+    moment, and some whole numbers for each sample: its label, and its place in the splits."""
+    return read + 4 * numbers + 2 * 8 * min(numbers, CHUNK) + _ASIDE * samples
+
+
+def while_generated(samples: int, numbers: int, each: int = 4) -> int:
+    """The most bytes in memory while ``samples`` with ``numbers`` features of ``each`` bytes are
+    generated, block by block, and then prepared as by :func:`while_scaled`."""
+    block = 5 * 8 * min(numbers, CHUNK)  # what is drawn for a block, and what is made of it
+    return max(each * numbers + block, while_scaled(each * numbers, samples, numbers))
 
 
 def lost_columns(x: Numbers, train: Ints) -> list[int]:
@@ -110,11 +130,13 @@ def _moments(x: Numbers, train: Ints, one_scale: bool) -> tuple[Reals, Reals]:
     axis = None if one_scale else 0
     values = len(train) * (math.prod(x.shape[1:]) if one_scale else 1)
 
+    def about(of: Reals, rows: Ints) -> Reals:
+        part = x[rows].astype(np.float64, copy=False)  # a copy already, as it is indexed by ids
+        part -= of
+        return part
+
     def total(of: Reals | None) -> Reals:
-        parts = (
-            x[rows] if of is None else x[rows].astype(np.float64) - of
-            for rows in _train_chunks(x, train)
-        )
+        parts = (x[rows] if of is None else about(of, rows) for rows in _train_chunks(x, train))
         return np.asarray(sum(part.sum(axis=axis, dtype=np.float64) for part in parts) / values)
 
     mean = total(None)
@@ -123,10 +145,8 @@ def _moments(x: Numbers, train: Ints, one_scale: bool) -> tuple[Reals, Reals]:
         mean = mean + total(mean)
     # The squares are taken about the mean, in another pass: a difference of large sums of squares
     # would lose a small variance.
-    square = sum(
-        np.square(x[rows].astype(np.float64) - mean).sum(axis=axis)
-        for rows in _train_chunks(x, train)
-    )
+    parts = (about(mean, rows) for rows in _train_chunks(x, train))
+    square = sum(np.square(part, out=part).sum(axis=axis) for part in parts)
     return mean, np.asarray(np.sqrt(square / values))
 
 

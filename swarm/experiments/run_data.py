@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import choices
 from swarm.common.plugin import is_plugin, returned
 from swarm.common.rng import Keys
+from swarm.common.system.machine import resident_bytes
 from swarm.config.build import build, choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit, Source
@@ -29,9 +32,30 @@ from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift
 from swarm.data.stream.labelling import LabelOracle
 from swarm.data.validation import UNNAMED, validate
+from swarm.experiments.runs.memory import require_loading
+
+# An earlier run of this process is let go before the next one loads its data, if either is large.
+# The search for what is garbage takes a tenth of a second, which a small run need not wait for.
+_LARGE, _MUCH = 32 << 20, 512 << 20  # bytes of the data, and of the process
 
 
-def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, DeviceSplit]:
+class Loaded(NamedTuple):
+    """The data of a run, and what loading them takes.
+
+    Attributes:
+        dataset: All samples.
+        split: Which device holds which of its training samples.
+        program: The bytes of this process before it loaded them.
+        loading: The most bytes that were taken beside these until they were loaded.
+    """
+
+    dataset: Dataset
+    split: DeviceSplit
+    program: int
+    loading: int
+
+
+def load_data(s: Settings, learns: bool, streams: bool) -> Loaded:
     """The data set, and which device holds which of its training samples.
 
     If nothing ``learns``, no device holds any. If the update policy ``streams``, each device's
@@ -46,12 +70,29 @@ def load_data(s: Settings, learns: bool, streams: bool) -> tuple[Dataset, Device
     share, _ = asked(s.data)
     asked_for = {KEY: 0.0 if share == "auto" else share, VALIDATION: validation_asked(s.data)}
     taken = {key: each for key, each in asked_for.items() if each and learns}
-    dataset, split = _split_data(s, learns, streams, taken)
+    source, needed = _source(s)
+    program = resident_bytes()
+    dataset, split = _split_data(s, source, learns, streams, taken)
     if dataset.concept is not None:
         _refuse_drift(taken, public_asked(s.data))
     if share == "auto" and learns:
         split = of_owners(dataset, split)
-    return dataset, split
+    return Loaded(dataset, split, program, max(needed or 0, dataset.nbytes))
+
+
+def _source(s: Settings) -> tuple[Source, int | None]:
+    """The source of the data, and the most bytes that it takes to load them; None: nobody knows.
+
+    Raises :class:`ConfigError` if so much is not free."""
+    try:
+        source = build(asked(s.data)[1], Source, "data", s.plugins, devices=s.devices, seed=s.seed)
+        needed = source.loading()
+    except ConfigError as error:
+        raise error if error.key.startswith("data.") else error.under("data") from None
+    if (needed or 0) >= _LARGE or resident_bytes() >= _MUCH:
+        gc.collect()  # the parts of an experiment know one another, so that nobody else lets it go
+    require_loading(s, needed)
+    return source, needed
 
 
 def _refuse_drift(taken: Mapping[str, float], public: float) -> None:
@@ -68,14 +109,13 @@ def _refuse_drift(taken: Mapping[str, float], public: float) -> None:
 
 
 def _split_data(
-    s: Settings, learns: bool, streams: bool, taken: Mapping[str, float]
+    s: Settings, source: Source, learns: bool, streams: bool, taken: Mapping[str, float]
 ) -> tuple[Dataset, DeviceSplit]:
     """As :func:`load_data`, with the shares ``taken`` of each device's samples held out."""
     try:
-        node = asked(s.data)[1]
-        source = build(node, Source, "data", s.plugins, devices=s.devices, seed=s.seed)
         dataset = source.load()
         _require_samples(source, "load", dataset)
+        dataset = dataset.read_only()
     except ConfigError as error:
         if (error.key, error.value) == UNNAMED:
             raise ConfigError("data", choice("data", s.data), error.valid) from None
@@ -120,6 +160,7 @@ def _streamed(
     try:
         drifting = drift.apply(dataset, split)
         _require_samples(drift, "apply", drifting, dataset)
+        drifting = drifting.read_only()
     except ConfigError as error:
         raise error.under("drift") from None
     try:
@@ -127,7 +168,7 @@ def _streamed(
         _require_samples(labels, "apply", told, drifting)
     except ConfigError as error:
         raise error.under("labels") from None
-    return told, split
+    return told.read_only(), split
 
 
 def _require_samples(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
+from swarm.common.tensors import reading
 from swarm.experiments.loading import LoadedRun
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.writing import LONGEST, drawn, sequence_model, shares, tokens_of
@@ -118,7 +119,7 @@ def speculate(
     found, counts = speculated(
         *models, told, length, ahead, share, _choices(seed, length * (2 * ahead + 1))
     )
-    sample = torch.as_tensor(ready.dataset.x[:1])
+    sample = reading(ready.dataset.x[:1])
     each, small = (flops_of_prediction(model, sample, 1) / sample.shape[1] for model in models)
     flops = each * counts.checked + small * counts.read
     return Speculation(tokens.decode(found), counts, flops, each * (len(told) + length - 1))

@@ -1,6 +1,5 @@
 """Loads the mini-batches of a shard's devices: where each device is in its stream, what its replay
-memory holds, and which samples come next.
-"""
+memory holds, and which samples come next."""
 
 from __future__ import annotations
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.rng import Keys, derive
+from swarm.common.tensors import reading
 from swarm.communication.protocol.base import Rows
 from swarm.data.stream.stream import DrawnSamples
 from swarm.learning.learner import Batch
@@ -42,11 +42,11 @@ class BatchLoader:
         self.practising = Practising.of(e.data, devices)
         self._before: tuple[int, StreamPosition] = (0, self.progress)
         data = e.data.dataset
-        x, y = torch.as_tensor(data.x).to(e.device), torch.as_tensor(data.y).to(e.device)
+        x, y = reading(data.x).to(e.device), reading(data.y).to(e.device)
         self.x_S = x.to(e.dtype) if x.is_floating_point() else x
         self.y_S = y if data.classes else y.to(e.dtype).reshape(len(y), -1)
         seen_S = data.observed_labels
-        self.observed_S = None if seen_S is None else torch.as_tensor(seen_S).to(e.device)
+        self.observed_S = None if seen_S is None else reading(seen_S).to(e.device)
         self._label_S = data.known_labels()[0]
         self._draws, self._keeps = (Keys(e.settings.seed, f"replay{k}") for k in ("", ".keep"))
 
@@ -55,7 +55,7 @@ class BatchLoader:
         data set on are its samples with the trigger of a backdoor, and the label that it
         teaches."""
         size, poison = len(self.x_S), self.experiment.poison
-        index = torch.as_tensor(ids, device=self.x_S.device)
+        index = reading(ids).to(self.x_S.device)
         x, y = self.x_S[index % size], self.y_S[index % size]
         return (x, y) if poison is None else poison.with_trigger(x, y, index >= size)
 

@@ -172,3 +172,15 @@ def test_rows_of_an_own_test_set_stay_in_it_when_others_are_dropped(tmp_path: Pa
 def test_a_test_set_that_does_not_fit(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Table(own_test(tmp_path / "t.npz", change), label="y_train").load()
+
+
+def test_columns_of_words_bring_the_setting_that_takes_them(tmp_path: Path) -> None:
+    """A column with another text in each row is no such column."""
+    lines = [f"{i % 9},{('Rome', 'Oslo')[i % 2]},note {i},{i % 3}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,city,note,label", *lines]))
+    with pytest.warns(UserWarning, match="not numeric are left out") as found:
+        Table(path=str(tmp_path / "t.csv")).load()
+    told = [str(each.message) for each in found]
+    assert any(
+        text.endswith("city, note; data.one_hot=[…] makes features of text (city)") for text in told
+    )

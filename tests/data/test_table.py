@@ -182,6 +182,13 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         Table()
     with pytest.raises(ConfigError, match="is not a file"):
         Table(path=str(tmp_path / "none.csv")).load()
+    (tmp_path / "people.csv").touch()
+    for typed, meant in (
+        ("poeple.csv", "did you mean people.csv"),
+        ("zzz.csv", "is not a file; give"),
+    ):
+        with pytest.raises(ConfigError, match=meant):
+            Table(path=str(tmp_path / typed)).load()
     (tmp_path / "big.csv").write_bytes(b"a,label\n" + b"1,2\n" * 300_000)
     with pytest.raises(
         ConfigError, match=r"takes 1200008 bytes; at most 1048576 are read \(data.max_mb=1\)"

@@ -16,8 +16,16 @@ from swarm.experiments.claims.results import Results
 Value = Callable[[dict[str, Any], str, int], dict[str, Any]]
 
 
-def claim(name: str) -> Claim:
-    return build(option("scenario", name), Claim, "scenario", preset="full")
+SEEDS = 5
+
+
+def claim(name: str, **full: Any) -> Claim:
+    """The claim with its full preset, but ``full``, and with as many seeds for each: what is made
+    up has a scatter that is meant for them."""
+    node = option("scenario", name)
+    return build(
+        {**node, "full": {**node["full"], "seeds": SEEDS, **full}}, Claim, "scenario", preset="full"
+    )
 
 
 def results(

@@ -12,7 +12,6 @@ import pytest
 
 from scenarios.hostile import Hostile
 from swarm.common.errors import ConfigError
-from swarm.config.build import build, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.plan import ClaimPlan
@@ -195,8 +194,7 @@ def hostile(
 
 
 def small_hostile() -> Claim:
-    node = option("scenario", "hostile")
-    return build({**node, "full": {**node["full"], "hostile": [0.2]}}, Claim, "s", preset="full")
+    return claim("hostile", hostile=[0.2])
 
 
 @pytest.mark.parametrize(

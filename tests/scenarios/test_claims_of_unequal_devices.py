@@ -109,7 +109,7 @@ def test_personal(
             local = (0.96 if values["alpha"] < 1 else 0.9) + noise(seed)
         return {"local_accuracy_mean": local, "local_accuracy_p10": 0.5, "accuracy_mean": 0.8}
 
-    of = claim("personal")
+    of = claim("personal", seeds=40)
     verdicts = judged(of, results(of, value))
     ditto, body = (verdict.holds for verdict in verdicts)
     assert (ditto if method == "ditto" else body) is holds

@@ -32,7 +32,7 @@ from tests.scenarios.test_density import CURVE, FAMILY, LAW
 def densities(wide: float = 0.0, **rho: float) -> Results:
     """Small models of these densities, paired by seed; those ``wide`` apart differ from seed to
     seed where they are compressed."""
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     named = {PRUNED: rho.get("pruned", 1.0), DISTILLED: rho.get("distilled", 1.0),
              LONGER: rho.get("longer", 1.0)}  # fmt: skip
 
@@ -69,13 +69,13 @@ def densities(wide: float = 0.0, **rho: float) -> Results:
     ],
 )
 def test_the_rule_is_that_of_the_text(made: Results, holds: list[bool | None]) -> None:
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     assert [each.holds for each in judged(of, made)] == holds
     assert len(of.charts(made)) == 2
 
 
 def test_ratios_are_paired_and_of_the_student_alone() -> None:
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     first, second = of.conclude(densities(pruned=1.5, distilled=0.8, longer=2.0))
     assert first.figures[f"{PRUNED} over {FROM_SCRATCH}"].mean == pytest.approx(1.5, rel=0.02)
     assert first.figures[f"{DISTILLED} over {FROM_SCRATCH}"].mean == pytest.approx(0.8, rel=0.02)
@@ -83,7 +83,7 @@ def test_ratios_are_paired_and_of_the_student_alone() -> None:
 
 
 def test_outside_the_reference_curve_nothing_is_decided_and_it_says_so() -> None:
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     verdicts = judged(of, densities(pruned=100.0))
     assert [each.holds for each in verdicts] == [None, None]
     said = f"{PRUNED} is outside: 0 seeds below, 20 above the reference curve"
@@ -91,7 +91,7 @@ def test_outside_the_reference_curve_nothing_is_decided_and_it_says_so() -> None
 
 
 def test_the_longer_run_has_the_computation_of_teacher_and_student() -> None:
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     b = of.budget
     changes = {c.values["method"]: c.changes for c in of.conditions() if c.values["method"] in (
         LONGER, PRUNED, DISTILLED)}  # fmt: skip
@@ -129,7 +129,7 @@ def test_the_pruned_model_has_the_size_that_is_counted() -> None:
     ("key", "value"), [("small", 5), ("large", 4), ("widths", [1, 2, 4, 64]), ("small", 64)]
 )
 def test_budgets_that_do_not_fit_are_refused(key: str, value: Any) -> None:
-    of = claim("compressed")
+    of = claim("compressed", seeds=20)
     of.budget = of.budget.model_copy(update={key: value})
     with pytest.raises(ConfigError, match=key if (key, value) != ("large", 4) else "small"):
         of.conditions()

@@ -13,13 +13,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from swarm.common.errors import ConfigError
+from swarm.common.errors import ConfigError, meant
 
 # Windows has neither flag; there, a user needs a special right to make a link.
 _OWN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_MOST_MEANT = 1000  # files of a folder that are looked at for the one that was meant
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)  # without it, opening a pipe waits for its other end
 _BINARY = getattr(os, "O_BINARY", 0)
 _KINDS = {
@@ -49,9 +51,8 @@ def opened(path: Path, key: str = "path", shown: object = None) -> BinaryIO:
         flags = os.O_RDONLY | _AT_ONCE | _BINARY | getattr(os, "O_CLOEXEC", 0)
         file = os.fdopen(os.open(path, flags), "rb")
     except FileNotFoundError:
-        raise ConfigError(
-            key, value, "must be an existing regular file, and there is none"
-        ) from None
+        valid = f"must be an existing regular file, and there is none{meant_file(path)}"
+        raise ConfigError(key, value, valid) from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(key, value, f"cannot be opened ({reason})") from None
@@ -61,6 +62,18 @@ def opened(path: Path, key: str = "path", shown: object = None) -> BinaryIO:
         file.close()
         raise
     return file
+
+
+def meant_file(path: Path) -> str:
+    """Return `` (did you mean clean.csv?)`` if a file of the same folder is spelt much like
+    ``path``, else an empty text.
+    """
+    try:
+        there = list(islice(path.parent.iterdir(), _MOST_MEANT))
+    except (OSError, ValueError):  # no folder, or a name that none can have
+        return ""
+    # without their suffixes, as all names of one suffix are alike
+    return meant(path.name, [file.name for file in there if meant(path.stem, [file.stem])])
 
 
 def _require_regular(mode: int, key: str, value: object) -> None:

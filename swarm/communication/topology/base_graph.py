@@ -103,20 +103,23 @@ def simple(group_GN: Ints, k: int) -> Rounds:
     sizes = _digits(n, k + 1)
     parts = np.split(group_GN, np.cumsum([count * size for count, size in sizes])[:-1], axis=1)
     wholes = [hyper_hypercube(part_GM, k) for part_GM in parts]
-    first, pieces = len(wholes[0]), hyper_hypercube(parts[0].reshape(-1, sizes[0][1]), k)
-    rounds: Rounds = [
-        [links for whole in wholes for links in _cyclic(whole, r)] for r in range(first)
+    pieces = [
+        # a piece of one device has nobody: the last part goes on as a whole
+        hyper_hypercube(part_GM.reshape(-1, size), k) if size > 1 else whole
+        for (_, size), part_GM, whole in zip(sizes, parts, wholes, strict=True)
     ]
-    rounds += [[] for _ in range(1 + len(pieces))]
-    for step, ((_, size), part_GM) in enumerate(zip(sizes, parts, strict=True)):
-        begin = first + step
-        if later := parts[:step:-1]:
-            rounds[begin] += _join(part_GM, size, np.concatenate(later, axis=1), k)
+    first = len(wholes[0])
+    rounds: Rounds = [[] for _ in range(first + 1 + len(pieces[0]))]
+    for part, part_GM in enumerate(parts):
+        begin = first + part
+        if later := parts[:part:-1]:
+            rounds[begin] += _join(part_GM, sizes[part][1], np.concatenate(later, axis=1), k)
             begin += 1
-        # pieces of one device have nobody: such a part goes on as a whole
-        pieces = hyper_hypercube(part_GM.reshape(-1, size), k) if size > 1 else wholes[step]
-        for r in range(begin, len(rounds)):
-            rounds[r] += _cyclic(pieces, r - begin)
+        for r, links in enumerate(rounds):
+            if r < first:
+                links += _cyclic(wholes[part], r)
+            elif r >= begin:
+                links += _cyclic(pieces[part], r - begin)
     return rounds
 
 

@@ -16,7 +16,7 @@ from swarm.data.dataset import Dataset, Source
 from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import require_unpacked_room
 from swarm.data.prepare import Samples, prepare
-from swarm.data.scaling import Scale
+from swarm.data.scaling import Scale, while_scaled
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -68,6 +68,7 @@ class Cifar(Source):
         x = record[:, labels:]
         y = record[:, labels - 1 if self.fine else 0].astype(np.int64)
         begin = len(record) - len(parts[-1])
+        del parts  # which hold the same bytes
         classes = max(int(y.max()) + 1, 2)
         class_names = _names(folder / names)
         samples = Samples(
@@ -82,6 +83,11 @@ class Cifar(Source):
         return prepare(
             samples, self.seed, validation=self.validation, scale=self.scale, limit=self.limit
         )
+
+    def loading(self) -> int:
+        train, test, _, _ = self._found(locate(self.path))
+        size = sum(file.stat().st_size for file in (*train, test))
+        return while_scaled(size, size // _PIXELS, size)
 
     def _found(self, folder: Path) -> tuple[list[Path], Path, int, str]:
         """The training files, the test file, the bytes of a record's labels, and the name of the

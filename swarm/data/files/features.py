@@ -84,6 +84,12 @@ def with_numbers(
     return found
 
 
+def _repeats(column: Column) -> bool:
+    """Whether a column has words that come again and again, as far as its first rows tell."""
+    first = column[:1000].tolist() if column.ndim == 1 else []
+    return len(set(map(str, first))) <= len(first) // 4
+
+
 def numeric_ones(
     path: object, table: Table, others: list[str], none_will_do: bool = False
 ) -> list[str]:
@@ -115,7 +121,9 @@ def numeric_ones(
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
         named = listed_columns(dates)
+        words = [name for name in left_out if name not in dates and _repeats(table[name])]
         hint = f"; data.features=[…] takes a date as a number ({named})" if dates else ""
+        hint += f"; data.one_hot=[…] makes features of text ({listed_columns(words)})" * bool(words)
         marked = next((name for name in left_out if _is_marked(table[name])), None)
         if marked is not None:
             cell = str(table[marked][0]).strip()

@@ -8,6 +8,8 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -22,11 +24,12 @@ from swarm.common.system.paths import usable
 from swarm.data.dataset import Dataset, Source
 from swarm.data.fetch.dataset_cache import locate
 from swarm.data.prepare import Samples, prepare
-from swarm.data.scaling import Scale
+from swarm.data.scaling import Scale, while_scaled
 
 Bytes = npt.NDArray[np.uint8]
 
 _UBYTE = 0x08
+TRAIN, TEST = ("train",), ("t10k", "test")  # how the names of files may begin
 _TYPES = {0x08: "ubyte", 0x09: "byte", 0x0B: "short", 0x0C: "int", 0x0D: "float", 0x0E: "double"}
 
 
@@ -84,20 +87,21 @@ class Idx(Source):
         )
 
     def load(self) -> Dataset:
-        train_x, train_y = self._pair("train")
-        test_x, test_y = self._pair("t10k", "test")
-        if train_x.shape[1:] != test_x.shape[1:]:
+        pixels = bytearray()  # of both files, one behind the other
+        train, train_y = self._pair(pixels, *TRAIN)
+        test, test_y = self._pair(pixels, *TEST)
+        if train[1:] != test[1:]:
             valid = (
-                f"training images are {train_x.shape[1:]}, test images {test_x.shape[1:]}; the two"
-                " must be equal"
+                f"training images are {train[1:]}, test images {test[1:]}; the two must be equal"
             )
             raise ConfigError("path", self.path, valid)
-        x = np.concatenate([train_x, test_x])
+        count = train[0] + test[0]
+        x = np.frombuffer(pixels, np.uint8).reshape(count, *train[1:])
         samples = Samples(
-            x=x.reshape(len(x), 1, *x.shape[1:]) if self.image else x.reshape(len(x), -1),
+            x=x.reshape(count, 1, *train[1:]) if self.image else x.reshape(count, -1),
             y=np.concatenate([train_y, test_y]).astype(np.int64),
             classes=self.classes or int(train_y.max()) + 1,
-            test=np.arange(len(train_x), len(x)),
+            test=np.arange(train[0], count),
             one_scale=True,
             origin=("path", self.path),
         )
@@ -105,17 +109,25 @@ class Idx(Source):
             samples, self.seed, validation=self.validation, scale=self.scale, limit=self.limit
         )
 
-    def _pair(self, *parts: str) -> tuple[Bytes, Bytes]:
-        images = read_idx(self._find(parts, "images", 3), 3, self.max_bytes)
+    def loading(self) -> int:
+        """The bytes of the pixels as the two files declare them, and as float32 numbers."""
+        shapes = [
+            declared(self._find(parts, "images", 3), 3, self.max_bytes) for parts in (TRAIN, TEST)
+        ]
+        pixels = sum(math.prod(shape) for shape in shapes)
+        return while_scaled(pixels, sum(shape[0] for shape in shapes), pixels)
+
+    def _pair(self, pixels: bytearray, *parts: str) -> tuple[tuple[int, ...], Bytes]:
+        """The shape of the images in a file, which are appended to ``pixels``, and their labels."""
+        shape = _append(pixels, self._find(parts, "images", 3), 3, self.max_bytes)
         labels = read_idx(self._find(parts, "labels", 1), 1, self.max_bytes)
-        if len(images) != len(labels):
+        if shape[0] != len(labels):
             valid = (
-                f"{len(images):,} {parts[0]} images but {counted(len(labels), 'label')};"
-                " the two numbers must be"
-                " equal"
+                f"{shape[0]:,} {parts[0]} images but {counted(len(labels), 'label')}; the two"
+                " numbers must be equal"
             )
             raise ConfigError("path", self.path, valid)
-        return images, labels
+        return shape, labels
 
     def _find(self, parts: tuple[str, ...], kind: str, dims: int) -> Path:
         folder = locate(self.path)
@@ -142,12 +154,34 @@ def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
     big-endian uint32. Raises ``ConfigError`` for a file of another format, type or number of
     dimensions, for a damaged one, and for one that declares more than ``max_bytes``.
     """
+    content = bytearray()
+    shape = _append(content, path, dims, max_bytes)
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def declared(path: Path, dims: int, max_bytes: int) -> tuple[int, ...]:
+    """The shape that the header of an IDX file declares; raises as :func:`read_idx` does."""
+    with _unpacked(path) as file:
+        return _shape(file, path, dims, max_bytes)
+
+
+def _append(content: bytearray, path: Path, dims: int, max_bytes: int) -> tuple[int, ...]:
+    """Append what an IDX file holds to ``content``, and return its shape."""
+    with _unpacked(path) as file:
+        shape = _shape(file, path, dims, max_bytes)
+        _read(content, file, path, math.prod(shape))
+        return shape
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The file, opened and unpacked; within the block its damages become ``ConfigError``."""
     try:
         with (
             opened(path) as file,
             gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file as unpacked,
         ):
-            return _parse(cast("IO[bytes]", unpacked), path, dims, max_bytes)
+            yield cast("IO[bytes]", unpacked)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(
             "path", path, f"is a damaged or truncated gzip file ({error}); fetch it again"
@@ -158,7 +192,8 @@ def read_idx(path: Path, dims: int, max_bytes: int) -> Bytes:
         ) from error
 
 
-def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
+def _shape(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> tuple[int, ...]:
+    """The shape that the header declares."""
     head = file.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES:
         start = head.hex(" ") or "nothing"
@@ -173,40 +208,37 @@ def _parse(file: IO[bytes], path: Path, dims: int, max_bytes: int) -> Bytes:
     sizes = file.read(4 * dims)
     if len(sizes) < 4 * dims:
         raise ConfigError("path", path, f"ends inside its header; {dims} dimensions are needed")
-    shape = struct.unpack(f">{dims}I", sizes)
-    declared = math.prod(shape)
-    if declared == 0:
+    shape: tuple[int, ...] = struct.unpack(f">{dims}I", sizes)
+    size = math.prod(shape)
+    if size == 0:
         raise ConfigError(
             "path", path, f"declares the shape {list(shape)}; every dimension must be at least 1"
         )
-    if declared > max_bytes:
+    if size > max_bytes:
         valid = (
-            f"declares {counted(declared, 'byte')}; at most {max_bytes} are read"
-            f" (data.max_mb={max_bytes >> 20})"
+            f"declares {size} bytes; at most {max_bytes} are read (data.max_mb={max_bytes >> 20})"
         )
         raise ConfigError("path", path, valid)
-    content = _content(file, path, declared)
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return shape
 
 
-def _content(file: IO[bytes], path: Path, declared: int) -> bytes:
-    """Exactly ``declared`` bytes, read in pieces, so that a false header costs no more memory than
-    the file really holds.
+def _read(content: bytearray, file: IO[bytes], path: Path, size: int) -> None:
+    """Append exactly ``size`` bytes, read in pieces, so that a false header costs no more memory
+    than the file really holds.
     """
-    pieces, missing = [], declared
+    missing = size
     while missing and (piece := file.read(min(missing, 1 << 24))):
-        pieces.append(piece)
+        content += piece
         missing -= len(piece)
     if missing:
         raise ConfigError(
             "path",
             path,
-            f"declares {counted(declared, 'byte')} but holds {declared - missing}; it is truncated",
+            f"declares {size} bytes but holds {size - missing}; it is truncated",
         )
     if file.read(1):
         raise ConfigError(
             "path",
             path,
-            f"holds more than the {declared} bytes it declares; header and data must agree",
+            f"holds more than the {size} bytes it declares; header and data must agree",
         )
-    return b"".join(pieces)

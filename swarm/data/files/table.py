@@ -37,6 +37,7 @@ from swarm.data.files.readers.kinds import (
     says_the_same,
     worded,
 )
+from swarm.data.files.readers.sizes import Sizes
 from swarm.data.files.readers.table_files import KINDS, read_table, with_own_test
 from swarm.data.prepare import Samples, latest, prepare
 from swarm.data.scaling import Numbers, Scale, TargetScale
@@ -181,6 +182,10 @@ class Table(Source):
         table = read_table(path, self.max_bytes, self.csv)
         table, test = with_own_test(path, table, self.max_bytes)
         return self.of(table, test=test)
+
+    def loading(self) -> int | None:
+        found = Sizes.of(locate(self.path))
+        return None if found is None else found.loading
 
     def of(
         self,

@@ -21,6 +21,7 @@ from swarm.common.ranges import number, room
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import Column
+from swarm.data.files.readers.sizes import of_windows
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
 from swarm.data.tokens.base import Bytes, Characters, Codes, Tokens
@@ -103,6 +104,9 @@ class Text(Source):
 
     def load(self) -> Dataset:
         return self.of(*in_two(read_table(locate(self.path), self.max_bytes)))
+
+    def loading(self) -> int | None:
+        return of_windows(locate(self.path), self.context / self.stride)
 
     def of(self, table: dict[str, Column], test: dict[str, Column] | None = None) -> Dataset:
         """The data set of the columns ``table``; if ``test`` is given, its text is for testing, and
@@ -235,11 +239,11 @@ class Text(Source):
             3 * self.context,
         )
         offset_T = np.cumsum([0, *map(len, codes)])[:-1]
-        place_SL = (begins + offset_T[text])[:, None] + np.arange(self.context)
-        everything = np.concatenate(codes)
+        begin_S = begins + offset_T[text]
+        window_TL = np.lib.stride_tricks.sliding_window_view(np.concatenate(codes), self.context)
         samples = Samples(
-            x=everything[place_SL],
-            y=everything[place_SL + 1].astype(np.int64),
+            x=window_TL[begin_S],
+            y=window_TL[begin_S + 1].astype(np.int64),
             classes=tokens.classes,
             owner=np.asarray(owners, np.int64)[text],
             time=begins if self.ordered else None,

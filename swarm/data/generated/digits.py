@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.prepare import Samples, prepare
-from swarm.data.scaling import Scale
+from swarm.data.scaling import Scale, while_scaled
+
+_PIXELS = 1797 * 64
 
 
 class Digits(Source):
@@ -43,6 +45,9 @@ class Digits(Source):
         return prepare(
             samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
         )
+
+    def loading(self) -> int:
+        return while_scaled((8 + 4) * _PIXELS, _PIXELS // 64, _PIXELS)
 
 
 def _bundled() -> tuple[npt.NDArray[np.float64], Ints]:

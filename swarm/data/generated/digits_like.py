@@ -14,7 +14,7 @@ from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
-from swarm.data.scaling import Scale
+from swarm.data.scaling import Scale, while_generated
 
 _BLOCK = 1 << 16
 
@@ -60,6 +60,9 @@ class DigitsLike(Source):
         shaped = x if self.flat else x.reshape(-1, 1, 8, 8)
         samples = Samples(shaped, y, classes=10, validation=validation, test=test, one_scale=True)
         return prepare(samples, self.seed, scale=self.scale)
+
+    def loading(self) -> int:
+        return while_generated(self.count, 64 * self.count)
 
     def _real(self) -> Dataset:
         """The real digits, split into those that are blended and those that are held out."""

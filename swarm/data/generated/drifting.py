@@ -13,6 +13,7 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import while_generated
 from swarm.data.stream.concept_schedule import ConceptSchedule, DriftKind
 
 
@@ -78,6 +79,10 @@ class Drifting(Source):
             test=test,
         )
         return prepare(samples, self.seed)
+
+    def loading(self) -> int:
+        samples = self.devices * self.per_device + 2 * self.held_out * self.concepts
+        return while_generated(samples, samples * self.features, each=8 + 8)  # as drawn, and moved
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, Source
 from swarm.data.prepare import Samples, prepare
+from swarm.data.scaling import while_generated
 
 
 @dataclass(eq=False)
@@ -70,3 +71,8 @@ class Markov(Source):
         owner = np.repeat(np.arange(self.devices), self.per_device)
         samples = Samples(flat[:, :-1], flat[:, 1:], self.tokens, owner=owner)
         return prepare(samples, self.seed, test=self.test, validation=self.validation)
+
+    def loading(self) -> int:
+        samples = self.devices * self.per_device
+        numbers = samples * (self.context + 1)
+        return while_generated(samples, numbers, each=8 + 8)  # the text, and its next tokens

@@ -14,7 +14,7 @@ from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
 from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
-from swarm.data.scaling import Scale, TargetScale
+from swarm.data.scaling import Scale, TargetScale, while_generated
 
 
 @dataclass(eq=False)
@@ -86,6 +86,10 @@ class LeafSynthetic(Source):
         return prepare(
             samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
         )
+
+    def loading(self) -> int:
+        samples = int(self._sizes().sum())
+        return while_generated(samples, samples * self.features)
 
     def _sizes(self) -> Ints:
         if self.per_device is not None:
@@ -169,6 +173,10 @@ class Gaussian(Source):
             samples, self.seed, test=self.test, validation=self.validation, scale=self.scale
         )
 
+    def loading(self) -> int:
+        samples = self.devices * self.per_device
+        return while_generated(samples, samples * self.features)
+
     def _centres(self) -> Reals:
         direction = (
             Keys(self.seed, "gaussian/centres")
@@ -227,6 +235,10 @@ class LinearRegression(Source):
             validation=self.validation,
             target_scale=self.target_scale,
         )
+
+    def loading(self) -> int:
+        samples = self.devices * self.per_device
+        return while_generated(samples, samples * self.features)
 
 
 def _check_sizes(devices: int, features: int, per_device: int | None) -> None:

@@ -9,13 +9,14 @@ the user's own are then measured once as they are after the last round, on a blo
 from __future__ import annotations
 
 import copy
+import zlib
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
-from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch
+from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch, without_global_draws
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
@@ -29,6 +30,7 @@ from swarm.simulation.measure import SwarmEvaluator
 from swarm.simulation.metrics.chosen import Metrics
 
 ROUNDS, SAMPLES = 2, 2
+SUMMED = 256 << 20  # bytes of an array of which a checksum is taken, which takes a quarter second
 
 
 def probe(e: Experiment) -> None:
@@ -43,14 +45,14 @@ def probe(e: Experiment) -> None:
     from_torch = any(str(node.get("_target_")).startswith("torch.") for node in nodes)
     if not e.settings.plugins and not from_torch:
         return
-    threads = torch.get_num_threads()
+    threads, written = torch.get_num_threads(), _written(e)
     try:
         with torch.random.fork_rng(devices=[]), blamed(2):
             if e.communication.learns:
                 _try_the_model(e)
                 if is_plugin(e.model.optimizer):
                     check_step(e.model.optimizer, e.dtype)
-            _play(e)
+            without_global_draws(lambda: _play(e))
     except Exception as error:
         if (
             ran_out_of_memory(error)
@@ -63,6 +65,17 @@ def probe(e: Experiment) -> None:
         raise ConfigError("model", e.settings.model["_target_"], valid) from error
     finally:
         torch.set_num_threads(threads)
+    if _written(e) != written:
+        valid = "one of them writes into the run's data set by a tensor on its memory, which torch"
+        valid += " cannot forbid; it is for all to read, so change a copy (tensor.clone())"
+        raise ConfigError("plugins", e.settings.plugins, valid)
+
+
+def _written(e: Experiment) -> list[int]:
+    """Checksums of the samples and their labels, or of the first part of large ones."""
+    data = e.data.dataset
+    parts = (each[: max(1, SUMMED * len(each) // max(each.nbytes, 1))] for each in (data.x, data.y))
+    return [zlib.crc32(np.ascontiguousarray(part).data) for part in parts]
 
 
 def _try_the_model(e: Experiment) -> None:

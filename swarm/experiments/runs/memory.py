@@ -12,6 +12,8 @@ from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
 from swarm.common.system.processes.child import spare_cores
+from swarm.config.build import choice
+from swarm.config.settings import Settings
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.footprint import Footprint, Part, footprint
@@ -126,10 +128,25 @@ def stated(needed: Footprint) -> str:
     """The line about memory that a run begins with."""
     there = available_bytes()
     free = "" if there is None else f"; {size_text(there)} are free"
+    most = f"{size_text(needed.largest.bytes)} for {needed.largest.name}"
+    if needed.loading > sum(part.bytes for part in needed.parts):
+        most = f"{size_text(needed.loading)} for loading the data"
     return (
-        f"memory: about {size_text(needed.total)}, {size_text(needed.largest.bytes)} of it for"
-        f" {needed.largest.name}{free}"
+        f"memory: about {size_text(needed.total)}, {size_text(needed.program)} of it for Python and"
+        f" its packages and {most}{free}"
     )
+
+
+def require_loading(settings: Settings, bytes_: int | None) -> None:
+    """Refuse data that take more than is free while they are loaded; None: nobody knows how much.
+
+    Raises :class:`ConfigError` about ``data``."""
+    there = available_bytes()
+    if bytes_ is None or there is None or bytes_ <= there:
+        return
+    need = f"up to {size_text(bytes_)} while they are loaded"
+    fits = "fewer or smaller samples would do"
+    raise no_room("data", choice("data", settings.data), need, there, fits)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from swarm.common.counted import counted
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.names import few
-from swarm.common.plugin import blamed
+from swarm.common.plugin import blamed, without_global_draws
 from swarm.common.rng import Keys
 from swarm.config.build import build, choices_as_typed
 from swarm.config.settings import Settings
@@ -126,7 +126,7 @@ class PreparedRun(Resolved):
         """
         resolved = given if isinstance(given, Resolved) else resolve(given)
         with choices_as_typed(resolved.settings.plug_ins()):
-            return cls._prepared(resolved)
+            return without_global_draws(lambda: cls._prepared(resolved))
 
     @classmethod
     def _prepared(cls, resolved: Resolved) -> PreparedRun:
@@ -140,7 +140,7 @@ class PreparedRun(Resolved):
                 f"must be null or at most devices={s.devices}",
             )
         policy = build(s.update, UpdatePolicy, "update", s.plugins)
-        dataset, split = load_data(s, scenario.learns, policy.streams)
+        dataset, split, program, loading = load_data(s, scenario.learns, policy.streams)
         draft = cls(s, resolved.engine, scenario, policy, dataset, split, noise=resolved.noise)
         own = with_cohorts(s, dataset, split, policy)
         first = to_plan_with(with_lr(own, candidate_rates(s)[0]))
@@ -166,6 +166,7 @@ class PreparedRun(Resolved):
         searches = [needed for arm, needed in checked[1:] if arm.chooses]
         beside = draft.engine.may_fork(experiment)
         children, most = with_searches(most, searches if beside else [])
+        most = replace(most, program=program, loading=loading)
         checked_arms = tuple(arm for arm, _ in checked)
         prepared = replace(draft, arms=checked_arms, footprint=most, children=children)
         placed = any(cohort.placement != "random" for cohort in s.cohorts.values())

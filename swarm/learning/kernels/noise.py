@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from swarm.common.system.generators import seeded_torch
 from swarm.learning.buffers import buffers_kept
 
 CPU = torch.device("cpu")
@@ -18,7 +19,7 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
     """A context in which torch's generators, that of ``device`` among them, start from ``seed``;
     afterwards they are as they were."""
     accelerators = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=accelerators):
+    with torch.random.fork_rng(devices=accelerators), seeded_torch():
         # torch.manual_seed would also note a stack trace for each kind of accelerator, for ever
         torch.default_generator.manual_seed(seed)
         if accelerators:

@@ -19,7 +19,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from swarm.common.counted import counted
 from swarm.common.errors import CheckpointError, ConfigError
 from swarm.common.system.files import replacing
 from swarm.config.schema import SEAL, Schema, checked, read_json, require_seal, sealed
@@ -111,7 +110,7 @@ def read(
             raise CheckpointError(
                 "resume",
                 path,
-                f"has {counted(path.stat().st_size, 'byte')} where {found['bytes']} were written",
+                f"has {path.stat().st_size} bytes where {found['bytes']} were written",
             )
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

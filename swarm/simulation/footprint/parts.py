@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,23 @@ class Part:
 
 @dataclass(frozen=True)
 class Footprint:
-    """The memory of a run at its peak."""
+    """The memory of a run at its peak.
+
+    Attributes:
+        parts: What the run takes.
+        program: The bytes of the process before it loads or builds anything: Python, its packages,
+            and what an earlier run of the process has left.
+        loading: The most bytes that are taken while the data are loaded; the parts come later.
+    """
 
     parts: tuple[Part, ...]
+    program: int = 0
+    loading: int = 0
 
     @property
     def total(self) -> int:
         """Bytes in all."""
-        return sum(part.bytes for part in self.parts)
+        return self.program + max(self.loading, sum(part.bytes for part in self.parts))
 
     @property
     def to_come(self) -> int:
@@ -59,7 +68,7 @@ class Footprint:
 
     def with_parts(self, more: Sequence[Part]) -> Footprint:
         """This footprint with the parts ``more`` added."""
-        return Footprint((*self.parts, *more))
+        return replace(self, parts=(*self.parts, *more))
 
     def fitting(self, devices: int, free: int) -> int:
         """The number of devices that fit into ``free`` bytes, if this is the footprint of

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from swarm.common.counted import counted
 from swarm.common.errors import ConfigError
 from swarm.common.names import LONGEST, canonical
 
@@ -55,10 +54,7 @@ def require_room(path: object, size: int, most: int, verb: str = "takes", where:
     ``verb`` and ``where`` say in the message how the file takes ``size`` bytes.
     """
     if size > most:
-        valid = (
-            f"{verb} {counted(size, 'byte')}{where}; at most {most} are read"
-            f" (data.max_mb={most >> 20})"
-        )
+        valid = f"{verb} {size} bytes{where}; at most {most} are read (data.max_mb={most >> 20})"
         raise ConfigError("path", path, valid)
 
 
@@ -105,13 +101,16 @@ def of_arrow(path: Path, table: pa.Table, most: int) -> ArrowColumns:
     Raises ``ConfigError`` for two columns of one name, and for more than ``most`` bytes.
     """
     require_own_names(path, table.schema.names)
-    leaves = {name: _leaves(table.column(name), name) for name in table.schema.names}
+    schema, columns = table.schema, dict(zip(table.schema.names, table.columns, strict=True))
+    del table  # so that each column is let go once its values are in one array
+    leaves = {name: _leaves(columns.pop(name), name) for name in schema.names}
     size = sum(_size(values) + HEADING for _, values in leaves.values())
     require_unpacked_room(path, size, most)
-    found = ArrowColumns(
-        (name, plain(values.to_pandas()).reshape(shape)) for name, (shape, values) in leaves.items()
-    )
-    found.words = _words(table.schema)
+    found = ArrowColumns()
+    for name in schema.names:
+        shape, values = leaves.pop(name)
+        found[name] = plain(values.to_pandas()).reshape(shape)
+    found.words = _words(schema)
     return found
 
 

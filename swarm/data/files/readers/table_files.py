@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.lib import format as npy
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.files import opened, size_of
+from swarm.common.system.files import meant_file, opened, size_of
 from swarm.data.files.readers.arrow.folders import STATE, mapped, read_folder, saved_folders
 from swarm.data.files.readers.arrow.ipc import read_ipc
 from swarm.data.files.readers.arrow.parquet import read_parquet
@@ -92,9 +92,8 @@ def read_table(path: Path, max_bytes: int, csv: CsvFormat | None = None) -> dict
         valid = f"must end in {', '.join(KINDS)}; {instead or _ALSO}"
         raise ConfigError("path", path, valid)
     if not there:
-        raise ConfigError(
-            "path", path, f"is not a file; give the path of a {', '.join(KINDS)} file"
-        )
+        valid = f"is not a file{meant_file(path)}; give the path of a {', '.join(KINDS)} file"
+        raise ConfigError("path", path, valid)
     try:
         if folder or reader is None:
             table = _of_folder(path, max_bytes)
@@ -184,7 +183,7 @@ def require_small_arrays(path: Path, file: BinaryIO, most: int) -> None:
         require_own_names(path, (entry.filename.removesuffix(".npy") for entry in entries))
         for entry in entries:
             with archive.open(entry) as inside:
-                _npy_header(inside, entry)
+                _require_held(inside, entry)
     file.seek(0)
 
 
@@ -241,8 +240,9 @@ def with_own_test(
     the name of the training set's. Any other table is unchanged, and None.
 
     The samples of a validation set join the training samples, as ``data.validation`` draws from
-    them all; a warning says so. Raises ``ConfigError`` where two arrays do not fit, and for more
-    than ``most`` bytes.
+    them all; a warning says so. Arrays that are joined are taken out of ``table``, so that they are
+    not in memory twice. Raises ``ConfigError`` where two arrays do not fit, and for more than
+    ``most`` bytes.
     """
     own, rows = getattr(table, "own_test", 0), len(next(iter(table.values())))
     if own:
@@ -257,11 +257,12 @@ def with_own_test(
         part, stem = _part(name)
         found[part][stem] = name
     joined: dict[str, Column] = {}
+    tested = len(table[next(iter(found["test"].values()))])
     for stem, name in found["train"].items():
         others = [found[part][stem] for part in ("val", "test") if stem in found[part]]
         for other in others:
             _require_alike(path, name, table[name], other, table[other])
-        joined[name] = np.concatenate([table[each] for each in (name, *others)])
+        joined[name] = np.concatenate([table.pop(each) for each in (name, *others)])
     if found["val"]:
         its = f"its validation set ({', '.join(found['val'].values())})"
         warnings.warn(
@@ -269,7 +270,7 @@ def with_own_test(
             stacklevel=3,
         )
     rows = len(next(iter(joined.values())))
-    return joined, np.arange(rows - len(table[next(iter(found["test"].values()))]), rows)
+    return joined, np.arange(rows - tested, rows)
 
 
 def in_two(table: dict[str, Column]) -> list[dict[str, Column]]:
@@ -299,7 +300,7 @@ def read_npy(file: BinaryIO) -> Column:
     file holds.
     """
     version = npy.read_magic(file)
-    shape, _, dtype = _header(file, version)
+    shape, _, dtype = npy_header(file, version)
     if math.prod(shape) * max(1, dtype.itemsize) > size_of(file):
         raise ValueError(f"it declares shape {shape} but is shorter")
     file.seek(0)
@@ -307,13 +308,13 @@ def read_npy(file: BinaryIO) -> Column:
     return array
 
 
-def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
+def _require_held(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
     """Refuse an array whose header declares more than its entry holds, as NumPy would allocate as
     much as is declared.
     """
     if not entry.filename.endswith(".npy"):
         raise ValueError(f"entry {entry.filename} is not an array")
-    shape, _, dtype = _header(file, npy.read_magic(file))
+    shape, _, dtype = npy_header(file, npy.read_magic(file))
     if dtype.hasobject:
         raise ValueError(
             f"array {entry.filename} holds Python objects, which are never unpickled; save it as"
@@ -323,9 +324,11 @@ def _npy_header(file: IO[bytes], entry: zipfile.ZipInfo) -> None:
         raise ValueError(f"array {entry.filename} declares shape {shape} but the file is shorter")
 
 
-def _header(
+def npy_header(
     file: IO[bytes], version: tuple[int, int]
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, the order and the type that the header of an array declares, behind the magic
+    string that says its ``version``."""
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
     return tuple(shape), bool(fortran), dtype

@@ -1,0 +1,158 @@
+"""Plug-ins that use what all code of a process shares: they draw from global generators, or write
+into the data set; tests/experiments/checks/test_shared.py runs them.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swarm.common.rng import Keys
+from swarm.communication.compression.base import Compressor, Draw
+from swarm.communication.network.base import Churn
+from swarm.communication.protocol.base import State
+from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.topology.regular import Ring
+from swarm.data.dataset import Dataset
+from swarm.data.generated.digits import Digits
+from swarm.data.partition import Iid
+from swarm.data.stream.drift import Drift
+from swarm.data.stream.labelling import LabelOracle
+from swarm.learning.optim.optimizer import SGD
+from swarm.simulation.metrics.looking import SwarmMetric
+from swarm.simulation.metrics.views import SwarmView
+
+# --- from whose global generator, and where -------------------------------------------------------
+
+
+class Loads(Digits):
+    def load(self) -> Dataset:
+        found = super().load()
+        np.random.seed(self.seed)
+        return replace(found, x=found.x + np.random.rand(*found.x.shape).astype(np.float32))
+
+
+class Made(Digits):
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(seed=seed)
+        self.shift = random.random()
+
+
+class Deals(Iid):
+    def assign(self, y_S: Any, owner_S: Any, keys: Any) -> Any:
+        random.shuffle([1, 2, 3])
+        return super().assign(y_S, owner_S, keys)
+
+
+class Drifts(Drift):
+    def apply(self, data: Dataset, split: Any) -> Dataset:
+        np.random.permutation(3)
+        return data
+
+
+class Tells(LabelOracle):
+    def apply(self, data: Dataset, split: Any) -> Dataset:
+        torch.rand(1)
+        return data
+
+
+class Links(Ring):
+    def graph(self, phase: int) -> Any:
+        torch.randperm(3)
+        return super().graph(phase)
+
+
+class Talks(TrainThenAverage):
+    def send(self, phase: int, state: State) -> Tensor:
+        return super().send(phase, state) + 0.0 * torch.randn(1)
+
+
+class Packs(Compressor):
+    def __call__(self, v_nM: Tensor, draw: Draw) -> Tensor:
+        return v_nM * (1.0 + 0.0 * float(np.random.rand()))
+
+    def bits(self, width: int) -> int:
+        return 32 * width
+
+
+class Goes(Churn):
+    def __init__(self, devices: int) -> None:
+        self.devices = devices
+
+    def online(self, round: int) -> Any:
+        return np.arange(self.devices) != random.randrange(self.devices)
+
+
+class Steps(SGD):
+    def step(self, x_BP: Tensor, g_BP: Tensor, slots: Any, lr: Tensor, t_B1: Tensor) -> None:
+        super().step(x_BP, g_BP + 0.0 * torch.rand(1), slots, lr, t_B1)
+
+    @property
+    def plain(self) -> bool:
+        return False
+
+
+class Noisy(nn.Module):
+    """Noise of NumPy's in training, which no seed of torch's decides."""
+
+    def __init__(self, features: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(features[0], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = float(np.random.normal()) if self.training else 0.0
+        return self.head(x) + 0.0 * noise
+
+
+class Bad(SwarmMetric):
+    """Draws, or writes, as ``how`` says."""
+
+    name, label = "bad", "bad"
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def measured(self, view: SwarmView) -> Any:
+        data = view.experiment.data.dataset
+        if self.how == "draws":
+            random.gauss(0, 1)
+        if self.how == "writes":
+            data.x[...] = 0
+        if self.how == "scales":
+            data.y *= 2
+        if self.how == "ids":
+            data.test[:1] = 0
+        if self.how == "tensor":
+            torch.from_numpy(data.x)[:2] = 0
+        return {"bad": 1.0}
+
+
+class Overwrites(Iid):
+    def split(self, dataset: Dataset, keys: Any) -> Any:
+        dataset.x[0] = 0
+        return super().split(dataset, keys)
+
+
+# --- and some that do neither ---------------------------------------------------------------------
+
+
+class Keyed(Digits):
+    loads = 0
+
+    def load(self) -> Dataset:
+        type(self).loads += 1
+        found = super().load()
+        noise = Keys(self.seed, "noise").generator().standard_normal(found.x.shape)
+        return replace(found, x=found.x + noise.astype(np.float32))
+
+
+class Dropping(Noisy):
+    """Noise of torch's in training, which the run seeds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(self.head(x), 0.1, self.training)
