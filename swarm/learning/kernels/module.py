@@ -160,7 +160,7 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     learns is left in evaluation mode, in which it must do neither.
     """
     given = inputs.clone()
-    writes = {name: p._version for name, p in module.named_parameters()}  # how often it was written
+    writes = _writes(module)
     try:
         out, after = _tried(module, inputs)
         again, after_again = _tried(module, given.clone())
@@ -189,7 +189,7 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
             "changes its input in place, which other devices read too; write x = x * 2 instead of"
             " x *= 2",
         )
-    written = [name for name, p in module.named_parameters() if p._version != writes[name]]
+    written = [name for name, count in _writes(module).items() if count != writes[name]]
     if written:
         raise refused(
             module,
@@ -199,6 +199,13 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     if isinstance(out, Tensor) and isinstance(again, Tensor) and not same(out, again):
         raise refused(module, _NOISE)
     return out
+
+
+def _writes(module: nn.Module) -> dict[str, int]:
+    """How often each parameter was written. An actor makes its models in torch's inference mode, in
+    which nobody counts that; the process that starts the actors has counted before.
+    """
+    return {name: p._version for name, p in module.named_parameters() if not p.is_inference()}
 
 
 def _tried(module: nn.Module, inputs: Tensor) -> tuple[object, dict[str, Tensor]]:
