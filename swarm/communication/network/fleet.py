@@ -126,6 +126,18 @@ def hardware_of(fleet: Fleet, devices: int) -> Hardware | None:
     return found
 
 
+def hardware_like(devices: int, figures: Mapping[str, float | Floats]) -> Hardware:
+    """Return the hardware of devices that have the same of each of the ``figures`` of
+    :class:`Hardware`, or one each, ``[N]``.
+
+    Raises :class:`ConfigError` for a figure of all that is out of range.
+    """
+    for name in FIGURES:
+        if not isinstance(figures[name], np.ndarray):
+            _check(name, float(figures[name]))
+    return Hardware(**{name: np.full(devices, figures[name], np.float64) for name in FIGURES})
+
+
 class NoFleet(Fleet):
     """No hardware: a round takes a tick, and energy is not counted."""
 
@@ -158,18 +170,8 @@ class UniformFleet(Fleet):
         sharing: Sharing = "uplink",
     ) -> None:
         super().__init__(seed, stragglers, slowdown, sharing)
-        values = dict(
-            zip(
-                FIGURES,
-                (flops, memory, uplink, downlink, active, idle, radio_send, radio_receive),
-                strict=True,
-            )
-        )
-        for name, value in values.items():
-            _check(name, value)
-        self._hardware = Hardware(
-            **{name: np.full(devices, float(value)) for name, value in values.items()}
-        )
+        each = (flops, memory, uplink, downlink, active, idle, radio_send, radio_receive)
+        self._hardware = hardware_like(devices, dict(zip(FIGURES, each, strict=True)))
 
     @property
     def hardware(self) -> Hardware:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.communication.network.base import Bools, Churn, Delay, Floats, Ints
-from swarm.communication.network.fleet import Sharing, UniformFleet
+from swarm.communication.network.fleet import Fleet, Hardware, Sharing, hardware_like
 from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.readers.formats import read_capped
 from swarm.data.fetch.dataset_cache import locate
@@ -23,41 +24,61 @@ from swarm.data.fetch.dataset_cache import locate
 DOWN, UP, LATENCY, TESTS = "avg_d_kbps", "avg_u_kbps", "avg_lat_ms", "tests"
 
 
-class SpeedtestFleet(UniformFleet):
+@dataclass(eq=False)
+class RecordedFleet(Fleet):
+    """Devices whose lines, and perhaps speeds, are in a file; memory, power and radio are the same
+    for all.
+
+    Raises ``ConfigError`` as :meth:`recorded` does, and for figures out of range.
+    """
+
+    devices: int
+    seed: int
+    _: KW_ONLY
+    memory: float
+    active: float
+    idle: float
+    radio_send: float
+    radio_receive: float
+    path: str | None = None
+    max_mib: float = 1024.0
+    stragglers: float = 0.0
+    slowdown: float = 1.0
+    sharing: Sharing = "uplink"
+
+    def __post_init__(self) -> None:
+        recorded = self.recorded()
+        super().__init__(self.seed, self.stragglers, self.slowdown, self.sharing)
+        self._hardware = hardware_like(self.devices, {**vars(self), **recorded})
+
+    @abstractmethod
+    def recorded(self) -> dict[str, float | Floats]:
+        """The ``flops`` of all devices or of each, ``[N]``, and the ``downlink`` and the ``uplink``
+        of each.
+
+        Raises ``ConfigError`` for a file that is missing, too large or malformed."""
+
+    @property
+    def hardware(self) -> Hardware:
+        return self._hardware
+
+
+@dataclass(eq=False, kw_only=True)
+class SpeedtestFleet(RecordedFleet):
     """Devices whose lines were measured: each has the downlink and uplink of a random row of a file
     in the format of Ookla's open Speedtest tiles, with the columns ``avg_d_kbps`` and
     ``avg_u_kbps`` (kbit/s), as CSV, JSON lines or Parquet. Rows are drawn with replacement from the
     seed, as often as their ``tests`` say if there is such a column; other columns are not used.
-    All else is as in :class:`UniformFleet`.
 
     Raises ``ConfigError`` for a file that is missing, too large or damaged, for a missing column,
     and for a rate or number of tests that is not above 0, with its row.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        seed: int,
-        flops: float,
-        memory: float,
-        active: float,
-        idle: float,
-        radio_send: float,
-        radio_receive: float,
-        path: str | None = None,
-        max_mib: float = 1024.0,
-        stragglers: float = 0.0,
-        slowdown: float = 1.0,
-        sharing: Sharing = "uplink",
-    ) -> None:
-        number("max_mib", max_mib, 0, open_low=True)
-        down_N, up_N = _measured(path, max_mib, (DOWN, UP), devices, seed)
-        super().__init__(
-            devices, seed, flops, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
-            stragglers, slowdown, sharing,
-        )  # fmt: skip
-        measured = {"downlink": 1000.0 * down_N, "uplink": 1000.0 * up_N}
-        self._hardware = replace(self._hardware, **measured)
+    flops: float
+
+    def recorded(self) -> dict[str, float | Floats]:
+        down_N, up_N = _measured(self.path, self.max_mib, (DOWN, UP), self.devices, self.seed)
+        return {"flops": self.flops, "downlink": 1000.0 * down_N, "uplink": 1000.0 * up_N}
 
 
 class SpeedtestDelay(Delay):
@@ -71,7 +92,6 @@ class SpeedtestDelay(Delay):
     def __init__(
         self, devices: int, seed: int, path: str | None = None, max_mib: float = 1024.0
     ) -> None:
-        number("max_mib", max_mib, 0, open_low=True)
         (milliseconds_N,) = _measured(path, max_mib, (LATENCY,), devices, seed)
         self.half_N = milliseconds_N / 2000.0
         self.longest = float(2 * self.half_N.max())
@@ -84,6 +104,7 @@ def _measured(
     path: str | None, max_mib: float, columns: tuple[str, ...], devices: int, seed: int
 ) -> list[Floats]:
     """These columns of the row of each device, ``[N]`` each; the draw does not depend on them."""
+    number("max_mib", max_mib, 0, open_low=True)
     if not path:
         many = "s" if len(columns) > 1 else ""
         named = f"column{many} {' and '.join(columns)}"
@@ -121,7 +142,8 @@ def _positive(
     return np.asarray(found, np.float64)
 
 
-class CapacityFleet(UniformFleet):
+@dataclass(eq=False, kw_only=True)
+class CapacityFleet(RecordedFleet):
     """Devices that compute and send as recorded clients did, by a JSON file in the format of
     FedScale's device capacities (Lai et al., *FedScale*, ICML 2022): an object with an entry for
     each client, whose ``computation`` is the milliseconds in which it predicts one sample with a
@@ -130,40 +152,22 @@ class CapacityFleet(UniformFleet):
     With F the FLOP of one prediction of that model (``reference_flop``), a device sustains
     F / (computation / 1000) FLOP/s. The default is MobileNet V2 at 224 × 224, some 300 million
     multiplications and additions (arXiv 1801.04381). Each device is a client that is drawn from the
-    seed, all of them different while there are enough. All else is as in :class:`UniformFleet`.
+    seed, all of them different while there are enough.
 
     Raises ``ConfigError`` for a file that is missing, too large or malformed, with the client and
     what is wrong about it.
     """
 
-    def __init__(
-        self,
-        devices: int,
-        seed: int,
-        memory: float,
-        active: float,
-        idle: float,
-        radio_send: float,
-        radio_receive: float,
-        path: str | None = None,
-        reference_flop: float = 6.0e8,
-        max_mib: float = 1024.0,
-        stragglers: float = 0.0,
-        slowdown: float = 1.0,
-        sharing: Sharing = "uplink",
-    ) -> None:
-        number("max_mib", max_mib, 0, open_low=True)
-        number("reference_flop", reference_flop, 0, open_low=True)
-        entries = _entries(path, max_mib, ("computation", "communication"))
-        each = [_capacity(path, name, entry, reference_flop) for name, entry in entries.items()]
-        super().__init__(
-            devices, seed, 1.0, memory, 1.0, 1.0, active, idle, radio_send, radio_receive,
-            stragglers, slowdown, sharing,
-        )  # fmt: skip
-        order = Keys(seed, "network.capacity").generator().permutation(len(entries))
-        flops_N, rate_N = np.array(each).T[:, order[np.arange(devices) % len(order)]]
-        line_N = 1000.0 * rate_N
-        self._hardware = replace(self._hardware, flops=flops_N, downlink=line_N, uplink=line_N)
+    reference_flop: float = 6.0e8
+
+    def recorded(self) -> dict[str, float | Floats]:
+        number("reference_flop", self.reference_flop, 0, open_low=True)
+        path, flop = self.path, self.reference_flop
+        entries = _entries(path, self.max_mib, ("computation", "communication"))
+        each = [_capacity(path, name, entry, flop) for name, entry in entries.items()]
+        order = Keys(self.seed, "network.capacity").generator().permutation(len(entries))
+        flops_N, rate_N = np.array(each).T[:, order[np.arange(self.devices) % len(order)]]
+        return {"flops": flops_N, "downlink": 1000.0 * rate_N, "uplink": 1000.0 * rate_N}
 
 
 def _capacity(path: str | None, name: str, entry: Any, flop: float) -> tuple[float, float]:
@@ -210,7 +214,6 @@ class Behaviour(Churn):
         max_mib: float = 1024.0,
     ) -> None:
         number("speed", speed, 0, open_low=True)
-        number("max_mib", max_mib, 0, open_low=True)
         entries = _entries(path, max_mib, ("active", "inactive", "finish_time"))
         clients = [_client(path, name, entry) for name, entry in entries.items()]
         order = Keys(seed, "network.behaviour").generator().permutation(len(clients))
@@ -231,6 +234,7 @@ class Behaviour(Churn):
 
 def _entries(path: str | None, max_mib: float, needed: tuple[str, ...]) -> dict[str, Any]:
     """The entry of each client of a JSON file, not looked at yet."""
+    number("max_mib", max_mib, 0, open_low=True)
     if not path:
         listed = f"{', '.join(needed[:-1])} and {needed[-1]}"
         raise ConfigError("path", path, f"must name a JSON file of clients, each with {listed}")

@@ -107,6 +107,19 @@ def require_real(module: nn.Module) -> nn.Module:
     return module
 
 
+def warn_of_type(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module; a warning says so if it has parameters of a type of their own choice, which
+    become numbers of ``dtype``, as all of a run are."""
+    for name, value in module.named_parameters():
+        if value.is_floating_point() and value.dtype not in (dtype, torch.float32):
+            kinds = [str(each).removeprefix("torch.") for each in (value.dtype, dtype)]
+            said = f"the parameter {name} of type {kinds[0]} becomes {kinds[1]}, as all numbers are"
+            keeps = "; compute.dtype=float64 keeps it" * (value.dtype == torch.float64)
+            warnings.warn(f"model={called(module)}: {said}{keeps}", stacklevel=2)
+            break
+    return module
+
+
 def _require_parameters(module: nn.Module) -> None:
     """Refuse a module without parameters, parameters that a row cannot hold, and other state that
     neither a row nor a file can hold.
@@ -147,6 +160,7 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     learns is left in evaluation mode, in which it must do neither.
     """
     given = inputs.clone()
+    writes = _writes(module)
     try:
         out, after = _tried(module, inputs)
         again, after_again = _tried(module, given.clone())
@@ -175,9 +189,23 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
             "changes its input in place, which other devices read too; write x = x * 2 instead of"
             " x *= 2",
         )
+    written = [name for name, count in _writes(module).items() if count != writes[name]]
+    if written:
+        raise refused(
+            module,
+            f"writes into its parameter {written[0]} in forward, as nn.Embedding(max_norm=…) does;"
+            " only steps may change parameters, so scale a copy of it there",
+        )
     if isinstance(out, Tensor) and isinstance(again, Tensor) and not same(out, again):
         raise refused(module, _NOISE)
     return out
+
+
+def _writes(module: nn.Module) -> dict[str, int]:
+    """How often each parameter was written. An actor makes its models in torch's inference mode, in
+    which nobody counts that; the process that starts the actors has counted before.
+    """
+    return {name: p._version for name, p in module.named_parameters() if not p.is_inference()}
 
 
 def _tried(module: nn.Module, inputs: Tensor) -> tuple[object, dict[str, Tensor]]:

@@ -40,6 +40,7 @@ from swarm.learning.kernels.module import (
     initialised,
     kernel_for,
     require_real,
+    warn_of_type,
 )
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
@@ -163,7 +164,8 @@ class Model:
             features=self.data.features,
             outputs=self.data.outputs,
         )
-        return require_real(initialised(make, self.settings.seed, device)).to(self.dtype)
+        made = require_real(initialised(make, self.settings.seed, device))
+        return warn_of_type(made, self.dtype).to(self.dtype)
 
     def sample(self) -> Tensor:
         """Two samples ``[2, *features]``, to try a module on."""

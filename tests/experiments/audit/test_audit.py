@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,9 @@ def test_a_swarm_learns_from_its_half_only() -> None:
     ready = prepared(*FEW)
     arm, settings = ready.arms[0], ready.arms[0].first
     found = play(ready, arm, settings, 2)
-    ready.dataset.x[ready.split.sample[~found.inside_A]] = 0.25
+    x = ready.dataset.x.copy()
+    x[ready.split.sample[~found.inside_A]] = 0.25
+    ready = replace(ready, dataset=replace(ready.dataset, x=x))
     again = play(ready, arm, settings, 2)
     for seen in (MESSAGE, FINAL):
         a, b = found.loss_A[seen], again.loss_A[seen]

@@ -50,6 +50,25 @@ class InPlace(Linear):
         return super().forward(x.mul_(2))
 
 
+class MaxNorm(Linear):
+    """An embedding of grey levels, whose vectors are made shorter as they are looked up."""
+
+    def __init__(self, features: Features, outputs: int) -> None:
+        super().__init__(features, outputs)
+        self.table = nn.Embedding(17, 4, max_norm=0.1)
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) + self.table((16 * x).long()).mean((1, 2))[:, None]
+
+
+class Double(Linear):
+    """Parameters of another type than the run's."""
+
+    def __init__(self, features: Features, outputs: int, kind: str = "float64") -> None:
+        super().__init__(features, outputs)
+        self.to(getattr(torch, kind))
+
+
 class InPlaceInTheGraph(Linear):
     """Torch says so in the backward pass, where no line of this file runs."""
 

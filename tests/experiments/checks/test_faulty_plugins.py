@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ MODELS: list[tuple[str, str]] = [
     ("Complex", "returns complex64 numbers"),
     ("OneRowTooMany", r"returns \[2, 10, 1\] for 2 samples; the data needs \[2, 10\]"),
     ("InPlace", "changes its input in place"),
+    ("MaxNorm", r"writes into its parameter table.weight in forward, as nn.Embedding\(max_norm"),
     ("NotANumber", "returns NaN for 2 of 2 samples"),
     ("Listed", r"read each parameter where it is registered \(self.NAME\)"),
     ("Carries", "changes from call to call"),
@@ -226,6 +228,18 @@ def test_parameters_without_a_part_are_supported_and_said(tmp_path: Path) -> Non
         spare = slice(-4, None)
         assert (x_TNP[-1, :, spare] == x_TNP[0, :, spare]).all()
         assert (x_TNP[-1, :, :-4] != x_TNP[0, :, :-4]).any(1).all()
+
+
+def test_a_parameter_of_another_type_is_said_to_be_changed() -> None:
+    for kind, keeps in (("float64", "; compute.dtype=float64 keeps it"), ("bfloat16", "")):
+        said = (
+            rf"the parameter head.weight of type {kind} becomes float32, as all numbers are{keeps}$"
+        )
+        with pytest.warns(UserWarning, match=said):
+            runner.check(settings("model", "Double", {"kind": kind}))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*the parameter head")
+        runner.check(settings("model", "Double", {}, "compute.dtype=float64"))
 
 
 BUGS = [
