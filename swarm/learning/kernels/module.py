@@ -189,7 +189,7 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
             "changes its input in place, which other devices read too; write x = x * 2 instead of"
             " x *= 2",
         )
-    written = [name for name, count in _writes(module).items() if count != writes[name]]
+    written = [name for name, count in _writes(module).items() if count != writes.get(name, count)]
     if written:
         raise refused(
             module,
