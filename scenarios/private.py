@@ -59,6 +59,7 @@ NOTHING_TO_FIND = (
     "a swarm that gives its members away where nothing protects them: in this one the attack finds"
     " nothing, which more seeds do not change"
 )
+UNCLEAR = "more seeds, which tell whether the attack finds anything where nothing protects them"
 
 
 class PrivateBudget(Budget):
@@ -186,7 +187,7 @@ class Private(Claim):
         plain = self._found(results, PLAIN, UNBOUNDED)
         bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
         holds = holds_if_all(bound.holds for bound in bounds.values())
-        missing = "" if plain.above(CHANCE) else NOTHING_TO_FIND
+        missing = {True: "", False: NOTHING_TO_FIND, None: UNCLEAR}[plain.above(CHANCE)]
         if holds and missing:
             holds = None
         because = (

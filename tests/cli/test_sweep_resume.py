@@ -18,6 +18,7 @@ from swarm.experiments import runner
 from swarm.experiments.sweep.job import Job
 from swarm.experiments.sweep.launch import JobRunner, outcome
 from swarm.results.status import note
+from swarm.results.track.base import Tracker
 from swarm.simulation import checkpoint
 from tests.cli.sweeps import summary
 from tests.processes import CommandLine
@@ -46,6 +47,17 @@ def test_a_failed_job_is_listed_with_its_cause_and_tried_again(
     monkeypatch.setattr(runner, "run", real)
     again = command("-m", "seed=0,1,2", *SMALL)
     assert (again.code, "2 of 3 were there already, 1 to run" in again.out) == (0, True)
+
+
+def test_a_tracker_that_names_no_jobs_ends_no_sweep(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> dict[str, str]:
+        raise ZeroDivisionError("no name today")
+
+    monkeypatch.setattr(Tracker, "options_of_job", fails)
+    done = command("-m", "seed=0,1", *SMALL, "tracker=none")
+    assert (done.code, done.err.count("warning: the tracker names no jobs: no name")) == (0, 2)
 
 
 def test_a_damaged_run_is_listed_and_the_rest_is_shown(command: Command, swept: Swept) -> None:

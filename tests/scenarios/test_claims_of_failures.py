@@ -115,6 +115,7 @@ def test_shares_that_read_alike_are_refused(killed: str) -> None:
         (0.8, 0.51, 0.6, False),
         (0.95, 0.5, 0.505, None),
         (0.8, 0.5, 0.505, False),
+        (0.95, 0.5, 0.51, None),
     ],
 )
 def test_private(kept: float, auc: float, plain: float, holds: bool | None) -> None:
@@ -136,7 +137,11 @@ def test_private(kept: float, auc: float, plain: float, holds: bool | None) -> N
         )
 
     of = claim("private")
-    assert [each.holds for each in judged(of, results(of, value, curve))] == [holds, False, False]
+    found = judged(of, results(of, value, curve))
+    assert [each.holds for each in found] == [holds, False, False]
+    # an attack that surely finds nothing needs another swarm, and an unclear one more seeds
+    decides = {0.6: "", 0.505: "a swarm that gives", 0.51: "more seeds, which "}
+    assert found[0].missing[:18] == decides[plain]
 
 
 def test_the_noise_of_a_bound_is_worked_out_before_the_run() -> None:

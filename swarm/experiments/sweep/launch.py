@@ -185,7 +185,7 @@ def outcome(job: Job) -> tuple[str, str | None]:
 
 def _words(plan: SweepPlan, job: Job) -> list[str]:
     """The overrides of one job: the user's, the planned folder, and options of the tracker, such as
-    the job's group and name in W&B.
+    the job's group and name in W&B. A tracker that fails to say any is left with its own.
     """
     from swarm.results.track.base import Tracker
 
@@ -196,7 +196,13 @@ def _words(plan: SweepPlan, job: Job) -> list[str]:
     ]
     settings = _settings(job)
     kind = class_of(settings.tracker, Tracker, "tracker", settings.plugins)
-    given = kind.options_of_job(group_name(plan.place), settings.model_dump(), job.values)
+    given: Mapping[str, str] = {}
+    try:
+        given = kind.options_of_job(group_name(plan.place), settings.model_dump(), job.values)
+    except Exception as error:
+        print(
+            f"warning: the tracker names no jobs: {' '.join(str(error).split())}", file=sys.stderr
+        )
     for key, text in given.items():
         if not settings.tracker.get(key):
             words.append(f"tracker.{key}={_quoted(text)}")
