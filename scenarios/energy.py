@@ -140,8 +140,10 @@ class Energy(Claim):
             f" {high.text(0)} under those that favour the centre most"
         )
         ends = {"at best": low, "at worst": high}
-        bounds = {name: Bound(ratio, below=1) for name, ratio in ends.items()}
-        missing = PRICES if low.below(1) and high.above(1) else ""
+        # the end that decides if it is sure: the worst one confirms, the best one refutes
+        decides = "at worst" if high.mean < 1 else "at best"
+        bounds = {decides: Bound(ends[decides], below=1)}
+        missing = PRICES if low.mean < 1 < high.mean else ""
         return [self.hypotheses[0].verdict(holds, because, bounds, missing, **ratios, **ends)]
 
     def charts(self, results: Results) -> list[Chart]:

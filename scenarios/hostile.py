@@ -165,11 +165,11 @@ class Hostile(Claim):
             f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
             f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
-        found = [self.hypotheses[0].verdict(some, text, bounds[best], worst=worst)]
+        strict = {rule: _bounds(cases[rule], OF_CASES) for rule in RULES}  # as what refutes is
+        found = [self.hypotheses[0].verdict(some, text, strict[best], worst=worst)]
         for hypothesis, rule in zip(self.hypotheses[1:], ALONE, strict=True):
-            said = self._said(results, rule, worst[rule])
-            holds, because = _holds(cases[rule], LEVEL), f"in its worst case it keeps {said}"
-            found.append(hypothesis.verdict(holds, because, bounds[rule]))
+            because = f"in its worst case it keeps {self._said(results, rule, worst[rule])}"
+            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), because, strict[rule]))
         return found
 
     def charts(self, results: Results) -> list[Chart]:
@@ -313,8 +313,8 @@ class Hostile(Claim):
         return float(hypergeom.sf(bears_M, n - 1, hostile, degree_M).mean())
 
 
-def _bounds(cases: dict[str, Floats]) -> dict[str, Bound]:
-    return {case: Bound(interval(values), above=ENOUGH) for case, values in cases.items()}
+def _bounds(cases: dict[str, Floats], level: float = LEVEL) -> dict[str, Bound]:
+    return {case: Bound(interval(values, level), above=ENOUGH) for case, values in cases.items()}
 
 
 def _worst(bounds: dict[str, Bound]) -> tuple[str, Interval]:

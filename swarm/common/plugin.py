@@ -241,9 +241,9 @@ def _draws(frame: FrameType, line: int, whose: str) -> PluginError:
     """The error for plug-in code that changes a global generator in this line."""
     mine = _of_plugins(frame)
     said = (
-        f"its {mine[0].f_code.co_name} draws from {whose} global generator, which the run's seed"
-        ' does not decide; draw from swarm.common.rng.Keys(seed, "a purpose").generator(), with'
-        " the seed that a constructor with the parameter seed is given"
+        f"its {mine[0].f_code.co_name} draws from {whose} global generator, or seeds it, which all"
+        ' parts of a run share; draw from swarm.common.rng.Keys(seed, "a purpose").generator(),'
+        " with the seed that a constructor with the parameter seed is given"
     )
     key, value = _named(iter(mine))
     return _with_code(key, value, f"{said} ({_shown(frame.f_code.co_filename)}, line {line})", 2)

@@ -51,13 +51,13 @@ class File(Static):
         format: Format = "auto",
         directed: bool = False,
         length: str | None = None,
-        weight: str | None = None,
         match: Match = "name",
         allow_disconnected: bool = False,
         max_mib: float = 64.0,
         max_nodes: int = 1_000_000,
         max_edges: int = 5_000_000,
         owner_names: Names | None = None,
+        weight: str | None = None,
     ) -> None:
         check_devices(devices)
         check_choice("format", format, get_args(Format))

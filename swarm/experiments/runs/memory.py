@@ -130,10 +130,10 @@ def stated(needed: Footprint) -> str:
     most = f"{size_text(needed.largest.bytes)} for {needed.largest.name}"
     if needed.loading > sum(part.bytes for part in needed.parts):
         most = f"{size_text(needed.loading)} for loading the data"
-    return (
-        f"memory: about {size_text(needed.total)}, {size_text(needed.program)} of it for Python and"
-        f" its packages and {most}{free}"
-    )
+    parts = f"{size_text(needed.program)} of it for Python and its packages and {most}"
+    if not needed.program:  # nobody knows on a system without /proc
+        parts = f"{most} of it, beside Python and its packages"
+    return f"memory: about {size_text(needed.total)}, {parts}{free}"
 
 
 def require_loading(settings: Settings, bytes_: int | None) -> None:

@@ -50,7 +50,7 @@ def test_a_draw_from_a_global_generator_is_refused_by_its_line(
     with pytest.raises(ConfigError) as caught:
         runner.check(settings(section, name, options, *overrides))
     text = str(caught.value)
-    assert text.startswith(f"{section}=shares.{name}: its {said} global generator, which the run's")
+    assert text.startswith(f"{section}=shares.{name}: its {said} global generator, or seeds it")
     assert re.search(r"draw from swarm\.common\.rng\.Keys\(seed, .*shares\.py, line \d+\)$", text)
     line = int(text.rpartition(" ")[2][:-1])
     drawing = ("np.random.", "random.", "torch.r", "list(loader)")
