@@ -200,7 +200,7 @@ def test_a_refusal(
 
 
 def test_only_a_key_that_takes_a_list_is_told_of_one(command: Command) -> None:
-    for key in ("devices", "train.batch", "train.nesterov", "topology.k", "topology"):
+    for key in ("devices", "train.batch", "optimizer.nesterov", "topology.k", "topology"):
         assert "makes a list" not in command(f"{key}=1,2").sentence, key
     for key in ("scenario.arms", "plugins", "lr_search.lrs", "evaluate.label"):
         assert f", {key}=[…] makes a list" in command(f"{key}=1,2").sentence, key

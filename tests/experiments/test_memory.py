@@ -118,7 +118,7 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
     assert len(counted) == 1
     said = (
         r"would need (about|at least) [\d,.]+ [GM]iB.*, and [\d,.]+ [GM]iB are free; at most [\d,]+"
-        r" (devices|actors) fit"
+        r" (devices|actors) would fit"
     )
     actors = ("engine=ray", "engine.actors=per_device", "devices=60")
     for place, key, options in (
@@ -154,7 +154,8 @@ def test_a_run_begins_with_what_it_will_take(
 ) -> None:
     swarm.run(config(), tmp_path / "run")
     assert re.match(
-        r"memory: about \d+ MiB, \d+ MiB of it for .+; .* are free\n", capsys.readouterr().out
+        r"memory: about [\d.,]+ [GM]iB, [\d.,]+ [GM]iB of it for .+; .* are free\n",
+        capsys.readouterr().out,
     )
 
 

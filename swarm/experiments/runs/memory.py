@@ -97,7 +97,7 @@ def _other_settings(needed: Footprint, there: int) -> ConfigError | None:
             need = (
                 f"about {size_text(needed.to_come)}, {size_text(part.bytes)} of it for {part.name}"
             )
-            return no_room(part.key, part.count, need, there, f"at most {fits:,} {what} fit")
+            return no_room(part.key, part.count, need, there, f"at most {fits:,} {what} would fit")
     return None
 
 

@@ -98,7 +98,7 @@ def test_deaths_beyond_the_limit_end_the_run_with_one_sentence(live: LiveEngine)
         next(records)
         next(records)
         os.kill(live.actor_pool.members[0].pid, signal.SIGKILL)
-        with pytest.raises(ClusterError, match=r"^actors died 1 times since round 0, the last"):
+        with pytest.raises(ClusterError, match=r"^actors died 1 time since round 0, the last"):
             list(records)
 
 

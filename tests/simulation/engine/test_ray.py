@@ -204,7 +204,7 @@ def test_a_restart_storm_ends_with_the_cause(
     with Simulation(ready.experiment(arm, arm.variants[0]), engine) as running:
         os.kill(engine.describe()["pids"][0], signal.SIGKILL)
         with pytest.raises(
-            ClusterError, match=r"actors died 1 times since round 0, the last one with: .*died"
+            ClusterError, match=r"actors died 1 time since round 0, the last one with: .*died"
         ):
             list(running.records(50))
 

@@ -324,7 +324,7 @@ def test_blocks_of_one_belong_to_an_actor_for_each_device(tmp_path: Path) -> Non
 
 def test_too_little_memory_says_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swarm.experiments.runs.memory.available_bytes", lambda: 1 << 30)
-    text = r"engine\.actors=12: would need about .* at most [1-7] actors fit"
+    text = r"engine\.actors=12: would need about .* at most [1-7] actors would fit"
     with pytest.raises(ConfigError, match=text):
         prepared("engine=ray", "engine.actors=per_device")
 

@@ -35,7 +35,7 @@ def require_files(actors: int) -> None:
             f"would need {FILES_FIXED + FILES_EACH * actors:,} open files a process, and {hard:,}"
             " are allowed (ulimit -Hn)"
         )
-        raise ConfigError("/engine.actors", actors, f"{text}; at most {fits:,} actors fit")
+        raise ConfigError("/engine.actors", actors, f"{text}; at most {fits:,} actors would fit")
 
 
 def parts(experiment: Experiment, swarm: Footprint, actors: int, prefork: bool) -> list[Part]:
