@@ -159,17 +159,18 @@ class Hostile(Claim):
         bounds = {rule: _bounds(cases[rule]) for rule in RULES}
         worst = {rule: _worst(bounds[rule]) for rule in RULES}
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
-        each = [_holds(cases[rule], OF_RULES) for rule in ROBUST]
-        some = True if True in each else None if None in each else False
+        each = {rule: _holds(cases[rule], OF_RULES) for rule in ROBUST}
+        some = True if True in each.values() else None if None in each.values() else False
+        missing = f"as many seeds as decide {', '.join(r for r in each if each[r] is None)}"
         text = (
             f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
             f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
-        strict = {rule: _bounds(cases[rule], OF_CASES) for rule in RULES}  # as what refutes is
-        found = [self.hypotheses[0].verdict(some, text, strict[best], worst=worst)]
+        found = [self.hypotheses[0].verdict(some, text, missing=missing, worst=worst)]
         for hypothesis, rule in zip(self.hypotheses[1:], ALONE, strict=True):
             because = f"in its worst case it keeps {self._said(results, rule, worst[rule])}"
-            found.append(hypothesis.verdict(_holds(cases[rule], LEVEL), because, strict[rule]))
+            holds, strict = _holds(cases[rule], LEVEL), _bounds(cases[rule], OF_CASES)
+            found.append(hypothesis.verdict(holds, because, strict))
         return found
 
     def charts(self, results: Results) -> list[Chart]:
@@ -318,8 +319,7 @@ def _bounds(cases: dict[str, Floats], level: float = LEVEL) -> dict[str, Bound]:
 
 
 def _worst(bounds: dict[str, Bound]) -> tuple[str, Interval]:
-    case = min(bounds, key=lambda case: bounds[case].value.mean)
-    return case, bounds[case].value
+    return min(((case, each.value) for case, each in bounds.items()), key=lambda it: it[1].mean)
 
 
 def _holds(cases: dict[str, Floats], level: float) -> bool | None:
