@@ -101,7 +101,8 @@ def _warn_of_columns(graph: Graph, weight_E: Floats, names: Sequence[str]) -> No
     node = int(np.abs(sum_N - 1.0).argmax())
     warnings.warn(
         f"topology.weight: what node {names[node]} sends has weights that sum to"
-        f" {sum_N[node]:.6g} with its own and not to 1, so that the mean over devices wanders",
+        f" {sum_N[node]:.6g} with its own and not to 1, so that averaging moves the mean over"
+        " devices",
         stacklevel=2,
     )
 
