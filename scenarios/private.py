@@ -113,8 +113,11 @@ class Private(Claim):
         ),
     )
     untested = (
-        "Noise that neighbours share; secure sums of neighbourhoods; more devices than 32, which "
-        "average more noise away, above all behind a server; LiRA (an audit finds more than the "
+        "Noise that neighbours share; secure sums of neighbourhoods; more devices than 8, which "
+        "average more noise away, above all behind a server, and whose models tell less of their "
+        "members: 32 devices under seeds 0 to 9 kept 92.7% [91.9, 93.6] with ε = 8 for every "
+        "sample, but the attack's AUC was 0.503 [0.499, 0.506] there without privacy, which left "
+        "the claim undecided; LiRA (an audit finds more than the "
         'threshold on the loss that is judged, so "confirmed" would say that this attack fails); '
         "learning rates and norms chosen for each ε, which would cost privacy of their own."
     )
