@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError, meant
-from swarm.common.system.imports import without_collection
+from swarm.common.system.garbage import without_collection
 from swarm.common.system.interrupts import terminable
 
 if TYPE_CHECKING:

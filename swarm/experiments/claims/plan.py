@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from swarm.common.errors import ConfigError, counted, typed
 from swarm.common.system import yaml_text
+from swarm.common.system.garbage import only_new_garbage
 from swarm.config.build import build, choice, option, options
 from swarm.config.composing import conf_files
 from swarm.config.explain import shown
@@ -161,13 +162,17 @@ class ClaimPlan:
         Raises :class:`ConfigError` for the first that cannot work.
         """
         tracker_of(self.settings, Path(), "check")
-        for trial in self.trials:
-            if trial.seed == self.first_seed:
-                try:
-                    PreparedRun.prepare(trial.resolved or trial.settings)
-                except ConfigError as error:
-                    place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
-                    raise ConfigError(error.key, error.value, place) from error
+        with only_new_garbage():
+            for trial in self.trials:
+                if trial.seed == self.first_seed:
+                    self._check(trial)
+
+    def _check(self, trial: Trial) -> None:
+        try:
+            PreparedRun.prepare(trial.resolved or trial.settings)
+        except ConfigError as error:
+            place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
+            raise ConfigError(error.key, error.value, place) from error
 
 
 def _trial(

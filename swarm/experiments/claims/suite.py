@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
-from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.config.build import choice, option
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run
@@ -62,6 +62,7 @@ class SuitePlan:
             settings.model_copy(update={"scenario": option("scenario", name)})
             for name in suite.members()
         ]
+        print(f"checking the runs of {counted(len(each), 'claim')} before the first starts")
         return cls(settings, tuple(ClaimPlan.checked(resolve(one)) for one in each))
 
 

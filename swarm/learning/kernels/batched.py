@@ -27,8 +27,6 @@ from swarm.learning.kernels.kernel import (
     PerDevice,
     Scale,
     Views,
-    gradients_of,
-    split_statistics,
 )
 from swarm.learning.kernels.losses import Loss
 from swarm.learning.models.base import BatchedBase, Wrapped
@@ -115,12 +113,12 @@ class BatchedKernel(Kernel):
         wide = x_BP.dtype if x_BP.device.type == "mps" else torch.float64
         alone = PerDevice(copied(module).to(wide), self.loss, layout=self.layout)
         x_BP, both, out = (each.to(wide) for each in (x_BP, both, out))
-        found_BP, plain_BP = (self._learnt(kernel, x_BP, both, out) for kernel in (self, alone))
+        found_BP, plain_BP = (self._changes(kernel, x_BP, both, out) for kernel in (self, alone))
         off_BP, least = found_BP - plain_BP, 1e-5 * plain_BP.norm()
         places = [slice(s.start, s.stop) for s in self.layout.slots]
         return all(off_BP[:, s].norm() <= 1e-3 * plain_BP[:, s].norm() + least for s in places)
 
-    def _learnt(self, kernel: Kernel, x_BP: Tensor, inputs: Tensor, out: Tensor) -> Tensor:
+    def _changes(self, kernel: Kernel, x_BP: Tensor, inputs: Tensor, out: Tensor) -> Tensor:
         """The gradients by ``kernel`` at ``x_BP``, and by how much its step changes the running
         statistics."""
         g_BP, after_BP = torch.zeros_like(x_BP), x_BP.clone()
@@ -148,7 +146,9 @@ class BatchedKernel(Kernel):
         outs = []
         for part, leaves in _parts(x, at_once):
             own = scale[part] if isinstance(scale, Tensor) and len(scale) > 1 else scale
-            out, gradients, after = self._differentiate(leaves, inputs[part], target_BCb[part], own)
+            out, gradients, after = self._learnt(
+                self._run, leaves, inputs[part], target_BCb[part], own
+            )
             outs.append(out)
             for name, gradient in gradients.items():
                 into[name][part].add_(gradient)
@@ -156,25 +156,12 @@ class BatchedKernel(Kernel):
                 x[name][part].copy_(value)
         return torch.cat(outs)
 
-    def _differentiate(
-        self, own: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
-    ) -> tuple[Tensor, Views, Views]:
-        """The outputs, the gradient of each parameter, and the running statistics afterwards."""
-        with torch.inference_mode(False), torch.enable_grad():
-            parameters, statistics = split_statistics(own, self.layout)
-            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-            held = {name: value.clone() for name, value in statistics.items()}
-            rows, after = self._run({**leaves, **held}, inputs.clone())
-            out = _class_major(rows)
-            residual = self.loss.grad_outputs(out.detach(), target_BCb.clone())
-            residual.mul_(scale.clone() if isinstance(scale, Tensor) else scale)
-            gradients = gradients_of(out, leaves, residual)
-            return out.detach(), dict(zip(leaves, gradients, strict=True)), after
-
-    def _run(self, rows: Views, inputs: Tensor) -> tuple[Tensor, Views]:
+    def _run(self, leaves: Views, held: Views, inputs: Tensor) -> tuple[Tensor, Views]:
         if isinstance(self.run, Convolution):
-            return self.run.learning_rows(rows, inputs)
-        return self.run.over_rows(rows, inputs), {}
+            rows, after = self.run.learning_rows({**leaves, **held}, inputs)
+        else:
+            rows, after = self.run.over_rows({**leaves, **held}, inputs), {}
+        return _class_major(rows), after
 
 
 def _class_major(out: Tensor) -> Tensor:

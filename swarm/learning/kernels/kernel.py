@@ -29,6 +29,12 @@ Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
 Scale = float | Tensor
 
 
+# the outputs, the gradient of each parameter, and the running statistics afterwards
+Learnt = tuple[Tensor, Views, Views]
+# outputs and running statistics, as a function of parameters, running statistics and inputs
+Learn = Callable[[Views, Views, Tensor], tuple[Tensor, Views]]
+
+
 class Gradient(Protocol):
     """A function that adds ``scale · ∇(summed loss at x)`` to ``into``.
 
@@ -45,6 +51,7 @@ class Kernel(ABC):
     """
 
     layout: Layout
+    loss: Loss
     compiles = True  # if False, compute.compile does not compile this kernel
     made_numbers = 0  # numbers that are made for a device while it is computed with
     noisy = False  # whether the module draws from torch's generator while it learns
@@ -72,6 +79,19 @@ class Kernel(ABC):
         If ``into`` are the parameters themselves and ``scale = −lr / b``, a call is a step of SGD,
         and no gradient is ever stored.
         """
+
+    def _learnt(
+        self, learn: Learn, x: Views, inputs: Tensor, target: Tensor, scale: Scale
+    ) -> Learnt:
+        """What ``learn`` gives for the entries ``x`` of rows, and its gradients by autograd."""
+        with torch.inference_mode(False), torch.enable_grad():
+            parameters, statistics = split_statistics(x, self.layout)
+            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
+            held = {name: value.clone() for name, value in statistics.items()}
+            out, after = learn(leaves, held, inputs.clone())
+            residual = self.loss.grad_outputs(out.detach(), target.clone())
+            residual.mul_(scale.clone() if isinstance(scale, Tensor) else scale)
+            return out.detach(), _gradients(out, leaves, residual), after
 
 
 class Functional(Kernel):
@@ -102,17 +122,26 @@ class Functional(Kernel):
     def _add(
         self, into: Views, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale
     ) -> Tensor:
+        if torch.compiler.is_compiling():
+            out, gradients, after = self._traced(x, inputs, target_BCb, scale)
+        else:
+            out, gradients, after = self._learnt(self._learn, x, inputs, target_BCb, scale)
+        for name, gradient in gradients.items():
+            into[name].add_(gradient)
+        for name, value in after.items():
+            x[name].copy_(value)
+        return out
+
+    def _traced(self, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Learnt:
+        """As :meth:`_learnt`, by what the compiler can trace. Elsewhere ``vjp`` would take a tenth
+        longer, and import the compiler, which takes a second."""
         parameters, statistics = split_statistics(x, self.layout)
         pulled: Any = vjp(
             lambda own: self._learn(own, statistics, inputs), parameters, has_aux=True
         )
-        out: Tensor = pulled[0]
-        (gradient,) = pulled[1](self.loss.grad_outputs(out, target_BCb).mul_(scale))
-        for name, value in gradient.items():
-            into[name].add_(value)
-        for name, value in pulled[2].items():
-            x[name].copy_(value)
-        return out.detach()
+        out, pull, after = pulled
+        (gradients,) = pull(self.loss.grad_outputs(out, target_BCb).mul_(scale))
+        return out.detach(), gradients, after
 
 
 class PerDevice(Kernel):
@@ -147,8 +176,8 @@ class PerDevice(Kernel):
         scale_B1b = given.expand(len(inputs), 1, given.shape[-1] if given.dim() else 1)
         outs = []
         for i, own in enumerate(scale_B1b):
-            out, gradients, statistics = self._differentiate(
-                {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
+            out, gradients, statistics = self._learnt(
+                self._learn, {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
             )
             outs.append(out)
             for name, gradient in gradients.items():
@@ -157,28 +186,19 @@ class PerDevice(Kernel):
                 x[name][i] = value
         return torch.stack(outs)
 
-    def _differentiate(
-        self, own: Views, inputs: Tensor, target_Cb: Tensor, scale: Tensor
-    ) -> tuple[Tensor, Views, Views]:
-        with torch.inference_mode(False), torch.enable_grad():
-            parameters, statistics = split_statistics(own, self.layout)
-            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
-            held = {name: value.clone() for name, value in statistics.items()}
-            out, after = self._learn(leaves, held, inputs.clone())
-            residual = self.loss.grad_outputs(out.detach(), target_Cb.clone()) * scale.clone()
-            found = gradients_of(out, leaves, residual)
-            return out.detach(), dict(zip(leaves, found, strict=True)), after
 
-
-def gradients_of(out: Tensor, leaves: Views, residual: Tensor) -> tuple[Tensor, ...]:
+def _gradients(out: Tensor, leaves: Views, residual: Tensor) -> Views:
     """Return ``residual`` · ∂out/∂leaf for each of ``leaves``; it is zero for a parameter that
     ``out`` does not depend on. The sparse one of an ``nn.Embedding(sparse=True)`` is made dense, as
     rows are.
     """
+    if not out.requires_grad:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
     found = torch.autograd.grad(
         out, list(leaves.values()), residual, allow_unused=True, materialize_grads=True
     )
-    return tuple(each.to_dense() if each.is_sparse else each for each in found)
+    dense = (each.to_dense() if each.is_sparse else each for each in found)
+    return dict(zip(leaves, dense, strict=True))
 
 
 def split_statistics(x: Views, layout: Layout) -> tuple[Views, Views]:
@@ -212,9 +232,7 @@ def _prediction(
     return predict
 
 
-def _learning(
-    module: nn.Module, layout: Layout
-) -> Callable[[Views, Views, Tensor], tuple[Tensor, Views]]:
+def _learning(module: nn.Module, layout: Layout) -> Learn:
     """One device's outputs ``[C, b]`` while it learns, and its running statistics after that, as a
     function of its parameters, its running statistics and inputs ``[b, *features]``."""
     held = _ReturnsBuffers(_skeleton(module), [s.name for s in layout.statistics])
@@ -259,4 +277,8 @@ def _skeleton(module: nn.Module) -> nn.Module:
     are used; the caller gives all that learns."""
     # a frozen base may be large, and is not copied
     shared = {id(each): each for each in frozen_parameters(module).values()}
-    return copied(module, shared).requires_grad_(False)
+    found = copied(module, shared).requires_grad_(False)
+    for part in found.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False  # rows are dense, and a sparse gradient is summed in another order
+    return found

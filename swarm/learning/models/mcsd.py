@@ -49,7 +49,8 @@ class SlopeDecay(SequenceLayer, HasParts):
         each = width // channels
         self.norm, self.ffn_norm = RMSNorm(width), RMSNorm(width)
         # U and V of both sections
-        self.project = nn.Parameter(torch.randn(2 * channels, each, 2 * each) * each**-0.5)
+        self.project = nn.Parameter(torch.empty(2 * channels, each, 2 * each))
+        nn.init.normal_(self.project, std=each**-0.5)
         self.out = nn.Linear(2 * width, width, bias=False)
         self.ffn = GatedFFN(width, hidden)
         slope = [math.exp(-(2.0 ** (-8 * c / channels))) for c in range(1, channels + 1)]

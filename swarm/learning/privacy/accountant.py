@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from swarm.common.errors import ConfigError
-from swarm.common.system.imports import without_collection
+from swarm.common.system.garbage import without_collection
 from swarm.learning.privacy.mechanism import Privacy
 from swarm.learning.privacy.pld import loss_epsilon
 

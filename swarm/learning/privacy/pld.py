@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_ndtr
 
-from swarm.common.system.imports import without_collection
+from swarm.common.system.garbage import without_collection
 
 Floats = npt.NDArray[np.float64]
 

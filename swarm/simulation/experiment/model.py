@@ -42,6 +42,7 @@ from swarm.learning.kernels.module import (
     require_real,
     warn_of_type,
 )
+from swarm.learning.kernels.without_memory import without_memory
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
@@ -331,7 +332,7 @@ class Model:
         key = (model, self.dtype)
         if key not in _BYTES:
             try:
-                with torch.device("meta"):
+                with without_memory():
                     module = self.module()
             except (RuntimeError, TypeError) as error:
                 why = f"cannot be made: {shown(str(error).splitlines()[0])}"

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from swarm.common.system.imports import without_collection
+from swarm.common.system.garbage import without_collection
 from swarm.common.system.processes.child import Child, Parent, spare_cores
 from swarm.experiments.runs.lr_search.search import search_lr
 from swarm.experiments.runs.lr_search.stages import Look, Say
