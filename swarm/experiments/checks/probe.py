@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch, without_global_draws
 from swarm.common.system.machine import ran_out_of_memory
+from swarm.data.dataset import arrays_of
 from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
 from swarm.learning.kernels.kernel import Kernel
@@ -72,9 +73,10 @@ def probe(e: Experiment) -> None:
 
 
 def _written(e: Experiment) -> list[int]:
-    """Checksums of the samples and their labels, or of the first part of large ones."""
-    data = e.data.dataset
-    parts = (each[: max(1, SUMMED * len(each) // max(each.nbytes, 1))] for each in (data.x, data.y))
+    """Checksums of the run's arrays of samples and devices, or of the first part of large ones."""
+    data, split = arrays_of(e.data.dataset), arrays_of(e.data.split)
+    held = [each for _, each in (*data, *split)]
+    parts = (each[: max(1, SUMMED * len(each) // max(each.nbytes, 1))] for each in held)
     return [zlib.crc32(np.ascontiguousarray(part).data) for part in parts]
 
 

@@ -127,7 +127,7 @@ class Bad(SwarmMetric):
         self.how = how
 
     def measured(self, view: SwarmView) -> Any:
-        data = view.experiment.data.dataset
+        data, split = view.experiment.data.dataset, view.experiment.data.split
         if self.how == "draws":
             random.gauss(0, 1)
         if self.how == "writes":
@@ -136,8 +136,14 @@ class Bad(SwarmMetric):
             data.y *= 2
         if self.how == "ids":
             data.test[:1] = 0
+        if self.how == "split":
+            split.sample[:1] = split.sample[1:2]
+        if self.how == "ends":
+            split.local_test.ptr_N1[1:2] += 1
         if self.how == "tensor":
             torch.from_numpy(data.x)[:2] = 0
+        if self.how == "tensor of the split":
+            torch.from_numpy(split.sample)[:2] = 0
         return {"bad": 1.0}
 
 

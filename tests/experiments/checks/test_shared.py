@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.dataset import arrays_of
 from swarm.experiments import runner
 from tests.support import config, experiment
 
@@ -91,6 +93,8 @@ WRITES = [
     ("metrics", "Bad", {"how": "writes"}, f"ValueError: assignment destination is {READ_ONLY}"),
     ("metrics", "Bad", {"how": "scales"}, f"ValueError: output array is {READ_ONLY}"),
     ("metrics", "Bad", {"how": "ids"}, f"ValueError: assignment destination is {READ_ONLY}"),
+    ("metrics", "Bad", {"how": "split"}, f"ValueError: assignment destination is {READ_ONLY}"),
+    ("metrics", "Bad", {"how": "ends"}, f"ValueError: output array is {READ_ONLY}"),
     ("partition", "Overwrites", {}, f"ValueError: assignment destination is {READ_ONLY}"),
 ]
 
@@ -100,7 +104,7 @@ def test_the_data_set_cannot_be_written_to(
     section: str, name: str, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        runner.check(settings(section, name, options))
+        runner.check(settings(section, name, options, "data.local_test=0.2"))
     text = str(caught.value)
     assert text.startswith(f"{section}=shares.{name}: its ")
     assert said in text
@@ -108,10 +112,11 @@ def test_the_data_set_cannot_be_written_to(
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-def test_a_tensor_that_writes_into_it_is_found_out() -> None:
+@pytest.mark.parametrize("how", ["tensor", "tensor of the split"])
+def test_a_tensor_that_writes_into_it_is_found_out(how: str) -> None:
     said = r"plugins=.*: one of them writes into the run's data set by a tensor on its memory"
     with pytest.raises(ConfigError, match=said):
-        runner.check(settings("metrics", "Bad", {"how": "tensor"}))
+        runner.check(settings("metrics", "Bad", {"how": how}))
 
 
 @pytest.mark.filterwarnings("error:The given NumPy array is not writable")
@@ -123,3 +128,16 @@ def test_all_of_its_arrays_are_read_only_and_tensors_share_their_memory(
     held = [each for each in vars(e.data.dataset).values() if isinstance(each, np.ndarray)]
     assert len(held) >= 5
     assert not any(each.flags.writeable for each in held)
+
+
+@pytest.mark.parametrize("overrides", [(), STREAM, ("data.local_test=0.2",)])
+def test_no_split_can_be_written_to(overrides: tuple[str, ...]) -> None:
+    split = experiment(*overrides).data.split
+    pooled = split.pooled(Keys(0, "pool"), 2)
+    table = pooled.replicated([0.1, 0.2]).table
+    assert table is not None
+    held = [array for each in (split, pooled) for _, array in arrays_of(each)]
+    for each in (split.local_test, pooled.local_test):
+        held += [] if each is None else [array for _, array in arrays_of(each)]
+    assert len(held) >= 4
+    assert not any(each.flags.writeable for each in (*held, table.columns["lr"]))
