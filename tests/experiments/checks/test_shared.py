@@ -60,6 +60,43 @@ def test_a_draw_from_a_global_generator_is_refused_by_its_line(
     assert caught.value.exit_code == 2
 
 
+UNSEEDED: list[tuple[str, str, dict[str, Any]]] = [
+    ("topology", "Wanders", {"source": "numpy"}),
+    ("topology", "Wanders", {"source": "numpy once"}),
+    ("topology", "Wanders", {"source": "python"}),
+    ("topology", "Wanders", {"source": "module"}),
+    ("protocol", "Unseeded", {}),
+    ("metrics", "Drawn", {}),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "options"), UNSEEDED)
+def test_a_generator_without_a_seed_is_found_out(
+    section: str, name: str, options: dict[str, Any]
+) -> None:
+    said = (
+        rf"^{section}=shares.{name}: the first rounds, tried twice with one seed, come to different"
+        r" numbers, so that it draws without a seed.*; draw from the seed or the keys"
+    )
+    with pytest.raises(ConfigError, match=said):
+        runner.check(settings(section, name, options))
+
+
+def test_of_several_plug_ins_all_are_named_that_may_draw_without_a_seed() -> None:
+    cfg = settings("topology", "Wanders", {"source": "numpy"})
+    cfg["metrics"] = [{"_target_": "shares.Bad", "how": ""}]
+    cfg["data"] = {"_target_": "shares.Plain"}  # is loaded before
+    said = (
+        r"^plugins=.* one of (topology=shares.Wanders, metrics=shares.Bad|metrics.*Wanders) draws"
+    )
+    with pytest.raises(ConfigError, match=said):
+        runner.check(cfg)
+
+
+def test_a_generator_with_a_seed_is_not() -> None:
+    runner.check(settings("topology", "Wanders", {"source": "seeded"}))
+
+
 def test_keyed_draws_and_seeded_noise_are_allowed_and_nothing_is_done_twice() -> None:
     states = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()  # type: ignore[index, union-attr]
     cfg = settings("data", "Keyed", {}, "topology=epidemic")
