@@ -21,7 +21,8 @@ NAMES_THE_PACKAGE = {
     "swarm/config/plug_ins.py",
     "swarm/config/composing/compose.py",
     "swarm/config/aliases/__init__.py",
-    "swarm/common/plugin.py",
+    "swarm/common/plugin/faults.py",
+    "swarm/common/plugin/registry.py",
     "swarm/experiments/checks/check_plugin.py",
     "swarm/results/track/wandb.py",
 }

@@ -156,6 +156,11 @@ def counted(count: SupportsInt, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
+def of_the(count: SupportsInt, noun: str, which: str = "each") -> str:
+    """Return ``each of the 2 devices``, or ``the one device`` where there is no other."""
+    return f"the one {noun}" if int(count) == 1 else f"{which} of the {counted(count, noun)}"
+
+
 def with_article(text: str) -> str:
     """Return ``text`` with its article: a ring, an 8×8 image, an Aggregator."""
     return f"{'an' if _VOWEL.match(text) else 'a'} {text}"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.errors import of_the
 from swarm.common.plugin import PluginError, called, returned, shape_of
 from swarm.communication.protocol.base import (
     Conserves,
@@ -182,7 +183,7 @@ def require_state(
     _require_rows(protocol, call, state.x, dtype, shape, "leaves")
     for name, rows in state.slots.items():
         if not isinstance(rows, Tensor) or len(rows) != shape[0]:
-            needed = f"a row for each of {shape[0]} devices is needed"
+            needed = f"a row for {of_the(shape[0], 'device')} is needed"
             raise _wrong(protocol, call, f"leaves {shape_of(rows)} as slot {name!r}", needed)
 
 

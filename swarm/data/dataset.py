@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,25 @@ from swarm.data.tokens.base import Tokens
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 # Checks and scaling work on this many array elements at once, which bounds their temporary memory.
 CHUNK = 1 << 22
+
+
+def fixed(array: Array) -> Array:
+    """The array, on the same memory, as a view that nobody can write to."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def arrays_of(held: Dataset | DeviceSplit) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """The attributes that are arrays, by name."""
+    for field in fields(held):
+        each = getattr(held, field.name)
+        if isinstance(each, np.ndarray):
+            yield field.name, each
 
 
 @dataclass(frozen=True)
@@ -77,17 +93,11 @@ class Dataset(OldMembers):
     @property
     def nbytes(self) -> int:
         """The bytes of its arrays."""
-        held = (getattr(self, field.name) for field in fields(self))
-        return sum(each.nbytes for each in held if isinstance(each, np.ndarray))
+        return sum(each.nbytes for _, each in arrays_of(self))
 
     def read_only(self) -> Dataset:
         """The same data set, on the same memory, with arrays that nobody can write to."""
-        found: dict[str, Any] = {}
-        for field in fields(self):
-            each = getattr(self, field.name)
-            if isinstance(each, np.ndarray) and each.flags.writeable:
-                found[field.name] = each.view()
-                found[field.name].flags.writeable = False
+        found: Any = {name: fixed(each) for name, each in arrays_of(self) if each.flags.writeable}
         return replace(self, **found) if found else self
 
     def known_labels(self) -> tuple[Ints, int]:
@@ -137,7 +147,10 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """Which samples each device holds: device *i* has ``sample[ptr_N1[i]:ptr_N1[i + 1]]``."""
+    """Which samples each device holds: device *i* has ``sample[ptr_N1[i]:ptr_N1[i + 1]]``.
+
+    Nobody can write to its arrays.
+    """
 
     sample: Ints  # sample ids grouped by device
     ptr_N1: Ints  # [N + 1]
@@ -158,6 +171,10 @@ class DeviceSplit:
     table: DeviceTable | None = None
     # whether all devices are one device several times, which meets its samples in one order
     replicas: bool = False
+
+    def __post_init__(self) -> None:
+        for name, each in arrays_of(self):
+            object.__setattr__(self, name, fixed(each))
 
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
@@ -236,7 +253,7 @@ class DeviceSplit:
     def replicated(self, lrs: Sequence[float]) -> DeviceSplit:
         """The split of one device, as that of several devices which are this one, each with one of
         these learning rates."""
-        table = DeviceTable({"lr": np.asarray(lrs, np.float64)}, "")
+        table = DeviceTable({"lr": np.array(lrs, np.float64)}, "")
         return replace(self._repeated(len(lrs)), table=table, replicas=True)
 
     def _repeated(self, times: int) -> DeviceSplit:

@@ -39,6 +39,10 @@ class DeviceTable:
     sha256: str
     cohorts: tuple[str | None, ...] | None = None
 
+    def __post_init__(self) -> None:
+        for each_N in self.columns.values():
+            each_N.flags.writeable = False  # nobody can write to it, as to a split of samples
+
     def or_else(self, name: str, default_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The whole numbers of a column, and ``default_N`` where it has none."""
         own_N = self.columns.get(name)

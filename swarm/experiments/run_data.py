@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, of_the
 from swarm.common.names import choices
 from swarm.common.plugin import absent, is_plugin, returned
 from swarm.common.rng import Keys
@@ -202,8 +202,5 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
         if dataset.class_names is not None:
             asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
             which = choices(asked, dataset.classes, label)
-        valid = (
-            f"must be null or one of the {counted(len(there), 'label')} of the test"
-            f" samples, {which}"
-        )
+        valid = f"must be null or {of_the(len(there), 'label', 'one')} of the test samples, {which}"
         raise ConfigError("evaluate.label", label, valid)

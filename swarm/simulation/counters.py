@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from swarm.communication.round_messages import Traffic
+from swarm.data.dataset import fixed
 from swarm.simulation.cost import Cost
 from swarm.simulation.engine.base import RoundResult
 from swarm.simulation.metrics.base import TrafficCounts
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 
 PER_DEVICE = {
     "seen": torch.float64,
@@ -202,13 +202,6 @@ class Counters:
 def of_honest(values_N: Floats, hostile_N: npt.NDArray[np.bool_] | None) -> Floats:
     """The values, with zeros for hostile devices."""
     return values_N if hostile_N is None else np.where(hostile_N, 0.0, values_N)
-
-
-def fixed(values_N: Numbers) -> Numbers:
-    """The values, which whoever gets them cannot change."""
-    view_N = values_N.view()
-    view_N.flags.writeable = False
-    return view_N
 
 
 def _added(so_far_N: Ints, more: Sequence[Ints]) -> Ints:

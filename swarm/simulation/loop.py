@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 
 from swarm.common.errors import ConfigError, DivergedError
+from swarm.data.dataset import fixed
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded, work_beside_learning
-from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, fixed, of_honest
+from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest
 from swarm.simulation.engine.base import Engine, RoundResult
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.experiment.early_stopping import StoppingState

@@ -14,8 +14,8 @@ import torch
 from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
-from swarm.data.dataset import concept_exposure
-from swarm.simulation.counters import Counters, fixed
+from swarm.data.dataset import concept_exposure, fixed
+from swarm.simulation.counters import Counters
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.metrics import formulas as metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.common.errors import counted, with_article
+from swarm.common.errors import counted, of_the, with_article
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +47,15 @@ def test_no_message_makes_its_own_plural() -> None:
     own = re.compile(r"\{[^{}]*\} [a-z ]*\{'e?s' if|\{'' if [^{}]* == 1 else 's'\}")
     files = [f for room in ("swarm", "scenarios") for f in (ROOT / room).rglob("*.py")]
     assert [str(f) for f in files if own.search(f.read_text("utf-8"))] == []
+
+
+def test_one_thing_is_not_each_of_several() -> None:
+    assert of_the(1, "device") == "the one device"
+    assert of_the(12, "class") == "each of the 12 classes"
+    assert of_the(2, "owner", "any") == "any of the 2 owners"
+
+
+def test_no_message_speaks_of_each_of_the_one() -> None:
+    several = re.compile(r"(each|any|one|all) of (the )?\{counted\(")
+    files = [file for room in ("swarm", "scenarios") for file in (ROOT / room).rglob("*.py")]
+    assert [str(file) for file in files if several.search(file.read_text("utf-8"))] == []

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from swarm.common.errors import Refusals
 from swarm.common.rng import Keys
-from swarm.communication.network.base import Bools, Churn, Ints, Network
+from swarm.communication.network.base import Bools, Churn, Ints, Network, NoChurn
 from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.secure.base import SecureSum, SumGroup
 from swarm.communication.topology.base import Topology
@@ -239,6 +239,22 @@ class NeverAway(Churn):
 
     def online(self, round: int) -> Bools:
         raise AssertionError("nobody asks a churn that is absent")
+
+
+class Naps(NoChurn):
+    """Overrides what is never asked, as its base class says that there is none."""
+
+    def __init__(self, devices: int) -> None:
+        self.devices = devices
+
+    def online(self, round: int) -> Bools:
+        return np.arange(self.devices) % 2 == 0
+
+
+class Sleeps(Naps):
+    """Says that there is some."""
+
+    absent = False
 
 
 class Truants(Churn):

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.linalg import circulant
 
 from swarm.common.errors import ConfigError
 from swarm.config.composing.conf_files import config_file, default_options, keys_of, placed
-from tests.support import groups, options, prepared
+from tests.support import Rows, groups, options, prepared, trajectory
 
 SMALL = ("devices=16", "rounds=4", "model.hidden=[4]", "scenario.arms=[swarm]")
 SILENT = (*SMALL, "protocol=none")
@@ -168,3 +171,75 @@ def test_defaults_say_nothing() -> None:
     assert not said(*SILENT)
     assert not said(*SILENT, "topology=none")
     assert not said(*SMALL, "rounds=0", "topology=ring", "network.drop=0.1")
+
+
+def learnt(words: tuple[str, ...], mixing: str) -> tuple[Rows, list[str]]:
+    """Every device's parameters round by round under a rule of mixing, and what is said of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = trajectory(prepared(*words, f"mixing={mixing}"))
+    texts = [str(each.message) for each in caught]
+    return rows, [text for text in texts if text.startswith(f"mixing={mixing}: ")]
+
+
+UNEQUAL = ("topology=barabasi_albert", "topology.m=4")  # so that weights of links differ
+COMMON = ("diloco", "fedadam", "ifca")  # all devices start alike
+
+
+@pytest.mark.parametrize(
+    "word",
+    [f"protocol={name}" for name in options("protocol") if name != "ad_psgd"]  # auto only
+    + [f"aggregator={name}" for name in options("aggregator")],
+)
+def test_mixing_is_said_to_do_nothing_just_where_it_changes_no_bit(word: str) -> None:
+    words = (*SMALL, *UNEQUAL, "data.local_validation=0.2", word)
+    words += ("data.public=0.1",) if word == "protocol=fedmd" else ()
+    words += ("aggregator.unsafe=warn",) if word.endswith("krum") else ()
+    words += () if word.endswith(COMMON) else ("init=independent",)
+    one, said_of_one = learnt(words, "max_degree")
+    other, said_of_other = learnt(words, "metropolis")
+    idle = np.array_equal(one, other)
+    assert len(said_of_one) == len(said_of_other) == int(idle)
+    if idle:
+        pattern = r"mixing=max_degree: .*, so that no link has a weight"
+        assert re.fullmatch(pattern, said_of_one[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            "mixing=metropolis",
+            "mixing=metropolis makes weights by itself (mixing=auto takes these)",
+        ),
+        (
+            "aggregator=coordinate_median",
+            "aggregator=coordinate_median combines messages without weights",
+        ),
+        ("protocol=relay_sgd", "protocol=relay_sgd combines messages without weights"),
+        ("mixing=topology", None),
+        ("", None),
+    ],
+)
+def test_weights_of_a_file_that_do_nothing_are_named(
+    tmp_path: Path, words: str, why: str | None
+) -> None:
+    np.savetxt(tmp_path / "g.txt", circulant([0.4, 0.3, 0.0, 0.3]))
+    file = (f"topology.path={tmp_path / 'g.txt'}", "topology.weight=w", "devices=4")
+    found = [t for t in said(*SMALL, "topology=file", *file, *words.split()) if "topology." in t]
+    expected = f"topology.weight=w: {why}, so that it has no effect"
+    assert found == ([] if why is None else [expected])
+
+
+def test_lengths_of_a_file_that_do_nothing_are_named(tmp_path: Path) -> None:
+    (tmp_path / "g.txt").write_text("0 1 2.5\n1 2 1\n2 0 3\n")
+    words = (*SMALL, "topology=file", f"topology.path={tmp_path / 'g.txt'}", "devices=3")
+    text = (
+        "topology.length=km: no message takes longer on a longer edge; delay=distance would use it"
+    )
+    assert said(*words, "topology.length=km") == [text]
+    assert said(*words, "topology.length=km", "delay=constant") == [text]
+    assert not said(*words, "topology.length=km", "delay=distance", "delay.per_unit=0.5")
+    # of an option whose file has lengths, nobody has chosen them
+    zoo = ("topology=zoo", *words[-2:], "topology.length=dist")
+    assert not said(*SMALL, *zoo)

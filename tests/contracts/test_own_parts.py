@@ -6,6 +6,7 @@ refused by the same sentences where they cannot.
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,21 @@ import pytest
 
 import swarm
 from swarm.common.errors import ConfigError
+from swarm.common.plugin import absent
+from swarm.config.build import option
 from swarm.config.settings import Settings
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.privacy.accountant import ORDERS, epsilon_of
-from tests.support import config, final_rows, logged, prepared, require_same_bits, run
+from tests.support import (
+    config,
+    final_rows,
+    groups,
+    logged,
+    options,
+    prepared,
+    require_same_bits,
+    run,
+)
 
 FILE = Path(__file__).with_name("own_parts.py")
 OWN = f"plugins=[{FILE}]"
@@ -160,6 +172,32 @@ def test_a_loss_of_ones_own_may_say_that_it_gives_probabilities() -> None:
 
 def test_what_says_that_it_is_absent_is_never_called() -> None:
     assert np.array_equal(final_rows(ready(churn=part("NeverAway"))), final_rows(prepared()))
+
+
+def test_what_derives_from_none_is_refused_unless_it_says_that_it_is_there() -> None:
+    said = "churn=own_parts.Naps: derives from NoChurn, which says that there is none, so that .*"
+    refused(f"{said}; derive from Churn, or say absent = False in the class", churn=part("Naps"))
+    without = final_rows(prepared())
+    assert not np.array_equal(final_rows(ready(churn=part("Sleeps"))), without)
+
+
+def nones() -> list[type]:
+    """The classes of the options ``none`` that say that there is none."""
+    targets = [option(group, "none")["_target_"] for group in groups() if "none" in options(group)]
+    found = [
+        getattr(import_module(path.rpartition(".")[0]), path.rpartition(".")[2]) for path in targets
+    ]
+    return [kind for kind in found if vars(kind).get("absent") is True]
+
+
+def test_that_holds_of_every_kind_of_part() -> None:
+    assert len(nones()) >= 8
+    for kind in nones():
+        derived = type("Derived", (kind,), {})
+        assert absent(object.__new__(kind))
+        with pytest.raises(ConfigError, match=f"derives from {kind.__name__}, which says"):
+            absent(object.__new__(derived))
+        assert not absent(object.__new__(type("There", (derived,), {"absent": False})))
 
 
 def test_a_word_that_a_part_has_for_something_else_does_not_make_it_absent() -> None:

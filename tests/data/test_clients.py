@@ -307,7 +307,7 @@ def test_a_test_file_of_texts_stays_the_test_set(tmp_path: Path) -> None:
         ({"a": lines(0)}, {"text": "tokens"}, "text=tokens: is no field of client a, whose texts "),
         ({"a": np.zeros(3)}, {}, "text=snippets: is no field of text of client a"),
         ({"a": np.zeros(3)}, {"text": "x"}, "which has no text; data=tff reads numbers"),
-        ({"a": lines(0)}, {"min_chars": 900}, "min_chars=900: is more than any of 1 owner has"),
+        ({"a": lines(0)}, {"min_chars": 900}, "min_chars=900: is more than the one owner has"),
         ({"a": lines(0), "b": [lines(0)]}, {}, "text=snippets: is no field of text of client b"),
         ({}, {}, "has no text; at least a few texts are needed"),
         ({"a": ["ж" * 300]}, {}, "characters=null: knows only 0% of the text; name the charact"),

@@ -116,7 +116,7 @@ def test_owners_are_in_order_and_the_largest_can_be_taken(tmp_path: Path) -> Non
         ({"max_chars": 50}, r"^max_chars=50: must be at least 90"),
         (
             {"min_chars": 5000},
-            r"^min_chars=5000: is more than any of 2 owners has in .*; the longest text has 400",
+            r"^min_chars=5000: is more than any of the 2 owners has in .*; the longest text has 400",
         ),
         ({"owners": 3}, r"^owners=3: must be at most 2"),
         ({"characters": "xyz"}, r"^characters=xyz: knows only 0% of the text"),

@@ -179,6 +179,8 @@ class Aggregator(ABC):
         own_validation: Whether the rule needs ``Heard.loss_n``, the losses of the models on the
             device's own validation samples, so that each device must have some
             (``data.local_validation``) and messages must be models.
+        weighs: Whether the mixing weights have a part in the result. A run warns of weights that
+            are chosen for a rule that does without.
         symmetric: Whether the rule treats all n rows alike, and makes no difference between the
             device's own and others. A server needs that, which has no row of its own.
         partial_rows: What the rule makes of rows that lack some of the numbers, as those of smaller
@@ -189,6 +191,7 @@ class Aggregator(ABC):
 
     linear: bool = False
     own_validation: bool = False
+    weighs: bool = True
     symmetric: bool = False
     partial_rows: Literal["by_number", "completed"] | None = None
 

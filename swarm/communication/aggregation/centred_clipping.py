@@ -25,6 +25,7 @@ class CentredClipping(RobustRule):
     copies = 2.2
     partial_rows = "completed"
     uses_f = False
+    weighs = False
 
     def __init__(
         self,

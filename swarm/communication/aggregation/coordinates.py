@@ -20,6 +20,7 @@ class CoordinateRule(RobustRule):
     sorted."""
 
     symmetric = True
+    weighs = False
     partial_rows = "by_number"
 
     def most(self, rows: int) -> int:

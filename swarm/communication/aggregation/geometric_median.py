@@ -29,6 +29,7 @@ class GeometricMedian(RobustRule):
     """
 
     symmetric = True
+    weighs = False
     uses_f = False
     copies, pairs = 3, 5
 

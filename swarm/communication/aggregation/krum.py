@@ -22,6 +22,7 @@ class Krum(RobustRule):
     """
 
     symmetric = True
+    weighs = False
     copies, pairs = 1.2, 5.5
 
     def most(self, rows: int) -> int:

@@ -31,6 +31,7 @@ class MinimumDiameter(RobustRule):
     """
 
     symmetric = True
+    weighs = False
     copies, pairs = 2, 3
     leaves_out = True
 

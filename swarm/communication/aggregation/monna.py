@@ -22,6 +22,7 @@ class Monna(RobustRule):
 
     copies = 2.2
     leaves_out = True
+    weighs = False
 
     def most(self, rows: int) -> int:
         """See :meth:`RobustRule.most`: fewer than half of the rows."""

@@ -57,7 +57,8 @@ class PreAggregated(RobustRule):
     def __init__(self, before: Sequence[PreAggregator], rule: RobustRule) -> None:
         """Put ``before`` in front of ``rule``, which :func:`refusal` must allow."""
         super().__init__(rule.f, rule.unsafe)
-        self.before, self.rule, self.symmetric = tuple(before), rule, rule.symmetric
+        self.before, self.rule = tuple(before), rule
+        self.symmetric, self.weighs = rule.symmetric, rule.weighs
         if all(each.by_number for each in before):
             self.partial_rows = rule.partial_rows
 

@@ -24,6 +24,7 @@ class Ubar(RobustRule):
     """
 
     own_validation = True
+    weighs = False
 
     def __init__(self, f: float = 1, alpha: float = 0.5, unsafe: Unsafe = "refuse") -> None:
         """Set α, the weight of the own model; raises :class:`ConfigError` unless 0 < α < 1. See

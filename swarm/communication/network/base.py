@@ -61,9 +61,7 @@ class Churn(NetworkPart, ABC):
     """
 
     announced: float = 0.0
-    """Virtual seconds after which the event of this churn has happened, such as a failure of
-    devices; 0 if there is no such event.
-    """
+    """Virtual seconds after which its event, such as a failure of devices, is over; 0: none."""
 
     @abstractmethod
     def online(self, round: int) -> Bools:
@@ -134,6 +132,8 @@ class Delay(NetworkPart, ABC):
 
     longest: float
     """The most virtual seconds that a message can take; infinity if there is no bound."""
+    by_length = False
+    """Whether messages take longer on longer edges."""
 
     @abstractmethod
     def seconds(self, graph: Graph, edge_S: Ints, draw_S: Floats) -> Floats:

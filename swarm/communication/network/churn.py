@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, of_the
 from swarm.common.names import Maybe, choices, finder
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
@@ -156,9 +156,7 @@ class PermanentFailure(Churn):
         gone = np.array([int(degree_N.argmax())]) if hub else order[: round(fraction * devices)]
         if len(gone) == devices:
             key, value = ("hub", hub) if hub else ("fraction", fraction)
-            raise ConfigError(
-                key, value, f"must leave at least one of the {counted(devices, 'device')}"
-            )
+            raise ConfigError(key, value, f"must leave at least {of_the(devices, 'device', 'one')}")
         self.left = np.ones(devices, bool)
         self.left[gone] = False
         self.first, self.announced = math.ceil(lengths(at, tick)) + 1, at
@@ -200,7 +198,7 @@ class LateJoin(Churn):
             raise ConfigError(
                 "fraction",
                 fraction,
-                f"must leave at least one of the {counted(devices, 'device')} at the start",
+                f"must leave at least {of_the(devices, 'device', 'one')} at the start",
             )
         time_N: Floats = np.zeros(devices)
         draw_M = Keys(seed, "network.joining").uniform(late, 0, 1)[:, 0]

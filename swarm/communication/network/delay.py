@@ -66,6 +66,8 @@ class Distance(Delay):
     Raises ``ConfigError`` if the topology's edges have no lengths.
     """
 
+    by_length = True
+
     def __init__(self, longest_edge: float | None, per_unit: float = 10.0) -> None:
         number("per_unit", per_unit, 0)
         if longest_edge is None:

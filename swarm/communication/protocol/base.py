@@ -157,6 +157,8 @@ class Requirements:
             asleep (:class:`~swarm.communication.pairs.RandomPairs`), instead of with all of them.
         own_validation: Devices measure models on validation samples of their own, by
             :meth:`LocalInfo.loss`, so that each of them must have some (``data.local_validation``).
+        weights: Each neighbour has its mixing weight. Without, the protocol makes nothing of them,
+            and a run warns of weights that are chosen for it.
         equal_models: All devices must have a model of the same shape. A protocol does without that
             if it treats every number of a row by itself, leaves a 0 that nobody has at 0, and
             remembers nothing of another device, as what a device receives is the mean over those
@@ -174,6 +176,7 @@ class Requirements:
     common_init: bool = False
     pairs: bool = False
     own_validation: bool = False
+    weights: bool = True
     equal_models: bool = True
 
 

@@ -35,7 +35,7 @@ class RelaySGD(Protocol):
     """
 
     phases = ("learn", "per_edge")
-    requirements = Requirements(fixed_links=True)
+    requirements = Requirements(fixed_links=True, weights=False)
 
     def graph(self, graph: Graph) -> Graph:
         self.tree = spanning_tree(graph)

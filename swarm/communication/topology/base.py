@@ -50,6 +50,15 @@ class Topology(ABC):
     move or meet; else None. A run whose rounds last longer or shorter is warned.
     """
 
+    weight_option: str | None = None
+    """The option that was set and has given the edges weights of their own; None if none was. A run
+    in which they have no effect is warned.
+    """
+    length_option: str | None = None
+    """The option that was set and has given the edges lengths, likewise; a built-in delay may need
+    them, or code of the user's.
+    """
+
     def phase(self, round: int) -> int:
         """Return the number of the graph of ``round`` (counted from 1): it is ``graph(phase)``, and
         rounds of the same phase have the same graph.

@@ -83,6 +83,8 @@ class File(Static):
         if graph.n != devices:
             valid = f"{path} has {counted(graph.n, 'node')}; devices={graph.n} would do"
             raise ConfigError("/devices", devices, valid)
+        self.weight_option = "weight" if weight else None
+        self.length_option = "length" if length else None
         self.node_names = None if parsed.numbered else parsed.names
         if owner_names is not None and match == "name":
             # nodes and owners are in the same order, so each owner is at its node already

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted, meant
+from swarm.common.errors import ConfigError, counted, meant, of_the
 from swarm.common.names import Names, coded
 from swarm.common.ranges import number, room
 from swarm.data.dataset import Dataset, Ints, Source
@@ -197,7 +197,7 @@ class Text(Source):
         enough = np.flatnonzero(size >= self.min_chars)
         if not len(enough):
             valid = (
-                f"is more than any of {counted(len(texts), 'owner')} has in {self.path};"
+                f"is more than {of_the(len(texts), 'owner', 'any')} has in {self.path};"
                 " the longest text has"
                 f" {size.max()}"
             )

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, counted, of_the
 from swarm.common.plugin import called, is_plugin, returned, shape_of
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers
@@ -52,7 +52,7 @@ class Partition(OldMembers, ABC):
                 else f"made {counted(holdings.devices, 'device')}"
             )
             valid = (
-                f"{found}; each of {counted(self.devices, 'device')} needs at least one of"
+                f"{found}; {of_the(self.devices, 'device')} needs at least one of"
                 f" {counted(len(dataset.train), 'sample')}"
             )
             raise ConfigError("/partition", called(self), valid)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, of_the
 from swarm.common.names import choices, finder
 from swarm.common.rng import Keys
 from swarm.data.dataset import Dataset, DeviceSplit, Ints
@@ -43,7 +43,7 @@ class Rare(Partition):
         )
         if len(others) == len(y_S):
             valid = (
-                f"must be one of the {counted(classes, 'label')} of the training samples,"
+                f"must be {of_the(classes, 'label', 'one')} of the training samples,"
                 f" {y_S.min()} to"
                 f" {y_S.max()}{self._last()}"
             )

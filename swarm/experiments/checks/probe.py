@@ -3,21 +3,26 @@ the run's own code.
 
 A user's code may fail in any way, often only where it is used. So a run with plug-ins begins with
 up to two rounds of one local step each, in this process, whose results are thrown away. Metrics of
-the user's own are then measured once as they are after the last round, on a block of devices.
+the user's own are then measured once as they are after the last round, on a block of devices. These
+rounds are played twice, with new parts, and have to come to the same numbers.
 """
 
 from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from swarm.common.errors import ConfigError
-from swarm.common.plugin import blamed, is_ours, is_plugin, of_torch, without_global_draws
+from swarm.common.plugin import blamed, entry_of, is_ours, is_plugin, of_torch, without_global_draws
 from swarm.common.system.machine import ran_out_of_memory
+from swarm.config.composing.arguments import TARGET
+from swarm.data.dataset import arrays_of
 from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
 from swarm.learning.kernels.kernel import Kernel
@@ -30,6 +35,8 @@ from swarm.simulation.measure import SwarmEvaluator
 from swarm.simulation.metrics.chosen import Metrics
 
 ROUNDS, SAMPLES = 2, 2
+# what is done before there are rounds, or beside them
+UNTRIED = ("data", "partition", "drift", "labels", "scenario", "engine", "tracker")
 SUMMED = 256 << 20  # bytes of an array of which a checksum is taken, which takes a quarter second
 
 
@@ -45,14 +52,16 @@ def probe(e: Experiment) -> None:
     from_torch = any(str(node.get("_target_")).startswith("torch.") for node in nodes)
     if not e.settings.plugins and not from_torch:
         return
-    threads, written = torch.get_num_threads(), _written(e)
+    threads, written, tries = torch.get_num_threads(), _written(e), list[list[int]]()
     try:
         with torch.random.fork_rng(devices=[]), blamed(2):
             if e.communication.learns:
                 _try_the_model(e)
                 if is_plugin(e.model.optimizer):
                     check_step(e.model.optimizer, e.dtype)
-            without_global_draws(lambda: _play(e))
+            tries.append(without_global_draws(lambda: _play(e)))
+            if e.settings.plugins and e.device.type == "cpu":
+                tries.append(without_global_draws(lambda: _play(Experiment(e.spec))))
     except Exception as error:
         if (
             ran_out_of_memory(error)
@@ -69,12 +78,14 @@ def probe(e: Experiment) -> None:
         valid = "one of them writes into the run's data set by a tensor on its memory, which torch"
         valid += " cannot forbid; it is for all to read, so change a copy (tensor.clone())"
         raise ConfigError("plugins", e.settings.plugins, valid)
+    _require_same(e, tries[0], tries[-1])
 
 
 def _written(e: Experiment) -> list[int]:
-    """Checksums of the samples and their labels, or of the first part of large ones."""
-    data = e.data.dataset
-    parts = (each[: max(1, SUMMED * len(each) // max(each.nbytes, 1))] for each in (data.x, data.y))
+    """Checksums of the run's arrays of samples and devices, or of the first part of large ones."""
+    data, split = arrays_of(e.data.dataset), arrays_of(e.data.split)
+    held = [each for _, each in (*data, *split)]
+    parts = (each[: max(1, SUMMED * len(each) // max(each.nbytes, 1))] for each in held)
     return [zlib.crc32(np.ascontiguousarray(part).data) for part in parts]
 
 
@@ -106,9 +117,41 @@ def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
     return x, e.model.loss.encode(y.to(e.device), e.data.outputs, e.dtype)
 
 
-def _play(e: Experiment) -> None:
+def _require_same(e: Experiment, one: list[int], other: list[int]) -> None:
+    """Refuse plug-ins with which the first rounds come to other numbers the second time."""
+    if one == other:
+        return
+    suspects = list(dict.fromkeys(_own_parts(e.settings.model_dump())))
+    key, path = suspects[0] if len(suspects) == 1 else ("plugins", e.settings.plugins)
+    named = ", ".join(f"{key}={path}" for key, path in suspects)
+    who = f"one of {named}" if len(suspects) > 1 else "it"
+    raise ConfigError(
+        key,
+        path,
+        f"the first rounds, tried twice with one seed, come to different numbers, so that {who}"
+        " draws without a seed, or uses a clock or what an earlier try has left behind; draw from"
+        " the seed or the keys that constructors and methods get, as by"
+        ' swarm.common.rng.Keys(seed, "…")',
+    )
+
+
+def _own_parts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The parts of the user's own that short rounds use: the section, and the ``_target_``."""
+    if isinstance(node, Mapping):
+        path = str(node.get(TARGET, ""))
+        if entry_of(path) is not None:
+            yield key, path
+        for name, each in node.items():
+            if key or name not in UNTRIED:
+                yield from _own_parts(each, key or str(name))
+    elif isinstance(node, list | tuple):
+        for each in node:
+            yield from _own_parts(each, key)
+
+
+def _play(e: Experiment) -> list[int]:
     """Play the first rounds, of one step each, and evaluate a device; measure the metrics that are
-    plug-ins."""
+    plug-ins. Returns checksums of what has come of it."""
     short = copy.copy(e)
     short.data, short.model = copy.copy(e.data), copy.copy(e.model)
     short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
@@ -120,17 +163,25 @@ def _play(e: Experiment) -> None:
             for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
                 pass
             engine.evaluate(e.data.dataset.test[:SAMPLES], np.arange(1))
-            if short.metrics.all:
-                _measure(short, engine)
+            found = [_checksum(each) for each in engine.current().values()]
+            return found + (_measure(short, engine) if short.metrics.all else [])
         finally:
             engine.stop()
 
 
-def _measure(e: Experiment, engine: LocalEngine) -> None:
-    """Measure one block of devices that count, as they are after the last round."""
+def _checksum(rows: Tensor) -> int:
+    return zlib.crc32(rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+
+
+def _measure(e: Experiment, engine: LocalEngine) -> list[int]:
+    """Measure one block of devices that count, as they are after the last round. Returns checksums
+    of the values."""
     evaluator, rounds = SwarmEvaluator(e, engine), e.settings.rounds
     member_N, blocks = evaluator.members(rounds), evaluator.evaluated_blocks
     counted = [block for block in blocks if member_N[e.blocks.devices_of(block)].any()]
     if counted:
         evaluator.evaluated_blocks = np.array(counted[:1])
-        evaluator(rounds, Counters.zero(e.settings.devices))
+        values, own = evaluator(rounds, Counters.zero(e.settings.devices))
+        many = [] if own is None else [np.asarray(each).tolist() for each in own.values()]
+        return [zlib.crc32(repr(each).encode()) for each in (*values.values(), *many)]
+    return []

@@ -1,5 +1,5 @@
 """Settings of messages that have no effect in an arm, as its protocol sends no message, or none
-over links.
+over links, or as nothing asks for the weights or lengths of links.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from swarm.common.plugin import absent
 from swarm.communication.topology.base import RECENT, WHOLE, graph_of
-from swarm.config.build import choice, option
+from swarm.config.build import choice, option, options
 from swarm.config.composing.conf_files import config_file, default_options, keys_of
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
@@ -42,6 +42,7 @@ WITHOUT_LINKS = {
     "transforms": "no message is changed",
 }
 """What else does nothing where there are no links, and what it means that there are none."""
+OWN_WEIGHTS = ("auto", "topology")  # the rules by which a topology's own weights count
 NO_LINKS = "the topology has no links"
 LISTED = {"transforms": "transform"}  # the groups of what is listed under another key
 
@@ -61,11 +62,41 @@ def idle(e: Experiment, arm: str | None = None) -> dict[str, str]:
     elif _without_links(e):
         about, why = OF_LINKS | (OF_MESSAGES | WITHOUT_LINKS if not by_server else {}), NO_LINKS
         about.pop("topology")  # is the reason
-    return {
+    found = {
         key: f"{key}={_typed(s, key)}: {why}, so that {so}"
         for key, so in about.items()
         if key not in set(_used_otherwise(e)) and _set(s, key)
     }
+    return found if about else dict(_of_edges(e, who))
+
+
+def _of_edges(e: Experiment, who: str) -> Iterator[tuple[str, str]]:
+    """What nobody asks for in an arm whose messages go along links: the key, and the sentence."""
+    c, s = e.communication, e.settings
+    weighed = any(phase.weighs for phase in c.phases)
+    if not c.aggregator.weighs and any(phase.mixes for phase in c.phases):
+        who = f"aggregator={choice('aggregator', s.aggregator)}"
+    unweighed = f"{who} combines messages without weights"
+    if not weighed and _set(s, "mixing"):
+        yield "mixing", f"mixing={s.mixing}: {unweighed}, so that {OF_LINKS['mixing']}"
+    own, length = c.topology.weight_option, c.topology.length_option
+    chosen = _chosen_options("topology", s.topology)
+    if own and own in chosen and (not weighed or s.mixing not in OWN_WEIGHTS):
+        why = f"mixing={s.mixing} makes weights by itself (mixing=auto takes these)"
+        why = why if weighed else unweighed
+        key = f"topology.{own}"
+        yield key, f"{key}={s.topology[own]}: {why}, so that it has no effect"
+    delay = c.network.delay
+    if length and length in chosen and not s.plugins and (delay is None or not delay.by_length):
+        why = "no message takes longer on a longer edge; delay=distance would use it"
+        yield f"topology.{length}", f"topology.{length}={s.topology[length]}: {why}"
+
+
+def _chosen_options(group: str, node: Mapping[str, Any]) -> set[str]:
+    """The keys of ``node`` whose values are not those of the option of ``conf/`` that it is."""
+    name = choice(group, node)
+    usual = option(group, name) if name in options(group) else {}
+    return {key for key, value in node.items() if value != usual.get(key)}
 
 
 def _without_links(e: Experiment) -> bool:
@@ -97,7 +128,7 @@ def value_of(settings: Settings, key: str) -> Any:
     """Return the value of a dotted key of ``settings``."""
     found: Any = settings
     for part in key.split("."):
-        found = getattr(found, part)
+        found = found.get(part) if isinstance(found, Mapping) else getattr(found, part)
     return found
 
 

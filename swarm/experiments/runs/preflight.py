@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, counted, of_the
 from swarm.config.build import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, public_asked, validation_asked
@@ -70,7 +70,7 @@ def _require_somebody(e: Experiment) -> None:
             stacklevel=3,
         )
         return
-    span = f"any of the {counted(s.rounds, 'round')} of {s.network.round_seconds:g} virtual seconds"
+    span = f"{of_the(s.rounds, 'round', 'any')} of {s.network.round_seconds:g} virtual seconds"
     raise ConfigError(group, name, f"{what} in {span}; somebody must, or take more rounds")
 
 

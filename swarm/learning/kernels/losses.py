@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, of_the
 from swarm.config.aliases.old_members import OldMembers
 
 
@@ -145,7 +145,7 @@ def class_weights(
         weight_C = label.size / (np.count_nonzero(count_C) * np.maximum(count_C, 1))
         return torch.as_tensor(np.where(count_C > 0, weight_C, 1.0))
     if len(asked) != classes:
-        valid = f"must be null, balanced, or a weight for each of {counted(classes, 'class')}"
+        valid = f"must be null, balanced, or a weight for {of_the(classes, 'class')}"
         raise ConfigError("train.class_weights", f"{len(asked)} weights", valid)
     return torch.tensor(asked, dtype=torch.float64)
 

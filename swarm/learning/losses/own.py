@@ -8,7 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import ConfigError, of_the
 from swarm.common.plugin import called, fault_of, is_plugin, place, returned, shape_of, where
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.learning.kernels.losses import Loss, Regression, one_hot
@@ -32,7 +32,7 @@ class OwnLoss(Loss):
         target_S, weight = self._plain(target_BCb, out_BCb)
         each_S = self.formula.values(out_SC, target_S)
         if not isinstance(each_S, Tensor) or each_S.shape != out_SC.shape[:1]:
-            needed = f"one number for each of the {counted(len(out_SC), 'sample')} is needed"
+            needed = f"one number for {of_the(len(out_SC), 'sample')} is needed"
             raise returned(KEY, self.formula, "values()", f"returns {shape_of(each_S)}", needed)
         each = each_S.reshape(out_BCb.shape[:-2] + out_BCb.shape[-1:])
         return each if weight is None else each * weight

@@ -6,8 +6,9 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -151,10 +152,20 @@ def subject(run: Run) -> str:
         _name(summary.get("scenario"), config.get("scenario")),
         counted(devices, "device") if isinstance(devices, int) else "",
         _name((summary.get("topology") or {}).get("name"), config.get("topology")),
-        _name((summary.get("data") or {}).get("name"), config.get("data")) if run.score else "",
+        data_name(summary, config) if run.score else "",
         hostile(run),
     ]
     return " · ".join(part for part in parts if part)
+
+
+def data_name(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """What the data are called: the file's or folder's name where a user has given one, not its
+    path; else the option's name."""
+    section = config.get("data")
+    path = section.get("path") if isinstance(section, Mapping) else None
+    if isinstance(path, str) and path and not path.startswith("fetched:"):
+        return PurePath(path).name
+    return _name((summary.get("data") or {}).get("name"), section)
 
 
 def hostile(run: Run) -> str:

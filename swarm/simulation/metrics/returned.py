@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from swarm.common.errors import counted
+from swarm.common.errors import of_the
 from swarm.common.plugin import PluginError, returned, shape_of
 from swarm.simulation.metrics.base import Metric
 from swarm.simulation.metrics.column import Column
@@ -36,7 +36,7 @@ def one_each(
     fits = isinstance(found, Tensor) and found.shape in (shape, (devices, numbers))
     if not fits or found.is_complex():
         each, verb = ("one value", "is") if numbers == 1 else (f"{numbers} values", "are")
-        each = f"{each} for each of the {counted(devices, 'device')} {verb} needed"
+        each = f"{each} for {of_the(devices, 'device')} {verb} needed"
         needed = each if isinstance(found, Tensor) else f"{each}, as a torch tensor"
         raise fault(metric, method, f"returns {shape_of(found)}", needed)
     return found.reshape(devices, numbers)
@@ -48,7 +48,7 @@ def compared_each(
     """Return what a metric returned, ``each``, if it has one value a device."""
     fits = isinstance(each, np.ndarray) and each.shape == (devices,)
     if not fits or each.dtype.kind not in "fiub":
-        needed = f"one value for each of the {counted(devices, 'device')} is needed"
+        needed = f"one value for {of_the(devices, 'device')} is needed"
         needed += "" if isinstance(each, np.ndarray) else ", as a NumPy array"
         raise fault(metric, method, f"returns {shape_of(each)}", needed)
     return each

@@ -137,6 +137,11 @@ class Phase(ABC):
         return not self.learns
 
     @property
+    def weighs(self) -> bool:
+        """Whether the mixing weights have a part in what devices make of what they hear."""
+        return False
+
+    @property
     def protocol(self) -> Protocol:
         """The protocol whose phase this is."""
         return self.communication.protocol

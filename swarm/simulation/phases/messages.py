@@ -25,6 +25,12 @@ class Messages(Packets):
         """:class:`AlongLinks`, with every message apart."""
         return AlongLinks(self.communication.messages.single(round))
 
+    @property
+    def weighs(self) -> bool:
+        """See :meth:`Phase.weighs`; only protocols that keep to their links are told weights."""
+        needed = self.protocol.requirements
+        return needed.weights and needed.fixed_links
+
     def measured(self, round: int) -> Ints:
         """See :meth:`Phase.measured`; a protocol says how many models a device measures."""
         if not self.protocol.requirements.own_validation:

@@ -45,6 +45,11 @@ class Mix(Packets):
             return MeanOverAll()
         return NoTransport() if messages.silent else AlongLinks(messages)
 
+    @property
+    def weighs(self) -> bool:
+        """See :meth:`Phase.weighs`; some rules of aggregation do without."""
+        return self.communication.aggregator.weighs
+
     def _check_weights(self) -> None:
         check_weights(self.communication.messages)
 

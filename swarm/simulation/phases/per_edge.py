@@ -28,6 +28,11 @@ class PerEdge(ToNeighbours):
         messages = self.communication.messages.per_edge(round)
         return NoTransport() if messages.silent else AlongLinks(messages)
 
+    @property
+    def weighs(self) -> bool:
+        """See :meth:`Phase.weighs`."""
+        return self.protocol.requirements.weights
+
     def _check_weights(self) -> None:
         check_undirected(self.communication.messages)
         check_weights(self.communication.messages)

@@ -46,11 +46,13 @@ class Good(Topology):
 
 
 class Wanders(Good):
-    """Draws from a generator that goes on."""
+    """Draws from a generator that goes on, after the rounds that are tried before a run."""
 
     period = None
 
     def graph(self, phase: int) -> Graph:
+        if phase < 2:
+            return super().graph(phase)
         return Graph.from_edges(self.devices, DRAWS.integers(0, self.devices, (20, 2)))
 
 

@@ -18,6 +18,7 @@ from swarm.communication.compression.base import Compressor, Draw
 from swarm.communication.network.base import Churn
 from swarm.communication.protocol.base import State
 from swarm.communication.protocol.dpsgd import TrainThenAverage
+from swarm.communication.topology.graph import Graph
 from swarm.communication.topology.regular import Ring
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
@@ -127,7 +128,7 @@ class Bad(SwarmMetric):
         self.how = how
 
     def measured(self, view: SwarmView) -> Any:
-        data = view.experiment.data.dataset
+        data, split = view.experiment.data.dataset, view.experiment.data.split
         if self.how == "draws":
             random.gauss(0, 1)
         if self.how == "writes":
@@ -136,9 +137,59 @@ class Bad(SwarmMetric):
             data.y *= 2
         if self.how == "ids":
             data.test[:1] = 0
+        if self.how == "split":
+            split.sample[:1] = split.sample[1:2]
+        if self.how == "ends":
+            split.local_test.ptr_N1[1:2] += 1
         if self.how == "tensor":
             torch.from_numpy(data.x)[:2] = 0
+        if self.how == "tensor of the split":
+            torch.from_numpy(split.sample)[:2] = 0
         return {"bad": 1.0}
+
+
+# --- from a generator that nobody seeds -----------------------------------------------------------
+
+
+class Wanders(Ring):
+    """A ring of devices in an order of its own."""
+
+    def __init__(self, devices: int, source: str = "numpy") -> None:
+        super().__init__(devices)
+        self.order, self.source = np.arange(devices), source
+        if source == "numpy once":
+            self.order = np.random.default_rng().permutation(devices)
+
+    def graph(self, phase: int) -> Any:
+        order = self.order.tolist()
+        if self.source == "numpy":
+            order = np.random.default_rng().permutation(order).tolist()
+        if self.source == "python":
+            random.Random().shuffle(order)
+        if self.source == "module":
+            order = MODULES_OWN.permutation(order).tolist()
+        if self.source == "seeded":
+            order = np.random.default_rng(7).permutation(order).tolist()
+        return Graph.from_edges(len(order), list(zip(order, order[1:] + order[:1], strict=True)))
+
+
+MODULES_OWN = np.random.default_rng(0)  # has a seed, and goes on from run to run
+
+
+class Unseeded(TrainThenAverage):
+    def __init__(self) -> None:
+        self.draw = torch.Generator()
+        self.draw.seed()
+
+    def send(self, phase: int, state: State) -> Tensor:
+        return super().send(phase, state) + torch.rand(1, generator=self.draw)
+
+
+class Drawn(SwarmMetric):
+    name, label = "drawn", "drawn"
+
+    def measured(self, view: SwarmView) -> Any:
+        return {"drawn": float(np.random.default_rng().random())}
 
 
 class Overwrites(Iid):
@@ -168,6 +219,10 @@ class Keyed(Digits):
         found = super().load()
         noise = Keys(self.seed, "noise").generator().standard_normal(found.x.shape)
         return replace(found, x=found.x + noise.astype(np.float32))
+
+
+class Plain(Digits):
+    """As it is."""
 
 
 class Dropping(Noisy):

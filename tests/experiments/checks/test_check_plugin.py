@@ -57,7 +57,6 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
         r"gives other numbers when the same run is run again|depends on what was asked before",
     ),
     ("Returns", {}, r"graph\(2\) is not graph\(0\), though its period is 2"),
-    ("Model", {"start": "numpy"}, "when the same run is run again"),
     ("Deals", {}, r"splits the samples differently the second time: the split must follow from"),
     (
         "Remembers",
@@ -118,6 +117,11 @@ def test_what_a_run_would_refuse_is_refused(name: str, said: str) -> None:
     options = {"settings": [], "quick": budget, "full": budget} if name == "Untitled" else {}
     with pytest.raises(ConfigError, match=said):
         check_plugin(f"contract_breakers.{name}", **options)
+
+
+def test_a_model_that_starts_from_another_place_each_time_is_refused_as_by_a_run() -> None:
+    with pytest.raises(ConfigError, match="tried twice with one seed, come to different numbers"):
+        check_plugin("contract_breakers.Model", start="numpy")
 
 
 def unannotated(devices: int):  # type: ignore[no-untyped-def]

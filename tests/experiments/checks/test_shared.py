@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from swarm.common.errors import ConfigError
+from swarm.common.rng import Keys
+from swarm.data.dataset import arrays_of
 from swarm.experiments import runner
 from tests.support import config, experiment
 
@@ -58,6 +60,43 @@ def test_a_draw_from_a_global_generator_is_refused_by_its_line(
     assert caught.value.exit_code == 2
 
 
+UNSEEDED: list[tuple[str, str, dict[str, Any]]] = [
+    ("topology", "Wanders", {"source": "numpy"}),
+    ("topology", "Wanders", {"source": "numpy once"}),
+    ("topology", "Wanders", {"source": "python"}),
+    ("topology", "Wanders", {"source": "module"}),
+    ("protocol", "Unseeded", {}),
+    ("metrics", "Drawn", {}),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "options"), UNSEEDED)
+def test_a_generator_without_a_seed_is_found_out(
+    section: str, name: str, options: dict[str, Any]
+) -> None:
+    said = (
+        rf"^{section}=shares.{name}: the first rounds, tried twice with one seed, come to different"
+        r" numbers, so that it draws without a seed.*; draw from the seed or the keys"
+    )
+    with pytest.raises(ConfigError, match=said):
+        runner.check(settings(section, name, options))
+
+
+def test_of_several_plug_ins_all_are_named_that_may_draw_without_a_seed() -> None:
+    cfg = settings("topology", "Wanders", {"source": "numpy"})
+    cfg["metrics"] = [{"_target_": "shares.Bad", "how": ""}]
+    cfg["data"] = {"_target_": "shares.Plain"}  # is loaded before
+    said = (
+        r"^plugins=.* one of (topology=shares.Wanders, metrics=shares.Bad|metrics.*Wanders) draws"
+    )
+    with pytest.raises(ConfigError, match=said):
+        runner.check(cfg)
+
+
+def test_a_generator_with_a_seed_is_not() -> None:
+    runner.check(settings("topology", "Wanders", {"source": "seeded"}))
+
+
 def test_keyed_draws_and_seeded_noise_are_allowed_and_nothing_is_done_twice() -> None:
     states = random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state()  # type: ignore[index, union-attr]
     cfg = settings("data", "Keyed", {}, "topology=epidemic")
@@ -91,6 +130,8 @@ WRITES = [
     ("metrics", "Bad", {"how": "writes"}, f"ValueError: assignment destination is {READ_ONLY}"),
     ("metrics", "Bad", {"how": "scales"}, f"ValueError: output array is {READ_ONLY}"),
     ("metrics", "Bad", {"how": "ids"}, f"ValueError: assignment destination is {READ_ONLY}"),
+    ("metrics", "Bad", {"how": "split"}, f"ValueError: assignment destination is {READ_ONLY}"),
+    ("metrics", "Bad", {"how": "ends"}, f"ValueError: output array is {READ_ONLY}"),
     ("partition", "Overwrites", {}, f"ValueError: assignment destination is {READ_ONLY}"),
 ]
 
@@ -100,7 +141,7 @@ def test_the_data_set_cannot_be_written_to(
     section: str, name: str, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        runner.check(settings(section, name, options))
+        runner.check(settings(section, name, options, "data.local_test=0.2"))
     text = str(caught.value)
     assert text.startswith(f"{section}=shares.{name}: its ")
     assert said in text
@@ -108,10 +149,11 @@ def test_the_data_set_cannot_be_written_to(
 
 
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-def test_a_tensor_that_writes_into_it_is_found_out() -> None:
+@pytest.mark.parametrize("how", ["tensor", "tensor of the split"])
+def test_a_tensor_that_writes_into_it_is_found_out(how: str) -> None:
     said = r"plugins=.*: one of them writes into the run's data set by a tensor on its memory"
     with pytest.raises(ConfigError, match=said):
-        runner.check(settings("metrics", "Bad", {"how": "tensor"}))
+        runner.check(settings("metrics", "Bad", {"how": how}))
 
 
 @pytest.mark.filterwarnings("error:The given NumPy array is not writable")
@@ -123,3 +165,16 @@ def test_all_of_its_arrays_are_read_only_and_tensors_share_their_memory(
     held = [each for each in vars(e.data.dataset).values() if isinstance(each, np.ndarray)]
     assert len(held) >= 5
     assert not any(each.flags.writeable for each in held)
+
+
+@pytest.mark.parametrize("overrides", [(), STREAM, ("data.local_test=0.2",)])
+def test_no_split_can_be_written_to(overrides: tuple[str, ...]) -> None:
+    split = experiment(*overrides).data.split
+    pooled = split.pooled(Keys(0, "pool"), 2)
+    table = pooled.replicated([0.1, 0.2]).table
+    assert table is not None
+    held = [array for each in (split, pooled) for _, array in arrays_of(each)]
+    for each in (split.local_test, pooled.local_test):
+        held += [] if each is None else [array for _, array in arrays_of(each)]
+    assert len(held) >= 4
+    assert not any(each.flags.writeable for each in (*held, table.columns["lr"]))
