@@ -10,9 +10,10 @@ rounds are played twice, with new parts, and have to come to the same numbers.
 from __future__ import annotations
 
 import copy
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -40,6 +41,14 @@ UNTRIED = ("data", "partition", "drift", "labels", "scenario", "engine", "tracke
 SUMMED = 256 << 20  # bytes of an array of which a checksum is taken, which takes a quarter second
 
 
+class Tried(NamedTuple):
+    """What has come of the first rounds: checksums of the rows, and the values of the metrics that
+    are plug-ins."""
+
+    rows: list[int]
+    values: dict[str, str]
+
+
 def probe(e: Experiment) -> None:
     """Try the plug-ins of the arm ``e``.
 
@@ -52,7 +61,7 @@ def probe(e: Experiment) -> None:
     from_torch = any(str(node.get("_target_")).startswith("torch.") for node in nodes)
     if not e.settings.plugins and not from_torch:
         return
-    threads, written, tries = torch.get_num_threads(), _written(e), list[list[int]]()
+    threads, written, tries = torch.get_num_threads(), _written(e), list[Tried]()
     try:
         with torch.random.fork_rng(devices=[]), blamed(2):
             if e.communication.learns:
@@ -117,22 +126,31 @@ def _samples(e: Experiment) -> tuple[Tensor, Tensor]:
     return x, e.model.loss.encode(y.to(e.device), e.data.outputs, e.dtype)
 
 
-def _require_same(e: Experiment, one: list[int], other: list[int]) -> None:
-    """Refuse plug-ins with which the first rounds come to other numbers the second time."""
-    if one == other:
-        return
-    suspects = list(dict.fromkeys(_own_parts(e.settings.model_dump())))
-    key, path = suspects[0] if len(suspects) == 1 else ("plugins", e.settings.plugins)
-    named = ", ".join(f"{key}={path}" for key, path in suspects)
-    who = f"one of {named}" if len(suspects) > 1 else "it"
-    raise ConfigError(
-        key,
-        path,
-        f"the first rounds, tried twice with one seed, come to different numbers, so that {who}"
-        " draws without a seed, or uses a clock or what an earlier try has left behind; draw from"
-        " the seed or the keys that constructors and methods get, as by"
-        ' swarm.common.rng.Keys(seed, "…")',
-    )
+def _require_same(e: Experiment, one: Tried, other: Tried) -> None:
+    """Refuse plug-ins with which the first rounds come to other numbers the second time, and warn
+    of metrics that have other values."""
+    if one.rows != other.rows:
+        parts = _own_parts({**e.settings.model_dump(), "metrics": []})
+        suspects = list(dict.fromkeys(parts))
+        key, path = suspects[0] if len(suspects) == 1 else ("plugins", e.settings.plugins)
+        named = ", ".join(f"{key}={path}" for key, path in suspects)
+        who = f"one of {named}" if len(suspects) > 1 else "it"
+        raise ConfigError(
+            key,
+            path,
+            f"the first rounds, tried twice with one seed, come to different numbers, so that {who}"
+            " draws without a seed, or uses a clock or what an earlier try has left behind; draw"
+            " from the seed or the keys that constructors and methods get, as by"
+            ' swarm.common.rng.Keys(seed, "…")',
+        )
+    if differ := [key for key in one.values if one.values[key] != other.values.get(key)]:
+        warnings.warn(
+            f"metrics: {', '.join(differ)} had other values when the first rounds were tried again"
+            " with the same seed and came to the same models, so a run that is repeated will not"
+            " have the same figures; right for a time that is measured, and otherwise draw from"
+            ' swarm.common.rng.Keys(seed, "…")',
+            stacklevel=2,
+        )
 
 
 def _own_parts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -149,9 +167,9 @@ def _own_parts(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _own_parts(each, key)
 
 
-def _play(e: Experiment) -> list[int]:
+def _play(e: Experiment) -> Tried:
     """Play the first rounds, of one step each, and evaluate a device; measure the metrics that are
-    plug-ins. Returns checksums of what has come of it."""
+    plug-ins."""
     short = copy.copy(e)
     short.data, short.model = copy.copy(e.data), copy.copy(e.model)
     short.data.local_steps_N = np.minimum(e.data.local_steps_N, 1)
@@ -163,8 +181,8 @@ def _play(e: Experiment) -> list[int]:
             for _ in engine.advance(min(ROUNDS, e.settings.rounds)):
                 pass
             engine.evaluate(e.data.dataset.test[:SAMPLES], np.arange(1))
-            found = [_checksum(each) for each in engine.current().values()]
-            return found + (_measure(short, engine) if short.metrics.all else [])
+            rows = [_checksum(each) for each in engine.current().values()]
+            return Tried(rows, _measure(short, engine) if short.metrics.all else {})
         finally:
             engine.stop()
 
@@ -173,15 +191,15 @@ def _checksum(rows: Tensor) -> int:
     return zlib.crc32(rows.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
-def _measure(e: Experiment, engine: LocalEngine) -> list[int]:
-    """Measure one block of devices that count, as they are after the last round. Returns checksums
-    of the values."""
+def _measure(e: Experiment, engine: LocalEngine) -> dict[str, str]:
+    """Measure one block of devices that count, as they are after the last round. Returns the
+    values as text, in which NaN is NaN."""
     evaluator, rounds = SwarmEvaluator(e, engine), e.settings.rounds
     member_N, blocks = evaluator.members(rounds), evaluator.evaluated_blocks
     counted = [block for block in blocks if member_N[e.blocks.devices_of(block)].any()]
-    if counted:
-        evaluator.evaluated_blocks = np.array(counted[:1])
-        values, own = evaluator(rounds, Counters.zero(e.settings.devices))
-        many = [] if own is None else [np.asarray(each).tolist() for each in own.values()]
-        return [zlib.crc32(repr(each).encode()) for each in (*values.values(), *many)]
-    return []
+    if not counted:
+        return {}
+    evaluator.evaluated_blocks = np.array(counted[:1])
+    values, own = evaluator(rounds, Counters.zero(e.settings.devices))
+    many = {} if own is None else {key: np.asarray(each).tolist() for key, each in own.items()}
+    return {key: repr(each) for key, each in {**many, **values}.items()}

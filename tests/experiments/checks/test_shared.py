@@ -66,8 +66,13 @@ UNSEEDED: list[tuple[str, str, dict[str, Any]]] = [
     ("topology", "Wanders", {"source": "python"}),
     ("topology", "Wanders", {"source": "module"}),
     ("protocol", "Unseeded", {}),
-    ("metrics", "Drawn", {}),
 ]
+
+
+def test_a_metric_that_draws_without_a_seed_or_tells_the_time_is_warned_of() -> None:
+    said = r"^metrics: drawn had other values .* a run that is repeated will not have the same fig"
+    with pytest.warns(UserWarning, match=said):
+        runner.check(settings("metrics", "Drawn", {}))
 
 
 @pytest.mark.parametrize(("section", "name", "options"), UNSEEDED)
@@ -84,10 +89,11 @@ def test_a_generator_without_a_seed_is_found_out(
 
 def test_of_several_plug_ins_all_are_named_that_may_draw_without_a_seed() -> None:
     cfg = settings("topology", "Wanders", {"source": "numpy"})
-    cfg["metrics"] = [{"_target_": "shares.Bad", "how": ""}]
+    cfg["metrics"] = [{"_target_": "shares.Bad", "how": ""}]  # comes after the rows are there
     cfg["data"] = {"_target_": "shares.Plain"}  # is loaded before
+    cfg["model"] = {"_target_": "shares.Dropping"}
     said = (
-        r"^plugins=.* one of (topology=shares.Wanders, metrics=shares.Bad|metrics.*Wanders) draws"
+        r"^plugins=.* one of (topology=shares.Wanders, model=shares.Dropping|model.*Wanders) draws"
     )
     with pytest.raises(ConfigError, match=said):
         runner.check(cfg)
