@@ -143,10 +143,6 @@ class Ability(Claim):
         found = self._by_life(results)
         knowing = self.budget.pretraining[-1]
         columns = {
-            "world": "world",
-            "pretraining": "pretraining",
-            "rate": "rate",
-            "arm": "arm",
             **{part: Mean(part) for part in PARTS},
             "overtaken by the able in round": Only(
                 lambda row: self._overtaken(found, row["rate"], row["world"]),
@@ -154,7 +150,7 @@ class Ability(Claim):
                 arm="swarm",
             ),
         }
-        return found.table(self.rows(), columns)
+        return found.table(self.rows(), columns, own=("world", "pretraining", "rate", "arm"))
 
     def _check(self) -> None:
         for key in ("pretraining", "rates"):

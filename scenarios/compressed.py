@@ -200,15 +200,13 @@ class Compressed(Claim):
             return results.by_seed(ACCURACY, **row)
 
         columns = {
-            "method": "method",
-            "arm": "arm",
             "parameters": "size",
             "steps of its own": lambda row: of[row["method"]].changes["rounds"] * b.steps,
             "steps of its teacher": lambda row: after if of[row["method"]].start else 0,
             "accuracy": lambda row: interval(score(row)),
             "density ρ": lambda row: density_text(families, score(row), row["size"]),
         }
-        return results.table(self.rows(), columns)
+        return results.table(self.rows(), columns, own=("method", "arm"))
 
     # --- runs -------------------------------------------------------------------------------------
 

@@ -106,14 +106,11 @@ class Drift(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         columns = {
-            "world": "world",
-            "update": "update",
-            "arm": "arm",
             "prequential accuracy": Mean(SCORE),
             "final test accuracy": Mean("accuracy_mean"),
             "rounds behind steady": Only(partial(_behind, results), world="drift"),
         }
-        return results.table(self.rows(), columns)
+        return results.table(self.rows(), columns, own=("world", "update", "arm"))
 
 
 def _behind(results: Results, where: Row) -> str:

@@ -154,24 +154,23 @@ class Energy(Claim):
         def spent(row: Row, radio: float = 1.0) -> pd.Series[float]:
             return self._until_target(results, row["sharing"], row["arm"], Prices(radio=radio))
 
-        def bound(end: int) -> Only:
-            of = lambda row: self._bounds(results, row["sharing"])[end]  # noqa: E731
-            return Only(Mean(of, 0), arm="swarm")
+        def bounds(end: int) -> Mean:
+            return Mean(lambda row: self._bounds(results, row["sharing"])[end], 0)
 
+        def radio(row: Row) -> Interval:
+            return interval(1 - spent(row, radio=0.0) / spent(row))
+
+        ratio = Mean(lambda row: self._ratio(results, row["sharing"]), 0)
         columns = {
             "arm": Text("swarm that sends {sharing}", control="{arm}"),
             f"seeds that reach {TARGET:.0%}": lambda row: len(spent(row).dropna()),
             "joules": Mean(lambda row: interval(spent(row)), 1),
             "joules a point": Mean(lambda row: interval(spent(row) / points), 2),
-            "of these by radio": Mean(
-                lambda row: interval(1 - spent(row, radio=0.0) / spent(row)), 1, 100, "%"
-            ),
+            "of these by radio": Mean(radio, 1, 100, "%"),
             "final accuracy": Mean(ACCURACY),
-            "times the centre": Only(
-                Mean(lambda row: self._ratio(results, row["sharing"]), 0), arm="swarm"
-            ),
-            "at best": bound(0),
-            "at worst": bound(1),
+            "times the centre": Only(ratio, arm="swarm"),
+            "at best": Only(bounds(0), arm="swarm"),
+            "at worst": Only(bounds(1), arm="swarm"),
         }
         return results.table(self.rows(controls_last=True), columns)
 

@@ -198,8 +198,6 @@ class Hostile(Claim):
 
         attacked = {"share": (*self.budget.hostile,), "rule": (*RULES,)}
         columns = {
-            "graph": "graph",
-            "rule": "rule",
             "hostile": Text("{share:.0%}"),
             "worst": Mean(lambda row: self._at_worst(results, **row), 1, 100, "%"),
             "accuracy": Only(
@@ -208,20 +206,17 @@ class Hostile(Claim):
             "beyond": Only(Figure(lambda row: self._beyond(**row), ".0%"), **attacked),
             **{attack: Only(kept(attack), **attacked) for attack in ATTACKS},
         }
-        first = next(iter(GRAPHS))
-        controls = results.table(
-            [self._where(first, MEAN, 0.0, NOBODY, arm) for arm in CONTROLS],
-            {"graph": "arm", "accuracy": Mean(ACCURACY)},
-        )
-        return pd.concat([results.table(rows, columns), controls]).fillna("–")
+        unattacked = self._where(next(iter(GRAPHS)), MEAN, 0.0, NOBODY)
+        arms = [{**unattacked, "arm": arm} for arm in CONTROLS]
+        controls = results.table(arms, {"graph": "arm", "accuracy": Mean(ACCURACY)})
+        table = results.table(rows, columns, own=("graph", "rule"))
+        return pd.concat([table, controls]).fillna("–")
 
     # --- what is kept -----------------------------------------------------------------------------
 
-    def _where(
-        self, graph: str, rule: str, share: float, attack: str, arm: str = "swarm"
-    ) -> dict[str, Any]:
+    def _where(self, graph: str, rule: str, share: float, attack: str) -> dict[str, Any]:
         hostile = f"{share:.0%}"
-        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": arm}
+        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": "swarm"}
 
     def _shares(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Floats:
         """What is kept under each seed."""

@@ -24,7 +24,7 @@ from swarm.common.statistics import (
 )
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Mean, Results, Row
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
@@ -213,26 +213,20 @@ class KnowledgeSpread(Claim):
             found: pd.DataFrame = times[same & (times["devices"] == row["devices"])]
             return found
 
-        final = {
+        def ratio(row: Row) -> Interval:
+            return _ratio(times, row["topology"], row["devices"])
+
+        until = Mean(lambda row: interval(here(row)["rounds"]), 0)
+        columns = {
+            "topology": Text("{topology}", control="{arm}"),
+            "devices": "devices",
+            "rounds until 90% know it": Only(until, arm="swarm"),
+            "not within the limit": Only(lambda row: int(here(row)["late"].sum()), arm="swarm"),
+            "times the complete graph's": Only(Mean(ratio, 1), arm="swarm"),
             "final recall": Mean("label_accuracy_mean", 2),
             "final accuracy": Mean("accuracy_mean", 2),
         }
-        columns = {
-            "topology": "topology",
-            "devices": "devices",
-            "rounds until 90% know it": Mean(lambda row: interval(here(row)["rounds"]), 0),
-            "not within the limit": lambda row: int(here(row)["late"].sum()),
-            "times the complete graph's": Mean(
-                lambda row: _ratio(times, row["topology"], row["devices"]), 1
-            ),
-            **final,
-        }
-        swarms = [row for row in self.rows() if row["arm"] == "swarm"]
-        smallest = {"topology": CONTROL, "devices": min(self.budget.sizes[CONTROL])}
-        controls = [{**smallest, "arm": arm} for arm in CONTROLS]
-        whole = results.table(swarms, columns)
-        others = results.table(controls, {"topology": "arm", "devices": "devices", **final})
-        return pd.concat([whole, others]).fillna("–")
+        return results.table(self.rows(controls_last=True), columns)
 
     def _fits(self, times: pd.DataFrame, topology: str) -> list[Growth]:
         """The growth laws fitted to each seed that has all sizes."""

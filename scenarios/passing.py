@@ -146,9 +146,6 @@ class Passing(Ladders):
             return self.at_goal(lambda ladder: self._error(results, ladder, how), 1, 100)
 
         columns = {
-            "ladder": "ladder",
-            "size": "size",
-            "arm": "arm",
             "passing rate": Mean(RATE, 4),
             "from probabilities": Mean(EXACT, 4),
             "accuracy": Mean("accuracy_mean"),
@@ -158,7 +155,7 @@ class Passing(Ladders):
             "with a floor": off("with a floor"),
             "with exact rates": off("exact"),
         }
-        return results.table(self.by_ladder(), columns)
+        return results.table(self.by_ladder(), columns, own=("ladder", "size", "arm"))
 
     # --- ladders ----------------------------------------------------------------------------------
 

@@ -244,10 +244,6 @@ class Quantised(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         columns = {
-            "world": "world",
-            "learns": "learns",
-            "bits": "bits",
-            "arm": "arm",
             "accuracy": Mean(ACCURACY),
             "points from float32": Mean(ACCURACY, 1, 100, minus={"learns": ALL, "bits": PLAIN}),
             "model, bytes": Figure(lambda row: _model_bytes(results, row), ",.0f"),
@@ -257,7 +253,7 @@ class Quantised(Claim):
             ),
             "diverged": lambda row: len(results.diverged(**row)),
         }
-        return results.table(self.rows(), columns)
+        return results.table(self.rows(), columns, own=("world", "learns", "bits", "arm"))
 
     def _run(self, world: str) -> dict[str, Any]:
         return {

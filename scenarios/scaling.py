@@ -189,16 +189,13 @@ class Scaling(Ladders):
             return self.at_goal(lambda ladder: self._error(results, ladder, how), 1, 100, "%")
 
         columns = {
-            "ladder": "ladder",
-            "size": "size",
-            "arm": "arm",
             "test loss": Mean(LOSS, 4),
             "predicted": self.at_goal(partial(self.predicted, results), 4),
             "off by": off("law"),
             "without a floor": off("without a floor"),
             "the last stays": off("the last stays"),
         }
-        return results.table(self.by_ladder(), columns)
+        return results.table(self.by_ladder(), columns, own=("ladder", "size", "arm"))
 
     # --- ladders ----------------------------------------------------------------------------------
 

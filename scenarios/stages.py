@@ -163,10 +163,6 @@ class Stages(Claim):
             return one if row["metric"] == ONE else "the vote of all"
 
         columns = {
-            "stage": "stage",
-            "model": "model",
-            "update": "update",
-            "arm": "arm",
             "who answers": answers,
             "accuracy": lambda row: interval(_of(results, asked[row["stage"]])),
             "adds, points": Only(Mean(lambda row: gains[row["stage"]], 1, 100), stage=(*gains,)),
@@ -174,7 +170,7 @@ class Stages(Claim):
                 Mean(lambda row: self._taken(results, row["stage"]), 1, 100), stage=(*WITHOUT,)
             ),
         }
-        return results.table(rows, columns)
+        return results.table(rows, columns, own=("stage", "model", "update", "arm"))
 
     def _gains(self, results: Results) -> dict[str, Interval]:
         each = {stage: _of(results, at) for stage, at in STAGES.items()}

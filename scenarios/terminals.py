@@ -3,6 +3,7 @@ the same virtual time; a round waits for everybody, has a deadline, or there are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from swarm.communication.network.fleet import MixedFleet
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Results, Row
+from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Results
 
 WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
@@ -146,45 +147,28 @@ class KindsOfTerminals(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        def swarm(row: Row) -> dict[str, Any]:
-            return {"swarm": row["swarm"], "method": row["method"], "arm": "swarm"}
-
-        def mean(what: str, digits: int) -> Mean:
-            def found(row: Row) -> Interval:
-                kinds = WEAK if row["devices"] == "weak" else STRONG
-                return interval(self._by_seed(results, what, swarm(row), kinds))
-
-            return Mean(found, digits)
-
-        swarms = results.table(
-            [
-                {"swarm": name, "method": method, "devices": devices}
-                for name, kinds in SWARMS.items()
-                for method in METHODS
-                for devices, some in (("weak", WEAK), ("strong", STRONG))
-                if set(some) <= set(kinds)
-            ],
-            {
-                "swarm": "swarm",
-                "method": "method",
-                "devices": "devices",
-                "accuracy": mean("accuracy", 3),
-                "joules a device": mean("joules", 1),
-                "virtual seconds": Mean(lambda row: results.mean("virtual_s", **swarm(row)), 1),
-                "steps of all": Figure(
-                    lambda row: results.mean("steps_total", **swarm(row)).mean, ",.0f"
-                ),
-            },
-        )
+        rows = []
+        for (swarm, members), method in itertools.product(SWARMS.items(), METHODS):
+            where = {"swarm": swarm, "method": method, "arm": "swarm"}
+            of_all = {
+                "virtual seconds": results.mean("virtual_s", **where).text(1),
+                "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}",
+            }
+            for name, kinds in (("weak", WEAK), ("strong", STRONG)):
+                if set(kinds) <= set(members):
+                    right, joules = (
+                        interval(self._by_seed(results, what, where, kinds))
+                        for what in ("accuracy", "joules")
+                    )
+                    row = {"swarm": swarm, "method": method, "devices": name}
+                    row |= {"accuracy": right.text(), "joules a device": joules.text(1)}
+                    rows.append(row | of_all)
+        accuracy, steps = Mean("accuracy_mean"), Figure("steps_total", ",.0f")
         controls = results.table(
             [{"swarm": MIXED, "method": WAITS, "arm": arm} for arm in CONTROLS],
-            {
-                "swarm": "arm",
-                "accuracy": Mean("accuracy_mean"),
-                "steps of all": Figure("steps_total", ",.0f"),
-            },
+            {"swarm": "arm", "accuracy": accuracy, "steps of all": steps},
         )
-        return pd.concat([swarms, controls]).fillna("–")
+        return pd.concat([pd.DataFrame(rows), controls]).fillna("–")
 
     def _difference(
         self, results: Results, method: str, kinds: Sequence[str], alone: str

@@ -179,12 +179,16 @@ class Results:
         where a seed has none."""
         return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
 
-    def table(self, rows: Iterable[Row], columns: Mapping[str, Any]) -> pd.DataFrame:
+    def table(
+        self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
+    ) -> pd.DataFrame:
         """The table with these ``rows``, such as :meth:`Claim.rows` returns, and ``columns``: by
-        title a :class:`Cell`, the name of a value of the row, or a function of the row. Where there
-        is nothing to show, as of an arm that has diverged, it says ``–``."""
-        cells = [[_content(cell, self, row) for cell in columns.values()] for row in rows]
-        return pd.DataFrame(cells, columns=[*columns], dtype=object)
+        title a :class:`Cell`, the name of a value of the row, or a function of the row. Columns of
+        the row's ``own`` values, under their names, come first. Where there is nothing to show, as
+        of an arm that has diverged, it says ``–``."""
+        shown = {**{name: name for name in own}, **columns}
+        cells = [[_content(cell, self, row) for cell in shown.values()] for row in rows]
+        return pd.DataFrame(cells, columns=[*shown], dtype=object)
 
     def along(
         self,
