@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from scenarios.scaling import MODEL, SWARM, TEN, Ladders
+from scenarios.scaling import MODEL, SWARM, TEN, Ladders, gaussians, generated_digits
 from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passing_law, power_law
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Condition, Count, Hypothesis, Verdict
@@ -24,7 +24,7 @@ RATE, EXACT = "passing_mean", "passing_exact_mean"
 AIM = 0.05
 ANSWERS, TASKS = 10, 36  # of a task, and as many tasks as 360 real test digits suffice for
 SAMPLES = 10  # training samples of a device of a swarm
-TEST, VALIDATION = 2000, 400  # samples of every swarm, whatever its size
+TEST = 2000  # test samples of every swarm, whatever its size
 METRIC = (
     "passing rate, by PassUntil, mean over devices and tasks; for each seed the rate that"
     " exp(−c·n^−α) predicts, less the measured one"
@@ -160,39 +160,13 @@ class Passing(Ladders):
     # --- ladders ----------------------------------------------------------------------------------
 
     def _swarm(self, devices: int, controls: bool = False) -> Condition:
-        test, validation = (-(-count // devices) for count in (TEST, VALIDATION))
-        each = SAMPLES + test + validation
-        changes = {
-            "data": "gaussian",
-            "data.separation": 6.0,
-            "data.per_device": each,
-            "data.test": test / each,
-            "data.validation": validation / each,
-            "model": "softmax",
-            "optimizer.lr": 0.3,
-            "devices": devices,
-            "rounds": 100,
-            "train.batch": SAMPLES,
-            "train.local_steps": 1,
-            "evaluate.devices": min(devices, 64),
-        }
+        changes = {**gaussians(devices, SAMPLES, TEST), "data.separation": 6.0}
         return Condition.of(
             {"ladder": SWARM, "size": devices}, changes, _common(), controls=controls
         )
 
     def _model(self, width: int, controls: bool = False) -> Condition:
-        changes = {
-            "data": "digits_like",
-            "data.per_device": 300,
-            "model": "mlp",
-            "model.hidden": [width],
-            "model.activation": "tanh",
-            "optimizer.lr": 0.5,
-            "devices": self.budget.devices,
-            "rounds": 200,
-            "train.batch": 16,
-            "train.local_steps": 2,
-        }
+        changes = generated_digits(width, self.budget.devices, samples=300, rounds=200)
         values = {"ladder": MODEL, "size": 75 * width + 10}
         return Condition.of(values, changes, _common(), controls=controls)
 
@@ -237,7 +211,6 @@ def _common() -> dict[str, Any]:
     task = {"answers": ANSWERS, "tasks": TASKS}
     drawn, exact = ({**option("metric", name), **task} for name in ("passing", "passing_exact"))
     return {
-        "partition": "iid",
         "metrics": [option("metric", "accuracy"), option("metric", "loss"), drawn, exact],
     }
 

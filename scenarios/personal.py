@@ -120,18 +120,12 @@ class Personal(Claim):
             GLOBAL: "On the test set of all classes",
         }
         return [
-            Chart(
-                title,
-                "α of the Dirichlet partition (smaller: devices differ more)",
-                "accuracy, mean over devices",
-                [
-                    results.along(metric, "alpha", method, **METHODS[method])
-                    for method in (*SHARED, NOTHING)
-                ],
-                log_x=True,
-            )
+            Chart(title, "α of the Dirichlet partition (smaller: devices differ more)",
+                  "accuracy, mean over devices",
+                  [results.along(metric, "alpha", method, **METHODS[method])
+                   for method in (*SHARED, NOTHING)], log_x=True)
             for metric, title in titles.items()
-        ]
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         devices = ("swarm", "isolated")

@@ -197,9 +197,7 @@ class Private(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         noise = {
-            (each.values["protects"], each.values["epsilon"]): each.changes.get(
-                "privacy.noise_multiplier"
-            )
+            tuple(each.values.values()): each.changes.get("privacy.noise_multiplier")
             for each in self.conditions()
         }
         columns = {

@@ -40,6 +40,44 @@ class ScalingBudget(Budget):
     devices: Count
 
 
+def gaussians(devices: int, samples: int, test: int) -> dict[str, Any]:
+    """The settings of a swarm that learns a mixture of Gaussians from ``samples`` a device. Samples
+    to ``test`` and to validate are as many in all swarms."""
+    tests, validations = (-(-count // devices) for count in (test, VALIDATION))
+    each = samples + tests + validations
+    return {
+        "data": "gaussian",
+        "data.per_device": each,
+        "data.test": tests / each,
+        "data.validation": validations / each,
+        "partition": "iid",
+        "model": "softmax",
+        "optimizer.lr": 0.3,
+        "devices": devices,
+        "rounds": 100,
+        "train.batch": 10,
+        "train.local_steps": 1,
+        "evaluate.devices": min(devices, 64),
+    }
+
+
+def generated_digits(width: int, devices: int, samples: int, rounds: int) -> dict[str, Any]:
+    """The settings of models with ``width`` hidden tanh units that learn ``samples`` a device."""
+    return {
+        "data": "digits_like",
+        "data.per_device": samples,
+        "partition": "iid",
+        "model": "mlp",
+        "model.hidden": [width],
+        "model.activation": "tanh",
+        "optimizer.lr": 0.5,
+        "devices": devices,
+        "rounds": rounds,
+        "train.batch": 16,
+        "train.local_steps": 2,
+    }
+
+
 class Ladders(Claim):
     """A claim that fits a law to each of its ladders, small sizes by seed, and predicts what is
     ``measured`` at ten times the largest size of each: the runs of ``holdout``."""
@@ -200,39 +238,12 @@ class Scaling(Ladders):
     # --- ladders ----------------------------------------------------------------------------------
 
     def _swarm(self, samples: int, devices: int, controls: bool = False) -> Condition:
-        test, validation = (-(-count // devices) for count in (TEST, VALIDATION))
-        each = samples + test + validation
-        changes = {
-            "data": "gaussian",
-            "data.per_device": each,
-            "data.test": test / each,
-            "data.validation": validation / each,
-            "partition": "iid",
-            "model": "softmax",
-            "optimizer.lr": 0.3,
-            "devices": devices,
-            "rounds": 100,
-            "train.batch": 10,
-            "train.local_steps": 1,
-            "evaluate.devices": min(devices, 64),
-        }
+        changes = gaussians(devices, samples, TEST)
         values = {"ladder": f"{SWARM}, {samples} samples each", "size": devices}
         return Condition.of(values, changes, controls=controls)
 
     def _model(self, width: int, controls: bool = False) -> Condition:
-        changes = {
-            "data": "digits_like",
-            "data.per_device": 60,
-            "partition": "iid",
-            "model": "mlp",
-            "model.hidden": [width],
-            "model.activation": "tanh",
-            "optimizer.lr": 0.5,
-            "rounds": 60,
-            "devices": self.budget.devices,
-            "train.batch": 16,
-            "train.local_steps": 2,
-        }
+        changes = generated_digits(width, self.budget.devices, samples=60, rounds=60)
         values = {"ladder": MODEL, "size": 75 * width + 10}
         return Condition.of(values, changes, controls=controls)
 

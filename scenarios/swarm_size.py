@@ -131,16 +131,8 @@ class SwarmSize(Claim):
                 n_K = np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60)
                 name = f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}"
                 lines.append(Line.law(name, n_K, law.at(n_K)))
-            charts.append(
-                Chart(
-                    f"Error against devices: {what}",
-                    "devices",
-                    "final error, mean over devices",
-                    lines,
-                    log_x=True,
-                    log_y=True,
-                )
-            )
+            title, y = f"Error against devices: {what}", "final error, mean over devices"
+            charts.append(Chart(title, "devices", y, lines, log_x=True, log_y=True))
         shown = {arm: self._judged(PARAMETERS, arm) for arm in ARMS}
         shown["swarm, deltas only"] = self._judged(DELTAS)
         curves = results.by_rounds("accuracy_mean", shown)

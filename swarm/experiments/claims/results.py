@@ -52,6 +52,12 @@ class Mean(Cell):
     unit: str = ""
     minus: Row | None = None
 
+    def __post_init__(self) -> None:
+        if self.minus is not None and not isinstance(self.what, str):
+            raise ValueError(
+                "minus is of a metric by name: a function returns the difference itself"
+            )
+
     def of(self, results: Results, row: Row) -> str | None:
         found: Interval | None
         if not isinstance(self.what, str):

@@ -39,11 +39,7 @@ ROWS = [{"graph": graph, "arm": arm} for graph, arm in SCORES]
 
 
 def shown(cell: Any, results: Results | None = None) -> list[Any]:
-    return results_table(results or found(), {"cell": cell})["cell"].tolist()
-
-
-def results_table(results: Results, columns: dict[str, Any]) -> pd.DataFrame:
-    return results.table(ROWS, columns)
+    return (results or found()).table(ROWS, {"cell": cell})["cell"].tolist()
 
 
 def test_a_mean_is_shown_with_its_interval() -> None:
@@ -66,6 +62,11 @@ def test_a_mean_may_come_from_a_function_of_the_row() -> None:
     assert shown(half) == ["0.500 [0.500, 0.500]", "–", "0.500 [0.500, 0.500]"]
 
 
+def test_a_function_returns_its_difference_itself() -> None:
+    with pytest.raises(ValueError, match="minus is of a metric"):
+        Mean(lambda row: interval([1.0]), minus={"graph": "ring"})
+
+
 def test_a_figure_has_a_unit_and_no_interval() -> None:
     assert shown(Figure("sent", ".1f", per=1e6)) == ["2.0"] * 3
     assert shown(Figure(lambda row: len(row["graph"]), ",.0f", per=2)) == ["2"] * 3
@@ -74,8 +75,9 @@ def test_a_figure_has_a_unit_and_no_interval() -> None:
 def test_values_of_the_row_keep_their_type_and_texts_are_filled_in() -> None:
     rows = [{"size": 8, "share": 0.25, "arm": "swarm"}, {"size": 9, "share": 1, "arm": "isolated"}]
     columns = {"n": "size", "share": Text("{share:.0%}"), "who": Text("{size}", control="{arm}")}
-    table = found().table(rows, columns)
+    table = found().table(rows, columns, own=("arm",))
     assert table.to_dict("list") == {
+        "arm": ["swarm", "isolated"],
         "n": [8, 9],
         "share": ["25%", "100%"],
         "who": ["8", "isolated"],
