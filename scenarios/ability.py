@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from scenarios import arms
 from swarm.common.statistics import Bound, holds_if_all, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -89,7 +90,7 @@ class Ability(Claim):
                     drift = {"drift": "label_swap" if world == "drift" else "none"}
                     run, learning = self._run(pretraining), self._learning(pretraining, rate)
                     found.append(
-                        Condition.of(values, run, learning, drift, controls=values in controls)
+                        Condition.of(values, run, learning, drift, arms=arms(values in controls))
                     )
         return found
 

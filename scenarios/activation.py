@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
@@ -164,13 +165,13 @@ class Activation(Claim):
             "model.hidden": [HIDDEN],
         }
         dense = {"select": DENSE, "active": 1.0}
-        found = [Condition.of(dense, fixed, {"model": "mlp"}, controls=True)]
+        found = [Condition.of(dense, fixed, {"model": "mlp"}, arms=arms(True))]
         each = [(select, active) for select in SELECTS for active in b.active]
         for select, active in [("learned", 1.0), *each]:
             model = {"model": "selective", "model.select": select, "model.active": active}
             judged = (select, active) == ("learned", self._judged())
             values = {"select": select, "active": active}
-            found.append(Condition.of(values, fixed, model, controls=judged))
+            found.append(Condition.of(values, fixed, model, arms=arms(judged)))
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, geometric, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, SEED, Results
+from swarm.experiments.claims.results import SEED, Results
 from swarm.simulation.metrics.record import COHORT
 
 TRANSFORMER, MCSD, GRU = MODELS = ("transformer", "mcsd", "gru")
@@ -135,7 +136,7 @@ class Architecture(Claim):
         controls = length == b.lengths[0] and model in JUDGED
         values = {"model": model, "length": length, "width": WIDTH}
         settings = _settings(model, WIDTH, length, b.rounds + 2)
-        return Condition.of(values, settings, size, controls=controls)
+        return Condition.of(values, settings, size, arms=arms(controls))
 
     # --- what is judged ---------------------------------------------------------------------------
 

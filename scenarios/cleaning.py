@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from scenarios import arms
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval
@@ -148,7 +149,7 @@ class Cleaning(Claim):
         }
         return [
             Condition.of(values, fixed, {f"data.{key}": value for key, value in values.items()},
-                         controls=self._judged_by_all(values))
+                         arms=arms(self._judged_by_all(values)))
             for values in each
         ]  # fmt: skip
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Only, Results, Row, Text
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row, Text
 
 FULL = "32 bits"
 LEAST_BITS, LEAST_SHARE = "2 bits", "1% of the numbers"
@@ -69,7 +70,7 @@ class Compression(Claim):
         """Each kind of message; the controls run once, beside the exact messages."""
         size = {"protocol": "choco", **self.budget.size(20)}
         return [
-            Condition.of({"message": name}, size, changes, controls=name == FULL)
+            Condition.of({"message": name}, size, changes, arms=arms(name == FULL))
             for name, changes in MESSAGES.items()
         ]
 
@@ -108,7 +109,7 @@ class Compression(Claim):
             return None if row == full else results.difference(ACCURACY, row, full)
 
         columns = {
-            "message": Text("{message}", control="{arm}"),
+            "message": Text("{message}", arm="swarm"),
             "accuracy": Mean(ACCURACY),
             "worst decile": Mean("accuracy_p10"),
             "points against 32 bits": Mean(lost, 1, 100),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
@@ -71,7 +72,7 @@ class Drift(Claim):
         worlds = {"drift": "label_swap", "steady": "none"}
         return [
             Condition.of({"update": policy, "world": world}, b.size(20), steps, learn[policy],
-                         {"drift": drift}, controls=True)
+                         {"drift": drift}, arms=arms(True))
             for world, drift in worlds.items()
             for policy in POLICIES
         ]  # fmt: skip

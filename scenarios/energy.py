@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Mean, Only, Results, Row, Text
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 ACCURACY = "accuracy_mean"
 TARGET = 0.9
@@ -106,7 +107,7 @@ class Energy(Claim):
         """Each kind of sharing; the controls run once, beside the plain one."""
         size = {**self.budget.size(), "evaluate.every": 1, "fleet": "uniform"}
         return [
-            Condition.of({"sharing": name}, size, DEVICE, changes, controls=name == PLAIN)
+            Condition.of({"sharing": name}, size, DEVICE, changes, arms=arms(name == PLAIN))
             for name, changes in SHARING.items()
         ]
 
@@ -162,7 +163,7 @@ class Energy(Claim):
 
         ratio = Mean(lambda row: self._ratio(results, row["sharing"]), 0)
         columns = {
-            "arm": Text("swarm that sends {sharing}", control="{arm}"),
+            "arm": Text("swarm that sends {sharing}", arm="swarm"),
             f"seeds that reach {TARGET:.0%}": lambda row: len(spent(row).dropna()),
             "joules": Mean(lambda row: interval(spent(row)), 1),
             "joules a point": Mean(lambda row: interval(spent(row) / points), 2),

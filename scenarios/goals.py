@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
@@ -83,7 +84,7 @@ class Goals(Claim):
         own[NONE] = {"goal": RANDOM, "goal.strength": 0.0}
         return [
             Condition.of(
-                {"held": held, "goal": goal}, size, changes, own[goal], controls=goal == NONE
+                {"held": held, "goal": goal}, size, changes, own[goal], arms=arms(goal == NONE)
             )
             for held, changes in HELD.items()
             for goal in GOALS
@@ -122,7 +123,7 @@ class Goals(Claim):
     def table(self, results: Results) -> pd.DataFrame:
         columns = {
             "held": "held",
-            "goal": Text("{goal}", control="{arm}"),
+            "goal": Text("{goal}", arm="swarm"),
             "best in group": Mean(BEST),
             "vote": Mean(VOTE),
             "mean model": Mean(GROUP),

@@ -10,13 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import LEVEL, Bound, Interval, interval
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.config.build import build, option
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Only, Results, Text
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
 Floats = NDArray[np.float64]
 ACCURACY = "accuracy_mean"
@@ -145,7 +146,7 @@ class Hostile(Claim):
             Condition.of(
                 {"graph": graph, "hostile": f"{share:.0%}", "attack": attack, "rule": rule},
                 b.size(), {"topology": graph, **GRAPHS[graph], "attack.devices": share}, how,
-                controls=number == 0)
+                arms=arms(number == 0))
             for number, (graph, share, attack, rule, how) in enumerate(each)
         ]  # fmt: skip
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
@@ -207,7 +208,7 @@ class Interaction(Claim):
         return [
             Condition.of({"time": time, "talk": kind, "devices": n}, fixed,
                          {"devices": n, "data.talk": kind, "data.utterances": turns},
-                         controls=(time, n) == (first, b.sizes[-1]))
+                         arms=arms((time, n) == (first, b.sizes[-1])))
             for time, kind, n in each
             for turns in [b.utterances_each * n if time == GROWING else time]
         ]  # fmt: skip

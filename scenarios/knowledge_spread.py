@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import (
     Bound,
@@ -126,7 +127,7 @@ class KnowledgeSpread(Claim):
                 }
                 control = topology == CONTROL and devices == min(sizes)
                 found.append(
-                    Condition.of(values, values, {"rounds": rounds}, looks, controls=control)
+                    Condition.of(values, values, {"rounds": rounds}, looks, arms=arms(control))
                 )
         return found
 
@@ -218,7 +219,7 @@ class KnowledgeSpread(Claim):
 
         until = Mean(lambda row: interval(here(row)["rounds"]), 0)
         columns = {
-            "topology": Text("{topology}", control="{arm}"),
+            "topology": Text("{topology}", arm="swarm"),
             "devices": "devices",
             "rounds until 90% know it": Only(until, arm="swarm"),
             "not within the limit": Only(lambda row: int(here(row)["late"].sum()), arm="swarm"),

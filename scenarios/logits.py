@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Only, Results, Row, Text
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row, Text
 
 ACCURACY, BYTES = "accuracy_mean", "bytes_total"
 PARAMETERS, LOGITS = "parameters", "logits"
@@ -55,7 +56,7 @@ class Logits(Claim):
         """Each kind of message; the controls run once, beside the parameters."""
         size = self.budget.size()
         return [
-            Condition.of({"sent": name}, size, changes, controls=name == PARAMETERS)
+            Condition.of({"sent": name}, size, changes, arms=arms(name == PARAMETERS))
             for name, changes in SENT.items()
         ]
 
@@ -90,7 +91,7 @@ class Logits(Claim):
             return self._bytes(results, row["sent"]) if row["arm"] == "swarm" else 0.0
 
         columns = {
-            "sent": Text("{sent}", control="nothing ({arm})"),
+            "sent": Text("{sent}", arm="swarm", otherwise="nothing ({arm})"),
             "accuracy": Mean(ACCURACY),
             "worst decile": Mean("accuracy_p10"),
             "vote": Mean("ensemble_accuracy"),

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scenarios import arms
 from scenarios.scaling import MODEL, SWARM, TEN, Ladders, gaussians, generated_digits
 from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passing_law, power_law
 from swarm.config.build import option
@@ -162,13 +163,13 @@ class Passing(Ladders):
     def _swarm(self, devices: int, controls: bool = False) -> Condition:
         changes = {**gaussians(devices, SAMPLES, TEST), "data.separation": 6.0}
         return Condition.of(
-            {"ladder": SWARM, "size": devices}, changes, _common(), controls=controls
+            {"ladder": SWARM, "size": devices}, changes, _common(), arms=arms(controls)
         )
 
     def _model(self, width: int, controls: bool = False) -> Condition:
         changes = generated_digits(width, self.budget.devices, samples=300, rounds=200)
         values = {"ladder": MODEL, "size": 75 * width + 10}
-        return Condition.of(values, changes, _common(), controls=controls)
+        return Condition.of(values, changes, _common(), arms=arms(controls))
 
     def _rates(self, results: Results, ladder: str, metric: str = RATE) -> pd.DataFrame:
         """The rates of a ladder: one row per seed, one column per size."""

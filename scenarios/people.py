@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
@@ -74,7 +75,7 @@ class Corrections(Claim):
         return [
             Condition.of({"corrected": chance, "wrong": wrong}, b.size(20), stream,
                          {"labels.chance": chance, "labels.wrong": wrong},
-                         controls=(chance, wrong) == (b.chances[-1], b.wrong[0]))
+                         arms=arms((chance, wrong) == (b.chances[-1], b.wrong[0])))
             for chance in b.chances
             for wrong in b.wrong
         ]  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
@@ -85,7 +86,7 @@ class Personal(Claim):
         self.require(apart, "alphas", valid)
         return [
             Condition.of({"alpha": alpha, "shared": shared}, b.size(), {"partition.alpha": alpha},
-                         changes, controls=shared == ALL)
+                         changes, arms=arms(shared == ALL))
             for alpha in b.alphas
             for shared, changes in SHARED.items()
         ]  # fmt: skip

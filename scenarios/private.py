@@ -9,11 +9,12 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
+from scenarios import CONTROLS, arms
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import Bound, Interval, holds_if_all, interval
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Results, Text
+from swarm.experiments.claims.results import Figure, Mean, Results, Text
 from swarm.learning.privacy.accountant import require_library
 from swarm.learning.privacy.noise import noise_for
 
@@ -130,10 +131,10 @@ class Private(Claim):
         }
         plain = {"protects": PLAIN, "epsilon": UNBOUNDED}
         return [
-            Condition.of(plain, size, {"privacy": "none"}, controls=True),
+            Condition.of(plain, size, {"privacy": "none"}, arms=arms(True)),
             *(
                 Condition.of({"protects": unit, "epsilon": f"{epsilon:g}"}, size,
-                             self._privacy(unit, epsilon))
+                             self._privacy(unit, epsilon), arms=arms(False))
                 for unit in UNITS
                 for epsilon in (math.inf, *b.epsilons)
             ),
@@ -201,7 +202,7 @@ class Private(Claim):
             for each in self.conditions()
         }
         columns = {
-            "protects": Text("{protects}", control="nothing ({arm})"),
+            "protects": Text("{protects}", arm="swarm", otherwise="nothing ({arm})"),
             "ε": lambda row: row["epsilon"].replace(UNBOUNDED, "∞"),
             "noise multiplier": lambda row: noise[row["protects"], row["epsilon"]],
             "accuracy": Mean(ACCURACY),

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from scenarios import arms
 from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset
@@ -195,7 +196,7 @@ class Quantised(Claim):
         controlled = {(ALL, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW)}
         return [
             Condition.of({"world": world, "learns": learns, "bits": bits}, self._run(world),
-                         self._learning(learns, bits), controls=(learns, bits) in controlled)
+                         self._learning(learns, bits), arms=arms((learns, bits) in controlled))
             for world in WORLDS
             for learns, each in BITS.items()
             for bits in each

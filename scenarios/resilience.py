@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Mean, Only, Results, Row, Text
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 ACCURACY = "accuracy_mean"
 NOBODY, HUB = "nobody", "hub"
@@ -68,7 +69,7 @@ class Resilience(Claim):
         losses[HUB] = {**at, "churn.hub": True}
         return [
             Condition.of({"network": network, "killed": killed}, b.size(20), changes, loss,
-                         controls=(network, killed) == (GOSSIP[0], NOBODY))
+                         arms=arms((network, killed) == (GOSSIP[0], NOBODY)))
             for network, changes in NETWORKS.items()
             for killed, loss in losses.items()
         ]  # fmt: skip
@@ -112,7 +113,7 @@ class Resilience(Claim):
             return None if unharmed else self._kept(results, row["network"], row["killed"])
 
         columns = {
-            "network": Text("{network}", control="{arm}"),
+            "network": Text("{network}", arm="swarm"),
             "killed": "killed",
             "accuracy": Mean(ACCURACY),
             "worst decile": Only(Mean("accuracy_p10"), arm="swarm"),

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -240,12 +241,12 @@ class Scaling(Ladders):
     def _swarm(self, samples: int, devices: int, controls: bool = False) -> Condition:
         changes = gaussians(devices, samples, TEST)
         values = {"ladder": f"{SWARM}, {samples} samples each", "size": devices}
-        return Condition.of(values, changes, controls=controls)
+        return Condition.of(values, changes, arms=arms(controls))
 
     def _model(self, width: int, controls: bool = False) -> Condition:
         changes = generated_digits(width, self.budget.devices, samples=60, rounds=60)
         values = {"ladder": MODEL, "size": 75 * width + 10}
-        return Condition.of(values, changes, controls=controls)
+        return Condition.of(values, changes, arms=arms(controls))
 
     def _ladders(self, results: Results) -> dict[str, int]:
         """The ladders that have results, each with the size that is predicted."""

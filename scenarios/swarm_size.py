@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import ARMS, arms
 from swarm.common.statistics import Bound, Interval, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import ARMS, Mean, Only, Results
+from swarm.experiments.claims.results import Mean, Only, Results
 
 EACH, TOTAL = "each", "total"
 PARAMETERS, DELTAS = "parameters", "deltas"
@@ -82,7 +83,7 @@ class SwarmSize(Claim):
             protocol = "dpsgd" if shares == PARAMETERS else "delta_sharing"
             size = {"devices": devices, "protocol": protocol}
             values = {"world": world, "shares": shares, "devices": devices}
-            return Condition.of(values, common, size, changes, controls=True)
+            return Condition.of(values, common, size, changes, arms=arms(True))
 
         return [
             *(condition("sharing", b.judged, judged, shares) for shares in (PARAMETERS, DELTAS)),

@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.communication.network.fleet import MixedFleet
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import CONTROLS, Figure, Mean, Results
+from swarm.experiments.claims.results import Figure, Mean, Results
 
 WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
@@ -110,7 +111,7 @@ class KindsOfTerminals(Claim):
                 }
                 first = swarm == MIXED and method == WAITS
                 values = {"swarm": swarm, "method": method}
-                found.append(Condition.of(values, changes, controls=first))
+                found.append(Condition.of(values, changes, arms=arms(first)))
         return found
 
     def _rounds(self, method: str, kinds: Sequence[str]) -> int:

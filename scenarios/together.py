@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -74,7 +75,7 @@ class Together(Claim):
         swarms: dict[str, dict[str, Any]] = {TOGETHER: mixed}
         swarms |= {name: {"model.hidden": [width]} for name, width in WIDTHS.items()}
         return [
-            Condition.of({"models": name}, size, changes, controls=name == LARGE)
+            Condition.of({"models": name}, size, changes, arms=arms(name == LARGE))
             for name, changes in swarms.items()
         ]
 

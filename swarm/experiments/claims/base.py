@@ -24,7 +24,7 @@ from swarm.config.composing.overrides import key_of, parse
 from swarm.config.settings import validated
 from swarm.config.settings.sections import Section
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import ARMS, Results
+from swarm.experiments.claims.results import Results
 from swarm.experiments.runs.scenario import AnyScenario, KindName
 
 if TYPE_CHECKING:
@@ -91,12 +91,11 @@ class Condition:
 
     @classmethod
     def of(
-        cls, values: Mapping[str, Any], *changes: Mapping[str, Any], controls: bool = False
+        cls, values: Mapping[str, Any], *changes: Mapping[str, Any], arms: Sequence[str]
     ) -> Condition:
-        """The condition with all these changes, of which later ones replace earlier ones. It runs
-        the swarm, alone or beside both ``controls``."""
-        arms = {"scenario.arms": [*ARMS] if controls else [ARMS[0]]}
-        return cls(values, {key: value for each in (*changes, arms) for key, value in each.items()})
+        """The condition with all these changes, of which a later one wins, and these ``arms``."""
+        each = (*changes, {"scenario.arms": [*arms]})
+        return cls(values, {key: value for some in each for key, value in some.items()})
 
     @property
     def title(self) -> str:
@@ -241,19 +240,21 @@ class Claim(AnyScenario, ABC):
     def rows(self, controls_last: bool = False) -> list[dict[str, Any]]:
         """One row for each condition and arm, as :meth:`Results.table` wants them: the values of
         the condition, and its ``arm``. They are in the order of the conditions, or, with
-        ``controls_last``, those of all other arms after the swarm's."""
+        ``controls_last``, first those of the first arm of each."""
         found = [
-            {**condition.values, "arm": arm}
+            (number, {**condition.values, "arm": arm})
             for condition in [*self.conditions(), *self.holdout()]
-            for arm in self._arms(condition)
+            for number, arm in enumerate(self._arms(condition))
         ]
-        return sorted(found, key=lambda row: row["arm"] != "swarm") if controls_last else found
+        if controls_last:
+            found.sort(key=lambda each: each[0] > 0)
+        return [row for _, row in found]
 
     def _arms(self, condition: Condition) -> list[str]:
         given = {**self.settings, **condition.changes}
         scenario = given.get("scenario", "compare")
         usual = option("scenario", scenario) if isinstance(scenario, str) else scenario
-        return list(given.get("scenario.arms", usual.get("arms", ["swarm"])))
+        return list(given.get("scenario.arms", usual.get("arms", ())))
 
     def require(self, holds: object, key: str, valid: str) -> None:
         """Raise a :class:`ConfigError` that names ``key`` of the chosen budget and its value, and

@@ -21,8 +21,6 @@ Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
 """Values that rows of the results have: those of a condition, and the ``arm``."""
 SEED = "seed"
-CONTROLS = ("isolated", "centralised")
-ARMS = ("swarm", *CONTROLS)
 NOTHING = "–"  # in a table, where there is no value
 
 
@@ -88,15 +86,16 @@ class Figure(Cell):
 
 @dataclass(frozen=True)
 class Text(Cell):
-    """The values of the row as text, such as ``{wrong:.0%} wrong``; in rows of other arms than the
-    swarm that of ``control``, if there is one, such as ``nothing ({arm})``."""
+    """The values of the row as text, such as ``{wrong:.0%} wrong``. With ``arm`` it is for the rows
+    of this arm, and others have the text of ``otherwise``, such as ``nothing ({arm})``."""
 
     text: str
-    control: str = ""
+    arm: str | None = None
+    otherwise: str = "{arm}"
 
     def of(self, results: Results, row: Row) -> str:
-        of_swarm = not self.control or row["arm"] == "swarm"
-        return (self.text if of_swarm else self.control).format(**row)
+        own = self.arm is None or row["arm"] == self.arm
+        return (self.text if own else self.otherwise).format(**row)
 
 
 class Only(Cell):

@@ -14,6 +14,7 @@ from swarm.experiments.claims.base import Claim, Condition, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
+ARMS = ("swarm", "isolated", "centralised")
 SCORES = {("ring", "swarm"): [0.8, 0.9], ("ring", "isolated"): [0.5, 0.5], ("star", "swarm"): [0.7, 0.7]}  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_a_figure_has_a_unit_and_no_interval() -> None:
 
 def test_values_of_the_row_keep_their_type_and_texts_are_filled_in() -> None:
     rows = [{"size": 8, "share": 0.25, "arm": "swarm"}, {"size": 9, "share": 1, "arm": "isolated"}]
-    columns = {"n": "size", "share": Text("{share:.0%}"), "who": Text("{size}", control="{arm}")}
+    columns = {"n": "size", "share": Text("{share:.0%}"), "who": Text("{size}", arm="swarm")}
     table = found().table(rows, columns, own=("arm",))
     assert table.to_dict("list") == {
         "arm": ["swarm", "isolated"],
@@ -140,7 +141,12 @@ class Graphs(Claim):
     def conditions(self) -> list[Condition]:
         size = self.budget.size(4)
         return [
-            Condition.of({"graph": name}, size, {"topology": name}, controls=name == "ring")
+            Condition.of(
+                {"graph": name},
+                size,
+                {"topology": name},
+                arms=ARMS if name == "ring" else ["swarm"],
+            )
             for name in ("ring", "star")
         ]
 
@@ -166,7 +172,7 @@ def test_a_condition_has_its_size_its_own_changes_and_its_arms() -> None:
     assert ring.changes == {**size, "topology": "ring", "scenario.arms": three}
     assert star.changes == {**size, "topology": "star", "scenario.arms": ["swarm"]}
     assert claim().budget.size(99)["evaluate.every"] == 1
-    later = Condition.of({}, {"rounds": 1}, {"rounds": 2})
+    later = Condition.of({}, {"rounds": 1}, {"rounds": 2}, arms=ARMS)
     assert later.changes["rounds"] == 2
 
 
@@ -184,7 +190,7 @@ def test_rows_have_the_arms_of_conditions_that_do_not_name_them() -> None:
             return [Condition({"graph": "ring"}, {"topology": "ring"})]
 
         def holdout(self) -> list[Condition]:
-            return [Condition({"graph": "star"}, {"scenario": "consensus"})]
+            return [Condition({"graph": "star"}, {"scenario.arms": ["swarm"]})]
 
     def arms(of: Claim) -> list[str]:
         return [row["arm"] for row in of.rows() if row["graph"] == "ring"]
