@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -10,19 +9,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, interval
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-    holds_if_all,
-)
+from scenarios import arms
+from swarm.common.statistics import Bound, holds_if_all, interval
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row
 
 BATCH, STEPS = 4, 2
 BIRTH, BEFORE, AFTER = "accuracy in the first round", "before the drift", "after the drift"
@@ -30,7 +21,6 @@ SLOWER = 10  # the knowing devices that are judged learn at least this many time
 LOOK = 5  # who is ahead is asked of the mean accuracy of this many rounds
 PARTS = (BIRTH, BEFORE, AFTER)
 SWARM: dict[str, Any] = {"arm": "swarm"}
-CONTROLS = ["swarm", "isolated", "centralised"]
 UNTRADED = "another start, in which the knowing are surely ahead before the drift"
 
 
@@ -97,10 +87,11 @@ class Ability(Claim):
             for rate in b.rates:
                 values = {"world": world, "pretraining": pretraining, "rate": rate}
                 if pretraining or rate:
-                    arms = CONTROLS if values in controls else ["swarm"]
-                    changes = {**self._run(pretraining), **self._learning(pretraining, rate)}
-                    changes["drift"] = "label_swap" if world == "drift" else "none"
-                    found.append(Condition(values, {**changes, "scenario.arms": arms}))
+                    drift = {"drift": "label_swap" if world == "drift" else "none"}
+                    run, learning = self._run(pretraining), self._learning(pretraining, rate)
+                    found.append(
+                        Condition.of(values, run, learning, drift, arms=arms(values in controls))
+                    )
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
@@ -151,34 +142,22 @@ class Ability(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         found = self._by_life(results)
-        rows = []
-        for condition in self.conditions():
-            values = dict(condition.values)
-            knowing = values["pretraining"] == self.budget.pretraining[-1]
-            for arm in condition.changes["scenario.arms"]:
-                where = {**values, "arm": arm}
-                overtaken = "–"
-                if knowing and arm == "swarm":
-                    overtaken = self._overtaken(found, values["rate"], values["world"])
-                rows.append(
-                    {
-                        **values,
-                        "arm": arm,
-                        **{part: found.mean(part, **where).text() for part in PARTS},
-                        "overtaken by the able in round": overtaken,
-                    }
-                )
-        return pd.DataFrame(rows)
+        knowing = self.budget.pretraining[-1]
+        columns = {
+            **{part: Mean(part) for part in PARTS},
+            "overtaken by the able in round": Only(
+                lambda row: self._overtaken(found, row["rate"], row["world"]),
+                pretraining=knowing,
+                arm="swarm",
+            ),
+        }
+        return found.table(self.rows(), columns, own=("world", "pretraining", "rate", "arm"))
 
     def _check(self) -> None:
-        b = self.budget
-        for key, given in (("pretraining", b.pretraining), ("rates", b.rates)):
-            if len(given) < 2 or given != sorted(set(given)):
-                valid = "must be two or more different numbers, in ascending order"
-                raise ConfigError(f"{self.preset}.{key}", given, valid)
-        if not self._slow():
-            valid = f"must have one of at most 1/{SLOWER} of the largest, such as 0"
-            raise ConfigError(f"{self.preset}.rates", b.rates, valid)
+        for key in ("pretraining", "rates"):
+            self.require_ascending(key, 2)
+        valid = f"must have one of at most 1/{SLOWER} of the largest, such as 0"
+        self.require(self._slow(), "rates", valid)
 
     def _slow(self) -> list[float]:
         """The rates at which the knowing are judged."""
@@ -246,10 +225,7 @@ class Ability(Claim):
             "knows and learns fast": self._knowing(rates[-1], world),
         }
         different = {tuple(where.values()): (name, where) for name, where in named.items()}
-        return [
-            found.by_round("stream_accuracy", name, **where, **SWARM)
-            for name, where in different.values()
-        ]
+        return found.by_rounds("stream_accuracy", dict(different.values()), **SWARM)
 
     def _by_rate(self, found: Results, part: str) -> list[Line]:
         learning = replace(found, finals=found.finals[found.finals["rate"] > 0])
@@ -279,7 +255,7 @@ class Ability(Claim):
         return f"in {len(first)} of {len(seeds)} seeds"
 
 
-def _rolling(found: Results, where: Mapping[str, Any]) -> pd.DataFrame:
+def _rolling(found: Results, where: Row) -> pd.DataFrame:
     """The mean accuracy of the last five rounds, by round of life and seed."""
     rows = found.curves
     for key, value in where.items():

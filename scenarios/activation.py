@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
@@ -16,16 +17,9 @@ from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.data.prepare import Samples, prepare
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-)
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Results, Text
 
 ACCURACY = "accuracy_mean"
 SELECTS = ("learned", "random", "fixed")
@@ -107,11 +101,9 @@ def traces(y: Ints, draw: np.random.Generator) -> Floats:
     return found
 
 
-class ActivationBudget(Budget):
+class ActivationBudget(SizedBudget):
     """``active`` are shares of the 64 hidden neurons."""
 
-    devices: Count
-    rounds: Count
     active: list[Annotated[float, Field(gt=0, lt=1)]]
 
 
@@ -161,13 +153,10 @@ class Activation(Claim):
     def conditions(self) -> list[Condition]:
         """Each share under each choice, all neurons, and the perceptron."""
         b = self.budget
-        if b.active != sorted(set(b.active)) or not b.active or b.active[0] > MOST:
-            valid = f"must be different shares in ascending order, the first at most {MOST:g}"
-            raise ConfigError(f"{self.preset}.active", b.active, valid)
-        size = {
-            "devices": b.devices,
-            "rounds": b.rounds,
-            "evaluate.every": max(1, b.rounds // 5),
+        self.require_ascending("active", what="shares")
+        self.require(b.active[0] <= MOST, "active", f"must have a share of at most {MOST:g}")
+        fixed = {
+            **b.size(5),
             "train.batch": BATCH,
             "train.local_steps": STEPS,
             "data": "custom",
@@ -175,21 +164,14 @@ class Activation(Claim):
             "data.per_device": EACH,
             "model.hidden": [HIDDEN],
         }
-        all_arms = ["swarm", "isolated", "centralised"]
-        dense = {"model": "mlp", "scenario.arms": all_arms}
-        found = [Condition({"select": DENSE, "active": 1.0}, {**size, **dense})]
-        for select, active in [
-            ("learned", 1.0),
-            *((select, active) for select in SELECTS for active in b.active),
-        ]:
-            judged = select == "learned" and active == self._judged()
-            changes = {
-                "model": "selective",
-                "model.select": select,
-                "model.active": active,
-                "scenario.arms": all_arms if judged else ["swarm"],
-            }
-            found.append(Condition({"select": select, "active": active}, {**size, **changes}))
+        dense = {"select": DENSE, "active": 1.0}
+        found = [Condition.of(dense, fixed, {"model": "mlp"}, arms=arms(True))]
+        each = [(select, active) for select in SELECTS for active in b.active]
+        for select, active in [("learned", 1.0), *each]:
+            model = {"model": "selective", "model.select": select, "model.active": active}
+            judged = (select, active) == ("learned", self._judged())
+            values = {"select": select, "active": active}
+            found.append(Condition.of(values, fixed, model, arms=arms(judged)))
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
@@ -224,38 +206,32 @@ class Activation(Claim):
             results.along(ACCURACY, "active", select, select=select, arm="swarm")
             for select in SELECTS
         ]
+        shown = [(DENSE, 1.0), *((select, self._judged()) for select in SELECTS)]
+        learning = {
+            f"{select}, {active:.0%} active": {"select": select, "active": active}
+            for select, active in shown
+        }
         dense = results.mean(ACCURACY, select=DENSE, active=1.0, arm="swarm").mean
         y = "final accuracy, mean over devices"
         return [
             Chart("What a part of the neurons does", "share of hidden neurons that is active", y,
                   lines, log_x=True, level=(dense, DENSE)),
-            Chart("Learning", "round", y,
-                  [results.by_round(ACCURACY, f"{select}, {active:.0%} active", select=select,
-                                    active=active, arm="swarm")
-                   for select, active in ((DENSE, 1.0), *((s, self._judged()) for s in SELECTS))]),
+            Chart("Learning", "round", y, results.by_rounds(ACCURACY, learning, arm="swarm")),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for condition in self.conditions():
-            values = condition.values
-            for arm in condition.changes["scenario.arms"]:
-                where = {**values, "arm": arm}
-                less = results.difference(
-                    ACCURACY, where, {"select": DENSE, "active": 1.0, "arm": arm}
-                )
-                rows.append(
-                    {
-                        "select": values["select"],
-                        "active": f"{values['active']:.0%}",
-                        "arm": arm,
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "points from the perceptron": less.text(1, 100),
-                        "FLOP of all neurons": self._flops(results, **where),
-                        "diverged": len(results.diverged(**where)),
-                    }
-                )
-        return pd.DataFrame(rows)
+        columns = {
+            "select": "select",
+            "active": Text("{active:.0%}"),
+            "arm": "arm",
+            "accuracy": Mean(ACCURACY),
+            "points from the perceptron": Mean(
+                ACCURACY, 1, 100, minus={"select": DENSE, "active": 1.0}
+            ),
+            "FLOP of all neurons": lambda row: self._flops(results, **row),
+            "diverged": lambda row: len(results.diverged(**row)),
+        }
+        return results.table(self.rows(), columns)
 
     def _judged(self) -> float:
         """The largest share that is judged."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from swarm.common.errors import ConfigError
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, geometric, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -19,7 +19,6 @@ TRANSFORMER, MCSD, GRU = MODELS = ("transformer", "mcsd", "gru")
 JUDGED, GRU_UNTIL = MODELS[:2], 512  # a GRU's steps cannot run side by side, so it takes long
 IN_TURNS = "in turns"  # the runs in which all three are timed, one after the other
 NAMES = {TRANSFORMER: "Transformer", MCSD: "MCSD", GRU: "GRU"}
-ARMS = ("swarm", "isolated", "centralised")
 VOCABULARY, DEPTH, WIDTH, HEADS, CHANNELS = 64, 2, 64, 4, 8
 STEP = 4096  # tokens of a local step, whatever the length of a sequence
 LOSS, TARGET = "train_loss", 3.2
@@ -107,12 +106,11 @@ class Architecture(Claim):
         """Each length with all models in turns, and with each model that learns; then the speed of
         narrower and wider models."""
         lengths, widths = self.budget.lengths, self.budget.widths
-        if lengths != sorted(set(lengths)) or not lengths or any(STEP % each for each in lengths):
-            valid = f"must be different divisors of {STEP} in ascending order"
-            raise ConfigError(f"{self.preset}.lengths", lengths, valid)
-        if any(each % CHANNELS or each == WIDTH for each in widths):
-            valid = f"must be multiples of {CHANNELS} other than {WIDTH}"
-            raise ConfigError(f"{self.preset}.widths", widths, valid)
+        valid = f"must be different divisors of {STEP} in ascending order"
+        divide = lengths == sorted(set(lengths)) and not any(STEP % each for each in lengths)
+        self.require(lengths and divide, "lengths", valid)
+        others = all(each % CHANNELS == 0 and each != WIDTH for each in widths)
+        self.require(others, "widths", f"must be multiples of {CHANNELS} other than {WIDTH}")
         found = []
         for length in lengths:
             found.append(self._timed(length, WIDTH))
@@ -135,11 +133,10 @@ class Architecture(Claim):
         controls of the two that are judged learn at the shortest length, where steps take least."""
         b = self.budget
         size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": b.rounds}
-        arms = ARMS if length == b.lengths[0] and model in JUDGED else ARMS[:1]
-        return Condition(
-            {"model": model, "length": length, "width": WIDTH},
-            {**_settings(model, WIDTH, length, b.rounds + 2), **size, "scenario.arms": [*arms]},
-        )
+        controls = length == b.lengths[0] and model in JUDGED
+        values = {"model": model, "length": length, "width": WIDTH}
+        settings = _settings(model, WIDTH, length, b.rounds + 2)
+        return Condition.of(values, settings, size, arms=arms(controls))
 
     # --- what is judged ---------------------------------------------------------------------------
 
@@ -245,6 +242,7 @@ class Architecture(Claim):
             of = lambda model, width: self._times(results, what, model, last, width)  # noqa: E731
             return lines(of, [MCSD], widths, f", {what}")
 
+        learning = {NAMES[model]: {"model": model} for model in _compared(last)}
         return [
             ratios("Time until the target loss", TIME, SEVEN),
             ratios("Training", TRAINING, SEVEN),
@@ -253,8 +251,8 @@ class Architecture(Claim):
             measured("Training, tokens a second", TRAINING, "tokens a second"),
             measured("Writing, tokens a second", INFERENCE, "tokens a second"),
             Chart(f"Learning in sequences of {last}", "round", "loss before learning, nats a token",
-                  [results.by_round(LOSS, NAMES[m], model=m, length=last, arm="swarm")
-                   for m in _compared(last)], level=(TARGET, "target")),
+                  results.by_rounds(LOSS, learning, length=last, arm="swarm"),
+                  level=(TARGET, "target")),
             Chart(f"Narrower and wider models, sequences of {last}", "width of MCSD", times,
                   [*wider(TRAINING), *wider(INFERENCE)], log_x=True, log_y=True),
         ]  # fmt: skip
@@ -262,7 +260,7 @@ class Architecture(Claim):
     def table(self, results: Results) -> pd.DataFrame:
         lengths = self.budget.lengths
         rows = [self._row(results, m, length) for length in lengths for m in _compared(length)]
-        for arm in ARMS[1:]:
+        for arm in CONTROLS:
             for model in JUDGED:
                 rounds = interval(_rounds(results, model, lengths[0], arm)).text(1)
                 name = f"{NAMES[model]}, {arm}"

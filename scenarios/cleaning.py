@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from swarm.common.errors import ConfigError
+from scenarios import arms
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
 from swarm.data.generated.digits_like import DigitsLike
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Results, Text
 
 Filter = Literal["loss", "oracle", "random"]
 FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")
@@ -86,12 +86,10 @@ def left_out_loss(x: Floats, y: Ints, classes: int) -> Reals:
     return loss
 
 
-class CleaningBudget(Budget):
+class CleaningBudget(SizedBudget):
     """``rounds`` of five mini-batches of four samples each; ``wrong`` are the shares of wrong
     labels, ``kept`` the shares of samples that a filter keeps."""
 
-    devices: Count
-    rounds: Count
     wrong: list[Annotated[float, Field(ge=0, lt=1)]]
     kept: list[Annotated[float, Field(gt=0, le=1)]]
 
@@ -133,19 +131,27 @@ class Cleaning(Claim):
         kept, filters are the same; where no label is wrong, there is nothing for the oracle. The
         other arms run beside what is judged under the most wrong labels."""
         self._check()
-        found = []
-        for wrong in self.budget.wrong:
-            for kept in self.budget.kept:
-                for name in FILTERS:
-                    if (kept == 1 and name != "loss") or (not wrong and name == "oracle"):
-                        continue
-                    values = {"wrong": wrong, "filter": name, "kept": kept}
-                    arms = ["swarm"]
-                    if self._judged_by_all(values):
-                        arms = ["swarm", "isolated", "centralised"]
-                    changes = {**self._run(values), "scenario.arms": arms}
-                    found.append(Condition(values, changes))
-        return found
+        b = self.budget
+        each = [
+            {"wrong": wrong, "filter": name, "kept": kept}
+            for wrong in b.wrong
+            for kept in b.kept
+            for name in FILTERS
+            if name == "loss" or (kept < 1 and (wrong or name == "random"))
+        ]
+        fixed = {
+            **b.size(5),
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data": "custom",
+            "data._target_": "scenarios.cleaning.NoisyDigits",
+            "data.per_device": EACH,
+        }
+        return [
+            Condition.of(values, fixed, {f"data.{key}": value for key, value in values.items()},
+                         arms=arms(self._judged_by_all(values)))
+            for values in each
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         bounds: dict[str, Bound] = {}
@@ -182,52 +188,26 @@ class Cleaning(Claim):
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for condition in self.conditions():
-            values = condition.values
-            rows += [
-                {
-                    "wrong": f"{values['wrong']:.0%}",
-                    "filter": "–" if values["kept"] == 1 else values["filter"],
-                    "kept": f"{values['kept']:.0%}",
-                    "arm": arm,
-                    "accuracy": results.mean(ACCURACY, **values, arm=arm).text(),
-                }
-                for arm in condition.changes["scenario.arms"]
-            ]
-        return pd.DataFrame(rows)
+        columns = {
+            "wrong": Text("{wrong:.0%}"),
+            "filter": lambda row: None if row["kept"] == 1 else row["filter"],
+            "kept": Text("{kept:.0%}"),
+            "arm": "arm",
+            "accuracy": Mean(ACCURACY),
+        }
+        return results.table(self.rows(), columns)
 
     def _check(self) -> None:
         b = self.budget
-        for key, given in (("wrong", b.wrong), ("kept", b.kept)):
-            if not given or given != sorted(set(given)):
-                valid = "must be different shares, in ascending order"
-                raise ConfigError(f"{self.preset}.{key}", given, valid)
-        if b.kept[0] * EACH < BATCH:  # smaller mini-batches would be less computation
-            valid = f"must be shares of at least {BATCH / EACH:g}, a mini-batch for each device"
-            raise ConfigError(f"{self.preset}.kept", b.kept, valid)
-        if not self._noisy():
-            raise ConfigError(f"{self.preset}.wrong", b.wrong, "must have a share above 0")
+        for key in ("wrong", "kept"):
+            self.require_ascending(key, what="shares")
+        # smaller mini-batches would be less computation
+        valid = f"must be shares of at least {BATCH / EACH:g}, a mini-batch for each device"
+        self.require(b.kept[0] * EACH >= BATCH, "kept", valid)
+        self.require(self._noisy(), "wrong", "must have a share above 0")
         needed = {1.0, *(_right(wrong) for wrong in self._noisy())}
-        if not needed <= set(b.kept[1:]):
-            shares = ", ".join(f"{share:g}" for share in sorted(needed))
-            raise ConfigError(
-                f"{self.preset}.kept", b.kept, f"must have {shares}, and a smaller share"
-            )
-
-    def _run(self, values: dict[str, Any]) -> dict[str, Any]:
-        b = self.budget
-        return {
-            "devices": b.devices,
-            "rounds": b.rounds,
-            "evaluate.every": max(1, b.rounds // 5),
-            "train.batch": BATCH,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.cleaning.NoisyDigits",
-            "data.per_device": EACH,
-            **{f"data.{key}": value for key, value in values.items()},
-        }
+        shares = ", ".join(f"{share:g}" for share in sorted(needed))
+        self.require(needed <= set(b.kept[1:]), "kept", f"must have {shares}, and a smaller share")
 
     def _judged_by_all(self, values: dict[str, Any]) -> bool:
         most = self.budget.wrong[-1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scenarios.density import ACCURACY, density, density_text, parameters_of, references
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, Interval, Reference, interval
+from swarm.common.statistics import Bound, Reference, geometric, interval
 from swarm.communication.topology.base import Static
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.claims.base import (
@@ -27,7 +27,7 @@ from swarm.experiments.claims.base import (
     Verdict,
 )
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Results, Row
 from swarm.learning.model_compression import prune_neurons, quantise
 from swarm.learning.models.dense import MLP
 
@@ -157,7 +157,7 @@ class Compressed(Claim):
             )
             missing = "more widths, so that the reference curve reaches as far"
             return hypothesis.verdict(None, f"{because} the reference curve", missing=missing)
-        ratios = {name: _ratio(rho[name], rho[than]) for name in COMPRESSED}
+        ratios = {name: geometric(rho[name] / rho[than]) for name in COMPRESSED}
         parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
         each = ", ".join(f"{name} {interval(values).text(2)}" for name, values in rho.items())
         because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
@@ -177,57 +177,46 @@ class Compressed(Claim):
             fits = np.array([family.score(n_K) for family in families.values()])
             lines.append(Line.law("fitted (mean over seeds)", n_K, fits.mean(0)))
         for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
-            score = interval(self._score(results, name).to_numpy())
-            lines.append(_points(name, [self._size(name)], [score]))
+            score = interval(self._score(results, name))
+            lines.append(Line.through(name, [self._size(name)], [score], "points"))
         names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
         shown = [name.replace(LONGER, "from scratch, longer") for name in names]
-        rho = [interval(self._rho(results, families, name).to_numpy()) for name in names]
+        rho = [interval(self._rho(results, families, name)) for name in names]
         return [
             Chart("Density of small models", "how the model was made", "density ρ",
-                  [_points("small models", list(range(len(names))), rho)],
+                  [Line.through("small models", range(len(names)), rho, "points")],
                   level=(1.0, "the reference family"), names=shown),
             Chart("Accuracy by size", "parameters", "accuracy", lines, log_x=True),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        b, rows, families = self.budget, [], self._families(results)
+        families, b = self._families(results), self.budget
         after = b.rounds * b.steps
-        for condition in self.conditions():
-            values = dict(condition.values)
-            started = condition.start is not None
-            for arm in condition.changes["scenario.arms"]:
-                if values["method"] == DISTILLED:
-                    score = self._score(results, DISTILLED)
-                else:
-                    score = results.by_seed(ACCURACY, **values, arm=arm)
-                rho = density_text(families, score, values["size"])
-                steps = condition.changes["rounds"] * b.steps
-                rows.append(
-                    {
-                        "method": values["method"],
-                        "arm": arm,
-                        "parameters": values["size"],
-                        "steps of its own": steps,
-                        "steps of its teacher": after if started else 0,
-                        "accuracy": interval(score.to_numpy()).text(),
-                        "density ρ": rho,
-                    }
-                )
-        return pd.DataFrame(rows)
+        of = {each.values["method"]: each for each in self.conditions()}
+
+        def score(row: Row) -> pd.Series[float]:
+            if row["method"] == DISTILLED:
+                return self._score(results, DISTILLED)
+            return results.by_seed(ACCURACY, **row)
+
+        columns = {
+            "parameters": "size",
+            "steps of its own": lambda row: of[row["method"]].changes["rounds"] * b.steps,
+            "steps of its teacher": lambda row: after if of[row["method"]].start else 0,
+            "accuracy": lambda row: interval(score(row)),
+            "density ρ": lambda row: density_text(families, score(row), row["size"]),
+        }
+        return results.table(self.rows(), columns, own=("method", "arm"))
 
     # --- runs -------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         b = self.budget
-        if len(b.widths) < 5 or b.widths != sorted(set(b.widths)):
-            valid = "must be five or more different widths, in ascending order"
-            raise ConfigError(f"{self.preset}.widths", b.widths, valid)
+        self.require_ascending("widths", 5, "widths")
         for key in ("small", "large"):
-            if getattr(b, key) not in b.widths:
-                valid = "must be one of the widths of the reference models"
-                raise ConfigError(f"{self.preset}.{key}", getattr(b, key), valid)
-        if b.small >= b.large:
-            raise ConfigError(f"{self.preset}.small", b.small, "must be below that of large")
+            valid = "must be one of the widths of the reference models"
+            self.require(getattr(b, key) in b.widths, key, valid)
+        self.require(b.small < b.large, "small", "must be below that of large")
 
     def _changes(self, width: int) -> dict[str, Any]:
         b = self.budget
@@ -304,15 +293,3 @@ def _quantised(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _flops(width: int) -> float:
     """The FLOP of a step of a sample."""
     return MLP((64,), 10, [width]).step_flops(1)
-
-
-def _ratio(a: pd.Series[float], b: pd.Series[float]) -> Interval:
-    """How many times as large ``a`` is as ``b``: the geometric mean over seeds, with its
-    interval."""
-    found = interval(np.log((a / b).to_numpy()))
-    return Interval(*(float(np.exp(each)) for each in found))
-
-
-def _points(name: str, x: list[Any], found: list[Interval]) -> Line:
-    y = np.array(found, np.float64).reshape(-1, 3)
-    return Line(name, np.array(x, np.float64), y[:, 0], y[:, 1], y[:, 2], "points")

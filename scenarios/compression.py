@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
-from swarm.common.statistics import Bound
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from scenarios import CONTROLS, arms
+from swarm.common.statistics import Bound, Interval
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row, Text
 
 FULL = "32 bits"
 LEAST_BITS, LEAST_SHARE = "2 bits", "1% of the numbers"
@@ -42,13 +42,6 @@ MESSAGES: dict[str, dict[str, Any]] = {
 }
 
 
-class CompressionBudget(Budget):
-    """The number of devices and rounds, which are the same for every kind of message."""
-
-    devices: Count
-    rounds: Count
-
-
 class Compression(Claim):
     """CHOCO-SGD (Koloskova et al., arXiv 1902.00340) with messages of ever fewer bits a number, and
     of ever fewer numbers. Samples, steps and rounds are the same; only the bytes differ. Only the
@@ -71,22 +64,13 @@ class Compression(Claim):
         "points at 3.1% of the bytes. Samples and rounds are equal, so bytes are not; coarser "
         "messages could do better in more rounds."
     )
-    Budget = CompressionBudget
+    Budget = SizedBudget
 
     def conditions(self) -> list[Condition]:
         """Each kind of message; the controls run once, beside the exact messages."""
-        b = self.budget
-        size = {
-            "protocol": "choco",
-            "devices": b.devices,
-            "rounds": b.rounds,
-            "evaluate.every": max(1, b.rounds // 20),
-        }
-        arms = {FULL: ["swarm", "isolated", "centralised"]}
+        size = {"protocol": "choco", **self.budget.size(20)}
         return [
-            Condition(
-                {"message": name}, {**size, **changes, "scenario.arms": arms.get(name, ["swarm"])}
-            )
+            Condition.of({"message": name}, size, changes, arms=arms(name == FULL))
             for name, changes in MESSAGES.items()
         ]
 
@@ -109,48 +93,35 @@ class Compression(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         by_bytes = [self._point(results, name) for name in MESSAGES]
-        by_round = [
-            results.by_round(ACCURACY, name, message=name, arm="swarm") for name in MESSAGES
-        ]
-        by_round += [
-            results.by_round(ACCURACY, arm, message=FULL, arm=arm)
-            for arm in ("isolated", "centralised")
-        ]
+        lines = {name: {"message": name, "arm": "swarm"} for name in MESSAGES}
+        lines |= {arm: {"message": FULL, "arm": arm} for arm in CONTROLS}
+        by_round = results.by_rounds(ACCURACY, lines)
         return [
-            Chart(
-                "Accuracy against what was sent",
-                "MB sent by all devices",
-                "final accuracy",
-                by_bytes,
-                log_x=True,
-            ),
+            Chart("Accuracy against what was sent", "MB sent by all devices", "final accuracy",
+                  by_bytes, log_x=True),
             Chart("Accuracy by rounds", "round", "accuracy, mean over devices", by_round),
-        ]
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for name in MESSAGES:
-            for arm in ("swarm", "isolated", "centralised") if name == FULL else ("swarm",):
-                where = {"message": name, "arm": arm}
-                rows.append(
-                    {
-                        "message": name if arm == "swarm" else arm,
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "worst decile": results.mean("accuracy_p10", **where).text(),
-                        "points against 32 bits": (
-                            self._lost(results, name, arm).text(1, 100)
-                            if (name, arm) != (FULL, "swarm")
-                            else "–"
-                        ),
-                        "bytes": f"{self._saving(results, name):.1%}" if arm == "swarm" else "–",
-                    }
-                )
-        return pd.DataFrame(rows)
+        full = {"message": FULL, "arm": "swarm"}
 
-    def _lost(self, results: Results, name: str, arm: str = "swarm") -> Any:
-        return results.difference(
-            ACCURACY, {"message": name, "arm": arm}, {"message": FULL, "arm": "swarm"}
-        )
+        def lost(row: Row) -> Interval | None:
+            return None if row == full else results.difference(ACCURACY, row, full)
+
+        columns = {
+            "message": Text("{message}", arm="swarm"),
+            "accuracy": Mean(ACCURACY),
+            "worst decile": Mean("accuracy_p10"),
+            "points against 32 bits": Mean(lost, 1, 100),
+            "bytes": Only(
+                Figure(lambda row: self._saving(results, row["message"]), ".1%"), arm="swarm"
+            ),
+        }
+        return results.table(self.rows(), columns)
+
+    def _lost(self, results: Results, name: str) -> Interval:
+        message, full = ({"message": each, "arm": "swarm"} for each in (name, FULL))
+        return results.difference(ACCURACY, message, full)
 
     def _saving(self, results: Results, name: str) -> float:
         """The bytes sent as a share of those at 32 bits; NaN where nothing is sent."""
@@ -161,6 +132,5 @@ class Compression(Claim):
 
     def _point(self, results: Results, name: str) -> Line:
         megabytes = results.mean("bytes_total", message=name, arm="swarm").mean / 1e6
-        y = results.mean(ACCURACY, message=name, arm="swarm")
-        x_1, y_1, low_1, high_1 = (np.array([value]) for value in (megabytes, *y))
-        return Line(name, x_1, y_1, low_1, high_1, "points")
+        accuracy = results.mean(ACCURACY, message=name, arm="swarm")
+        return Line.through(name, [megabytes], [accuracy], "points")

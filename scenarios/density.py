@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from swarm.common.errors import ConfigError, counted
+from swarm.common.errors import counted
 from swarm.common.statistics import (
     Bound,
     Interval,
@@ -22,7 +22,7 @@ from swarm.common.statistics import (
     reference,
     trend,
 )
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 
@@ -124,12 +124,10 @@ def density_text(families: dict[int, Reference], score: pd.Series[float], size: 
     return f"outside: {counted(sides.count(-1), 'seed')} below, {sides.count(1)} above"
 
 
-class DensityBudget(Budget):
+class DensityBudget(SizedBudget):
     """``widths`` are the hidden neurons of the reference models, ``width`` those of the model whose
     density is measured; ``per_device`` are training samples of a device."""
 
-    devices: Count
-    rounds: Count
     per_device: Count
     width: Count
     widths: list[Count]
@@ -179,8 +177,8 @@ class Density(Claim):
 
     def conditions(self) -> list[Condition]:
         """The reference models, and every generation."""
-        self._check()
         b = self.budget
+        self.require_ascending("widths", 5, "widths")
         common = {"devices": b.devices, "rounds": b.rounds, "data.per_device": b.per_device}
         found = [
             Condition(
@@ -237,23 +235,22 @@ class Density(Claim):
     def charts(self, results: Results) -> list[Chart]:
         found, b = self._densities(results), self.budget
         times = np.array([each.time for each in GENERATIONS])
-        rho = [interval(found[each.name].to_numpy()) for each in GENERATIONS]
-        lines = [_points("generations", times, rho)]
+        rho = [interval(found[each.name]) for each in GENERATIONS]
+        lines = [Line.through("generations", times, rho, "points")]
         if len(self._inside(found)) >= LEAST:
             line = self._slopes(found)[1]
             lines.append(Line.law("ln ρ = A·t + B", times, np.exp(line.at(times))))
         families = self._families(results)
         sizes = np.array([parameters_of(width) for width in b.widths], np.float64)
-        of_family = results.along(
-            ACCURACY, "size", "reference models", method=REFERENCE, arm="centralised"
-        )
-        curve = [of_family]
+        curve = [
+            results.along(ACCURACY, "size", "reference models", method=REFERENCE, arm="centralised")
+        ]
         if families:
             n_K = np.geomspace(sizes[0], sizes[-1], 80)
             fits = np.array([family.score(n_K) for family in families.values()])
             curve.append(Line.law("fitted (mean over seeds)", n_K, fits.mean(0)))
-        reached = [interval(self._of(results, each).to_numpy()) for each in GENERATIONS]
-        curve.append(_points("generations", np.full(len(times), float(self._size)), reached))
+        reached = [interval(self._of(results, each)) for each in GENERATIONS]
+        curve.append(Line.through("generations", [self._size] * len(times), reached, "points"))
         return [
             Chart("Density by generation of methods",
                   "published (generations in the order of the table)", "density ρ", lines,
@@ -289,12 +286,6 @@ class Density(Claim):
     @property
     def _size(self) -> int:
         return parameters_of(self.budget.width)
-
-    def _check(self) -> None:
-        widths = self.budget.widths
-        if len(widths) < 5 or widths != sorted(set(widths)):
-            valid = "must be five or more different widths, in ascending order"
-            raise ConfigError(f"{self.preset}.widths", widths, valid)
 
     def _families(self, results: Results) -> dict[int, Reference]:
         sizes = [parameters_of(width) for width in self.budget.widths]
@@ -338,8 +329,3 @@ class Density(Claim):
 
     def _isolated(self, results: Results) -> pd.Series[float]:
         return results.by_seed(ACCURACY, method=GENERATIONS[0].name, arm="isolated")
-
-
-def _points(name: str, x_K: np.ndarray[Any, Any], found: list[Interval]) -> Line:
-    y = np.array(found, np.float64).reshape(-1, 3)
-    return Line(name, x_K, y[:, 0], y[:, 1], y[:, 2], "points")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row
 
-ARMS = ("swarm", "isolated", "centralised")
 POLICIES = ("online", "nightly", "frozen")
 SCORE = "prequential_accuracy"
 BATCH, STEPS = 4, 2
@@ -20,12 +21,10 @@ BATCH, STEPS = 4, 2
 ENOUGH, LOOK = 0.95, 10
 
 
-class DriftBudget(Budget):
+class DriftBudget(SizedBudget):
     """``rounds`` of two mini-batches of four samples each; ``update=nightly`` learns every ``day``
     rounds, and the frozen model for the first quarter of the rounds."""
 
-    devices: Count
-    rounds: Count
     day: Count
 
 
@@ -60,8 +59,7 @@ class Drift(Claim):
     def conditions(self) -> list[Condition]:
         """Each policy with and without drift."""
         b = self.budget
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
-        size |= {
+        steps = {
             "train.batch": BATCH,
             "train.local_steps": STEPS,
             "data.per_device": b.rounds * STEPS * BATCH,
@@ -73,13 +71,11 @@ class Drift(Claim):
         }
         worlds = {"drift": "label_swap", "steady": "none"}
         return [
-            Condition(
-                {"update": policy, "world": world},
-                {**size, **learn[policy], "drift": drift, "scenario.arms": list(ARMS)},
-            )
+            Condition.of({"update": policy, "world": world}, b.size(20), steps, learn[policy],
+                         {"drift": drift}, arms=arms(True))
             for world, drift in worlds.items()
             for policy in POLICIES
-        ]
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         online = {"update": "online", "world": "drift", "arm": "swarm"}
@@ -98,46 +94,27 @@ class Drift(Claim):
         return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
+        lines = {policy: {"update": policy, "arm": "swarm"} for policy in POLICIES}
         return [
-            Chart(
-                f"{title}: accuracy on each round's new samples, before learning from them",
-                "round",
-                "prequential accuracy of the round",
-                [
-                    results.by_round(
-                        "stream_accuracy", policy, update=policy, world=world, arm="swarm"
-                    )
-                    for policy in POLICIES
-                ],
-            )
+            Chart(f"{title}: accuracy on each round's new samples, before learning from them",
+                  "round", "prequential accuracy of the round",
+                  results.by_rounds("stream_accuracy", lines, world=world))
             for world, title in (
                 ("drift", "Labels trade places half-way through each stream"),
                 ("steady", "Nothing changes"),
             )
-        ]
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for world in ("drift", "steady"):
-            for policy in POLICIES:
-                for arm in ARMS:
-                    where = {"update": policy, "world": world, "arm": arm}
-                    rows.append(
-                        {
-                            "world": world,
-                            "update": policy,
-                            "arm": arm,
-                            "prequential accuracy": results.mean(SCORE, **where).text(),
-                            "final test accuracy": results.mean("accuracy_mean", **where).text(),
-                            "rounds behind steady": (
-                                _behind(results, where) if world == "drift" else "–"
-                            ),
-                        }
-                    )
-        return pd.DataFrame(rows)
+        columns = {
+            "prequential accuracy": Mean(SCORE),
+            "final test accuracy": Mean("accuracy_mean"),
+            "rounds behind steady": Only(partial(_behind, results), world="drift"),
+        }
+        return results.table(self.rows(), columns, own=("world", "update", "arm"))
 
 
-def _behind(results: Results, where: dict[str, str]) -> str:
+def _behind(results: Results, where: Row) -> str:
     """The number of rounds in which the mean accuracy of the last ten rounds is below 95% of that
     without drift, paired by seed.
 

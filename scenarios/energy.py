@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 ACCURACY = "accuracy_mean"
 TARGET = 0.9
@@ -68,13 +69,6 @@ class Prices:
     server_flop: float = 1.0
 
 
-class EnergyBudget(Budget):
-    """The number of devices and rounds, which are the same for every kind of sharing."""
-
-    devices: Count
-    rounds: Count
-
-
 class Energy(Claim):
     """The energy until the mean accuracy is 90% for the first time: of a swarm, of isolated
     devices, and of one model on a server that is sent all samples. A device has the power of a
@@ -107,18 +101,13 @@ class Energy(Claim):
         "may be three times off; a server that has no other work is as cheap a FLOP as a busy "
         "one."
     )
-    Budget = EnergyBudget
+    Budget = SizedBudget
 
     def conditions(self) -> list[Condition]:
         """Each kind of sharing; the controls run once, beside the plain one."""
-        b = self.budget
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": 1, "fleet": "uniform"}
-        arms = {PLAIN: ["swarm", "isolated", "centralised"]}
+        size = {**self.budget.size(), "evaluate.every": 1, "fleet": "uniform"}
         return [
-            Condition(
-                {"sharing": name},
-                {**size, **DEVICE, **changes, "scenario.arms": arms.get(name, ["swarm"])},
-            )
+            Condition.of({"sharing": name}, size, DEVICE, changes, arms=arms(name == PLAIN))
             for name, changes in SHARING.items()
         ]
 
@@ -147,61 +136,51 @@ class Energy(Claim):
         return [self.hypotheses[0].verdict(holds, because, bounds, missing, **ratios, **ends)]
 
     def charts(self, results: Results) -> list[Chart]:
-        arms = [(name, "swarm", name) for name in SHARING]
-        arms += [(PLAIN, arm, arm) for arm in ("isolated", "centralised")]
+        shown = {name: {"sharing": name, "arm": "swarm"} for name in SHARING}
+        shown |= {arm: {"sharing": PLAIN, "arm": arm} for arm in CONTROLS}
         level = (TARGET, f"{TARGET:.0%}")
         return [
-            Chart(
-                "Accuracy against what it took",
-                "joules of all devices, or of the server and of sending to it",
-                "accuracy, mean over devices",
-                [self._curve(results, sharing, arm, name) for sharing, arm, name in arms],
-                log_x=True,
-                level=level,
-            ),
-            Chart(
-                "Accuracy by round",
-                "round",
-                "accuracy, mean over devices",
-                [
-                    results.by_round(ACCURACY, name, sharing=sharing, arm=arm)
-                    for sharing, arm, name in arms
-                ],
-                level=level,
-            ),
-        ]
+            Chart("Accuracy against what it took",
+                  "joules of all devices, or of the server and of sending to it",
+                  "accuracy, mean over devices",
+                  [self._curve(results, name, **where) for name, where in shown.items()],
+                  log_x=True, level=level),
+            Chart("Accuracy by round", "round", "accuracy, mean over devices",
+                  results.by_rounds(ACCURACY, shown), level=level),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for name in SHARING:
-            bounds = zip(("at best", "at worst"), self._bounds(results, name), strict=True)
-            ratios = {"times the centre": self._ratio(results, name), **dict(bounds)}
-            said = {key: _text(ratio, 0) for key, ratio in ratios.items()}
-            rows.append({**self._row(results, name, "swarm"), **said})
-        rows += [self._row(results, PLAIN, arm) for arm in ("isolated", "centralised")]
-        return pd.DataFrame(rows).astype(object).fillna("–")
-
-    def _row(self, results: Results, sharing: str, arm: str) -> dict[str, Any]:
-        spent, learning = (
-            self._until_target(results, sharing, arm, Prices(radio=radio)) for radio in (1.0, 0.0)
-        )
         points = 100 * (TARGET - CHANCE)
-        return {
-            "arm": arm if arm != "swarm" else f"swarm that sends {sharing}",
-            f"seeds that reach {TARGET:.0%}": len(spent.dropna()),
-            "joules": _text(interval(spent), 1),
-            "joules a point": _text(interval(spent / points), 2),
-            "of these by radio": _text(interval(1 - learning / spent), 1, 100, "%"),
-            "final accuracy": results.mean(ACCURACY, sharing=sharing, arm=arm).text(),
-        }
 
-    def _curve(self, results: Results, sharing: str, arm: str, name: str) -> Line:
+        def spent(row: Row, radio: float = 1.0) -> pd.Series[float]:
+            return self._until_target(results, row["sharing"], row["arm"], Prices(radio=radio))
+
+        def bounds(end: int) -> Mean:
+            return Mean(lambda row: self._bounds(results, row["sharing"])[end], 0)
+
+        def radio(row: Row) -> Interval:
+            return interval(1 - spent(row, radio=0.0) / spent(row))
+
+        ratio = Mean(lambda row: self._ratio(results, row["sharing"]), 0)
+        columns = {
+            "arm": Text("swarm that sends {sharing}", arm="swarm"),
+            f"seeds that reach {TARGET:.0%}": lambda row: len(spent(row).dropna()),
+            "joules": Mean(lambda row: interval(spent(row)), 1),
+            "joules a point": Mean(lambda row: interval(spent(row) / points), 2),
+            "of these by radio": Mean(radio, 1, 100, "%"),
+            "final accuracy": Mean(ACCURACY),
+            "times the centre": Only(ratio, arm="swarm"),
+            "at best": Only(bounds(0), arm="swarm"),
+            "at worst": Only(bounds(1), arm="swarm"),
+        }
+        return results.table(self.rows(controls_last=True), columns)
+
+    def _curve(self, results: Results, name: str, sharing: str, arm: str) -> Line:
         """The mean accuracy against the mean joules, by round."""
         rows = self._records(results, sharing, arm, Prices())
         groups = [group for at, group in rows.groupby("round") if at] if len(rows) else []
-        y_K = np.array([interval(group[ACCURACY]) for group in groups]).reshape(-1, 3)
-        x_K = np.array([group["spent"].mean() for group in groups])
-        return Line(name, x_K, y_K[:, 0], y_K[:, 1], y_K[:, 2])
+        spent = [group["spent"].mean() for group in groups]
+        return Line.through(name, spent, [interval(group[ACCURACY]) for group in groups])
 
     # --- what was spent ---------------------------------------------------------------------------
 
@@ -263,7 +242,3 @@ class Energy(Claim):
             for prices in itertools.product(each, repeat=3)
         ]
         return min(found, key=lambda one: one.mean), max(found, key=lambda one: one.mean)
-
-
-def _text(found: Interval, digits: int, times: float = 1.0, unit: str = "") -> str:
-    return found.text(digits, times, unit) if math.isfinite(found.mean) else "–"

@@ -9,21 +9,16 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
 BEST, VOTE, GROUP = "best_in_group", "ensemble_accuracy", "consensus_accuracy"
 ENTROPY = "specialisation_mean"
-NONE, RANDOM, WEAKEST, GAP, ADVANTAGE = (
-    "none",
-    "random",
-    "weakest",
-    "gap",
-    "comparative_advantage",
-)
-GOALS = (NONE, RANDOM, WEAKEST, GAP, ADVANTAGE)
+NONE, RANDOM, GAP, ADVANTAGE = "none", "random", "gap", "comparative_advantage"
+GOALS = (NONE, RANDOM, "weakest", GAP, ADVANTAGE)
 # what devices hold: equal mixes of all classes, or mixes of their own
 HELD: dict[str, dict[str, Any]] = {
     "alike": {"partition": "iid"},
@@ -34,13 +29,6 @@ _METRIC = (
     " practise a class at random, paired by seed, averaged over devices that hold alike and unlike"
 )
 _RULE = "confirmed if the difference is above 0 with its 95% interval; refuted if below 0 with it"
-
-
-class GoalsBudget(Budget):
-    """The sizes of the swarm and of a run."""
-
-    devices: Count
-    rounds: Count
 
 
 class Goals(Claim):
@@ -86,22 +74,21 @@ class Goals(Claim):
         "goal where these hold unlike classes (1.86 against 1.43 nats; comparative_advantage has "
         "1.56)."
     )
-    Budget = GoalsBudget
+    Budget = SizedBudget
 
     def conditions(self) -> list[Condition]:
         """Each goal with each way to hold samples. Without a goal nothing counts what is practised,
         so ``none`` is a goal of strength 0, which gives the same bits."""
-        b = self.budget
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
-        found = []
-        for held, changes in HELD.items():
-            for goal in GOALS:
-                own: dict[str, Any] = {"goal": goal, "scenario.arms": ["swarm"]}
-                if goal == NONE:
-                    own = {"goal": RANDOM, "goal.strength": 0.0}
-                    own["scenario.arms"] = ["swarm", "isolated", "centralised"]
-                found.append(Condition({"held": held, "goal": goal}, {**size, **changes, **own}))
-        return found
+        size = self.budget.size()
+        own: dict[str, dict[str, Any]] = {goal: {"goal": goal} for goal in GOALS}
+        own[NONE] = {"goal": RANDOM, "goal.strength": 0.0}
+        return [
+            Condition.of(
+                {"held": held, "goal": goal}, size, changes, own[goal], arms=arms(goal == NONE)
+            )
+            for held, changes in HELD.items()
+            for goal in GOALS
+        ]
 
     def conclude(self, results: Results) -> list[Verdict]:
         verdicts = []
@@ -125,44 +112,36 @@ class Goals(Claim):
             BEST: ("F1 of the best device, mean over classes", "Best in group"),
             VOTE: ("accuracy of the vote of all devices", "The group"),
         }
+        lines = {goal: {"goal": goal, "arm": "swarm"} for goal in GOALS}
         return [
-            Chart(
-                f"{title}, where devices hold {held}",
-                "round",
-                label,
-                [results.by_round(key, goal, held=held, goal=goal, arm="swarm") for goal in GOALS],
-            )
+            Chart(f"{title}, where devices hold {held}", "round", label,
+                  results.by_rounds(key, lines, held=held))
             for key, (label, title) in titles.items()
             for held in HELD
-        ]
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for held in HELD:
-            for goal in GOALS:
-                for arm in ("swarm", "isolated", "centralised") if goal == NONE else ("swarm",):
-                    where = {"held": held, "goal": goal, "arm": arm}
-                    row = {"held": held, "goal": goal if arm == "swarm" else arm}
-                    row["best in group"] = results.mean(BEST, **where).text()
-                    for name, key in (("vote", VOTE), ("mean model", GROUP)):
-                        row[name] = results.mean(key, **where).text()
-                    if arm == "swarm":
-                        row["mean device"] = results.mean("accuracy_mean", **where).text()
-                        row["entropy, nats"] = results.mean(ENTROPY, **where).text()
-                        sent = results.mean("bytes_total", **where).mean
-                        row["MB sent"] = f"{sent / 1e6:.2f}"
-                    rows.append(row)
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        columns = {
+            "held": "held",
+            "goal": Text("{goal}", arm="swarm"),
+            "best in group": Mean(BEST),
+            "vote": Mean(VOTE),
+            "mean model": Mean(GROUP),
+            "mean device": Only(Mean("accuracy_mean"), arm="swarm"),
+            "entropy, nats": Only(Mean(ENTROPY), arm="swarm"),
+            "MB sent": Only(Figure("bytes_total", ".2f", per=1e6), arm="swarm"),
+        }
+        return results.table(self.rows(), columns)
 
     def _gain(self, results: Results, metric: str, goal: str, held: str | None = None) -> Interval:
         """``metric`` under ``goal`` minus that of a goal at random, paired by seed: averaged over
         what devices hold, or where they hold ``held``."""
-        parts = []
-        for each in HELD if held is None else (held,):
-            where = {"held": each, "arm": "swarm"}
-            found = results.by_seed(metric, goal=goal, **where)
-            parts.append(found - results.by_seed(metric, goal=RANDOM, **where))
-        return interval(pd.concat(parts, axis=1).dropna().mean(axis=1).to_numpy())
+        over = [*HELD] if held is None else [held]
+        own, other = (
+            results.by_seed_along(metric, "held", over, goal=each, arm="swarm")
+            for each in (goal, RANDOM)
+        )
+        return interval((own - other).dropna().mean(axis=1))
 
     def _each(self, results: Results, metric: str, goal: str, scale: float) -> str:
         """The gain where devices hold alike, and where they hold unlike."""

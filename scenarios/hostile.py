@@ -10,14 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 
-from swarm.common.errors import ConfigError
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import LEVEL, Bound, Interval, interval
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.config.build import build, option
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
 Floats = NDArray[np.float64]
 ACCURACY = "accuracy_mean"
@@ -70,11 +70,9 @@ _FAILS = (
 _RULE = f"confirmed if {_KEEPS} with its 95% interval; refuted if it {_FAILS}"
 
 
-class HostileBudget(Budget):
+class HostileBudget(SizedBudget):
     """``hostile`` are the shares of devices that are hostile; 0 is always tried."""
 
-    devices: Count
-    rounds: Count
     hostile: list[float]
 
 
@@ -130,29 +128,27 @@ class Hostile(Claim):
         """Each graph with each rule unattacked and under each attack at each share; the controls
         run with the first graph, unattacked."""
         b = self.budget
-        shares = [f"{share:.0%}" for share in b.hostile]
-        if len(set(shares)) < len(shares) or JUDGED not in b.hostile:
-            valid = f"must be shares that differ by a percent or more, {JUDGED} among them"
-            raise ConfigError(f"{self.preset}.hostile", b.hostile, valid)
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
-        found: list[Condition] = []
-
-        def add(graph: str, share: float, attack: str, rule: str, how: dict[str, Any]) -> None:
-            arms = ["swarm"] if found else ["swarm", "isolated", "centralised"]
-            values = {"graph": graph, "hostile": f"{share:.0%}", "attack": attack, "rule": rule}
-            here = {"topology": graph, **GRAPHS[graph], "attack.devices": share}
-            found.append(Condition(values, {**size, **here, **how, "scenario.arms": arms}))
-
-        for graph in GRAPHS:
-            for rule, how in RULES.items():
-                add(graph, 0.0, NOBODY, rule, {"attack": "none", **how})
-            for share in b.hostile:
-                add(graph, share, NOBODY, MEAN, {"attack": "none", **RULES[MEAN]})
-                add(graph, share, ABSENT, MEAN, _LEFT_OUT)
-                for attack, strength in ATTACKS.items():
-                    for rule, how in RULES.items():
-                        add(graph, share, attack, rule, {"attack": attack, **strength, **how})
-        return found
+        apart = len({f"{share:.0%}" for share in b.hostile}) == len(b.hostile)
+        valid = f"must be shares that differ by a percent or more, {JUDGED} among them"
+        self.require(apart and JUDGED in b.hostile, "hostile", valid)
+        unattacked = [(NOBODY, rule, {"attack": "none", **how}) for rule, how in RULES.items()]
+        attacked = [unattacked[0], (ABSENT, MEAN, _LEFT_OUT)]
+        for attack, strength in ATTACKS.items():
+            own = {"attack": attack, **strength}
+            attacked += [(attack, rule, {**own, **how}) for rule, how in RULES.items()]
+        each = [
+            (graph, share, *case)
+            for graph in GRAPHS
+            for share in (0.0, *b.hostile)
+            for case in (attacked if share else unattacked)
+        ]
+        return [
+            Condition.of(
+                {"graph": graph, "hostile": f"{share:.0%}", "attack": attack, "rule": rule},
+                b.size(), {"topology": graph, **GRAPHS[graph], "attack.devices": share}, how,
+                arms=arms(number == 0))
+            for number, (graph, share, attack, rule, how) in enumerate(each)
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         cases = {rule: self._cases(results, rule) for rule in RULES}
@@ -176,67 +172,52 @@ class Hostile(Claim):
     def charts(self, results: Results) -> list[Chart]:
         found = []
         for graph in GRAPHS:
-            lines = [self._line(results, graph, rule) for rule in RULES]
-            lines.append(self._line(results, graph, MEAN, ABSENT))
-            found.append(
-                Chart(
-                    f"What honest devices keep under the worst attack for each rule: {graph}",
-                    "share of hostile devices",
-                    "share of the unattacked mean's accuracy",
-                    [*lines, self._theory(graph)],
-                    level=(ENOUGH, f"{ENOUGH:.0%}"),
-                )
-            )
-        where = {"graph": next(iter(GRAPHS)), "hostile": f"{JUDGED:.0%}", "arm": "swarm"}
-        rounds = [
-            results.by_round(ACCURACY, rule, **where, rule=rule, attack="dissensus")
-            for rule in RULES
-        ]
+            lines = [self._line(results, graph, rule) for rule in (*RULES, ABSENT)]
+            title = f"What honest devices keep under the worst attack for each rule: {graph}"
+            x, y = "share of hostile devices", "share of the unattacked mean's accuracy"
+            level = (ENOUGH, f"{ENOUGH:.0%}")
+            found.append(Chart(title, x, y, [*lines, self._theory(graph)], level=level))
+        where = {"graph": next(iter(GRAPHS)), "hostile": f"{JUDGED:.0%}", "attack": "dissensus"}
+        lines_of = {rule: {"rule": rule, "arm": "swarm"} for rule in RULES}
+        rounds = results.by_rounds(ACCURACY, lines_of, **where)
         return [
             *found,
-            Chart(
-                f"{JUDGED:.0%} of the devices undo gossip (dissensus); runs until they diverge",
-                "round",
-                "accuracy, mean over honest devices",
-                rounds,
-            ),
-        ]
+            Chart(f"{JUDGED:.0%} of the devices undo gossip (dissensus); runs until they diverge",
+                  "round", "accuracy, mean over honest devices", rounds),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for graph in GRAPHS:
-            shares = (0.0, *self.budget.hostile)
-            rows += [self._row(results, graph, rule, each) for rule in RULES for each in shares]
-            for share in self.budget.hostile:
-                kept = self._kept(results, graph, MEAN, share, ABSENT)
-                row = {"graph": graph, "rule": ABSENT, "hostile": f"{share:.0%}"}
-                rows.append({**row, "worst": kept.text(1, 100, "%")})
-        for arm in ("isolated", "centralised"):
-            where = self._where(next(iter(GRAPHS)), MEAN, 0.0, NOBODY, arm)
-            rows.append({"graph": arm, "accuracy": results.mean(ACCURACY, **where).text()})
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        rows = [
+            {"graph": graph, "rule": rule, "share": share}
+            for graph in GRAPHS
+            for rule in (*RULES, ABSENT)
+            for share in self._tried(rule)
+        ]
 
-    def _row(self, results: Results, graph: str, rule: str, share: float) -> dict[str, Any]:
-        row: dict[str, Any] = {"graph": graph, "rule": rule, "hostile": f"{share:.0%}"}
-        if not share:
-            where = self._where(graph, rule, share, NOBODY)
-            kept = self._kept(results, graph, rule, share, NOBODY)
-            accuracy = results.mean(ACCURACY, **where).text()
-            return {**row, "worst": kept.text(1, 100, "%"), "accuracy": accuracy}
-        worst = self._at_worst(results, graph, rule, share)
-        row |= {"worst": worst.text(1, 100, "%")}
-        row["beyond"] = f"{self._beyond(graph, rule, share):.0%}"
-        for attack in ATTACKS:
-            row[attack] = f"{100 * self._kept(results, graph, rule, share, attack).mean:.1f}%"
-        return row
+        def kept(attack: str) -> Figure:
+            return Figure(lambda row: self._kept(results, **row, attack=attack).mean, ".1%")
+
+        attacked = {"share": (*self.budget.hostile,), "rule": (*RULES,)}
+        columns = {
+            "hostile": Text("{share:.0%}"),
+            "worst": Mean(lambda row: self._at_worst(results, **row), 1, 100, "%"),
+            "accuracy": Only(
+                lambda row: results.mean(ACCURACY, **self._where(**row, attack=NOBODY)), share=0.0
+            ),
+            "beyond": Only(Figure(lambda row: self._beyond(**row), ".0%"), **attacked),
+            **{attack: Only(kept(attack), **attacked) for attack in ATTACKS},
+        }
+        unattacked = self._where(next(iter(GRAPHS)), MEAN, 0.0, NOBODY)
+        arms = [{**unattacked, "arm": arm} for arm in CONTROLS]
+        controls = results.table(arms, {"graph": "arm", "accuracy": Mean(ACCURACY)})
+        table = results.table(rows, columns, own=("graph", "rule"))
+        return pd.concat([table, controls]).fillna("–")
 
     # --- what is kept -----------------------------------------------------------------------------
 
-    def _where(
-        self, graph: str, rule: str, share: float, attack: str, arm: str = "swarm"
-    ) -> dict[str, Any]:
+    def _where(self, graph: str, rule: str, share: float, attack: str) -> dict[str, Any]:
         hostile = f"{share:.0%}"
-        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": arm}
+        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": "swarm"}
 
     def _shares(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Floats:
         """What is kept under each seed."""
@@ -258,7 +239,13 @@ class Hostile(Claim):
             for attack in ATTACKS
         }
 
+    def _tried(self, rule: str) -> list[float]:
+        """The shares of hostile devices that a rule is tried with."""
+        return [*([] if rule == ABSENT else [0.0]), *self.budget.hostile]
+
     def _at_worst(self, results: Results, graph: str, rule: str, share: float) -> Interval:
+        if rule == ABSENT:
+            return self._kept(results, graph, MEAN, share, ABSENT)
         if not share:
             return self._kept(results, graph, rule, share, NOBODY)
         each = [self._kept(results, graph, rule, share, attack) for attack in ATTACKS]
@@ -283,18 +270,10 @@ class Hostile(Claim):
             )
         return f"{kept.text(1, 100, '%')} ({case}); {'; '.join(ends)}"
 
-    def _line(self, results: Results, graph: str, rule: str, attack: str | None = None) -> Line:
-        shares = [*([] if attack else [0.0]), *self.budget.hostile]
-        kept = np.array(
-            [
-                self._kept(results, graph, rule, share, attack)
-                if attack
-                else self._at_worst(results, graph, rule, share)
-                for share in shares
-            ]
-        )
-        name = attack or rule
-        return Line(name, np.array(shares), kept[:, 0], kept[:, 1], kept[:, 2], "points")
+    def _line(self, results: Results, graph: str, rule: str) -> Line:
+        shares = self._tried(rule)
+        kept = [self._at_worst(results, graph, rule, share) for share in shares]
+        return Line.through(rule, shares, kept, "points")
 
     # --- the theory -------------------------------------------------------------------------------
 

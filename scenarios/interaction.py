@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import LAWS, Bound, Interval, growth_aicc, interval
+from swarm.common.statistics import LAWS, Bound, Interval, growth_aicc, holds_if_all, interval
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-    holds_if_all,
-)
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row
 
 Kind = Literal["silent", "alone", "pairs", "groups"]
 MADE, ACCURACY = "made", "accuracy_mean"
@@ -194,34 +186,32 @@ class Interaction(Claim):
         """Each kind of talk at each size with each number of turns; isolated and centralised beside
         the smallest number of turns at the largest size."""
         b = self.budget
-        if len(b.sizes) < 5 or b.sizes != sorted(set(b.sizes)) or b.sizes[0] < 2:
-            valid = "must be five or more different sizes from 2, in ascending order"
-            raise ConfigError(f"{self.preset}.sizes", b.sizes, valid)
-        if not b.utterances or b.utterances != sorted(set(b.utterances)):
-            valid = "must be different numbers, in ascending order"
-            raise ConfigError(f"{self.preset}.utterances", b.utterances, valid)
-        found = []
-        for time in self._times():
-            kinds = (
-                ["silent", "alone", *MEETINGS] if time == b.utterances[0] else ["alone", *MEETINGS]
-            )
-            for kind in kinds:
-                for n in b.sizes:
-                    controls = time == b.utterances[0] and n == b.sizes[-1]
-                    changes = {
-                        "devices": n,
-                        "rounds": b.rounds,
-                        "evaluate.every": b.rounds,
-                        "train.batch": BATCH,
-                        "train.local_steps": STEPS,
-                        "data": "custom",
-                        "data._target_": "scenarios.interaction.Talk",
-                        "data.utterances": b.utterances_each * n if time == GROWING else time,
-                        "data.talk": kind,
-                        "scenario.arms": ["swarm", *(["isolated", "centralised"] * controls)],
-                    }
-                    found.append(Condition({"time": time, "talk": kind, "devices": n}, changes))
-        return found
+        self.require_ascending("sizes", 5, "sizes")
+        self.require(b.sizes[0] >= 2, "sizes", "must be sizes from 2")
+        self.require_ascending("utterances")
+        first = b.utterances[0]
+        each = [
+            (time, kind, n)
+            for time in self._times()
+            for kind in ("silent", "alone", *MEETINGS)
+            for n in b.sizes
+            if kind != "silent" or time == first
+        ]
+        fixed = {
+            "rounds": b.rounds,
+            "evaluate.every": b.rounds,
+            "train.batch": BATCH,
+            "train.local_steps": STEPS,
+            "data": "custom",
+            "data._target_": "scenarios.interaction.Talk",
+        }
+        return [
+            Condition.of({"time": time, "talk": kind, "devices": n}, fixed,
+                         {"devices": n, "data.talk": kind, "data.utterances": turns},
+                         arms=arms((time, n) == (first, b.sizes[-1])))
+            for time, kind, n in each
+            for turns in [b.utterances_each * n if time == GROWING else time]
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         found = self._counted(results)
@@ -241,54 +231,46 @@ class Interaction(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         found, b = self._counted(results), self.budget
-        sizes = np.array(b.sizes, float)
+        first: int = b.utterances[0]
+        swarm: dict[str, Any] = {"arm": "swarm"}
         made = [
-            found.along(MADE, "devices", f"{kind}, {_said(time)}", "line", time=time, talk=kind,
-                        arm="swarm")
-            for time in self._times()
+            found.along(MADE, "devices", f"{kind}, {_said(t)}", "line", time=t, talk=kind, **swarm)
+            for t in self._times()
             for kind in MEETINGS
-        ]  # fmt: skip
-        least = found.mean(
-            MADE, time=b.utterances[0], talk="alone", devices=b.sizes[0], arm="swarm"
-        ).mean
+        ]
+        sizes = np.array(b.sizes, float)
+        smallest = {"time": first, "talk": "alone", "devices": b.sizes[0]}
+        least = found.mean(MADE, **smallest, **swarm).mean
         made.append(Line.law("in proportion to n", sizes, least * sizes / sizes[0]))
         learnt = [
-            found.along(ACCURACY, "devices", kind, time=b.utterances[0], talk=kind, arm="swarm")
+            found.along(ACCURACY, "devices", kind, time=first, talk=kind, **swarm)
             for kind in ("silent", "alone", *MEETINGS)
         ]
         longer = [
-            found.along(ACCURACY, "devices", f"pairs, {_said(time)}", time=time, talk="pairs",
-                        arm="swarm")
-            for time in self._times()
-        ]  # fmt: skip
+            found.along(ACCURACY, "devices", f"pairs, {_said(t)}", time=t, talk="pairs", **swarm)
+            for t in self._times()
+        ]
         y = "final accuracy, mean over devices"
         return [
             Chart("Distinct samples made", "devices", "samples", made, log_x=True, log_y=True),
-            Chart(f"What they teach, {_said(b.utterances[0])}", "devices", y, learnt, log_x=True),
+            Chart(f"What they teach, {_said(first)}", "devices", y, learnt, log_x=True),
             Chart("What longer talks teach", "devices", y, longer, log_x=True),
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        found, rows = self._counted(results), []
-        for condition in self.conditions():
-            values = condition.values
-            last = values["devices"] == self.budget.sizes[-1] and values["talk"] != "silent"
-            where = {key: values[key] for key in ("time", "talk")}
-            for arm in condition.changes["scenario.arms"]:
-                swarm = arm == "swarm"
-                rows.append(
-                    {
-                        "turns": _said(values["time"]),
-                        "talk": values["talk"],
-                        "devices": values["devices"],
-                        "arm": arm,
-                        "made": found.mean(MADE, **values, arm=arm).text(0) if swarm else "–",
-                        "exponent": self._exponent(found, **where).text(2) if last else "–",
-                        "law": self._law(found, **where) if last and swarm else "–",
-                        "accuracy": found.mean(ACCURACY, **values, arm=arm).text(),
-                    }
-                )
-        return pd.DataFrame(rows)
+        found = self._counted(results)
+        grown = {"devices": self.budget.sizes[-1], "talk": ("alone", *MEETINGS)}
+        columns = {
+            "turns": lambda row: _said(row["time"]),
+            "talk": "talk",
+            "devices": "devices",
+            "arm": "arm",
+            "made": Only(Mean(MADE, 0), arm="swarm"),
+            "exponent": Only(Mean(lambda row: self._exponent(found, **_talk(row)), 2), **grown),
+            "law": Only(lambda row: self._law(found, **_talk(row)), arm="swarm", **grown),
+            "accuracy": Mean(ACCURACY),
+        }
+        return found.table(self.rows(), columns)
 
     def _times(self) -> list[int | str]:
         return [*self.budget.utterances, GROWING]
@@ -318,19 +300,19 @@ class Interaction(Claim):
         missing = MORE_SIZES if all(bound.holds for bound in bounds.values()) else ""
         return hypothesis.verdict(holds_if_all(parts), because, bounds, missing)
 
-    def _by_seed(self, found: Results, where: Mapping[str, Any]) -> pd.DataFrame:
+    def _made(self, found: Results, **where: Any) -> pd.DataFrame:
         """Samples made, by seed and size, of the seeds that have all sizes."""
-        each = {n: found.by_seed(MADE, **where, devices=n, arm="swarm") for n in self.budget.sizes}
-        return pd.DataFrame(each).dropna()
+        where = {**where, "arm": "swarm"}
+        return found.by_seed_along(MADE, "devices", self.budget.sizes, **where).dropna()
 
     def _exponent(self, found: Results, **where: Any) -> Interval:
         logs = np.log(self.budget.sizes)
-        made = self._by_seed(found, where).to_numpy(np.float64)
+        made = self._made(found, **where).to_numpy(np.float64)
         return interval([np.polyfit(logs, np.log(y), 1)[0] for y in made])
 
     def _law(self, found: Results, **where: Any) -> str:
         """The law with the least corrected AIC, mean over seeds."""
-        made = self._by_seed(found, where).to_numpy(np.float64)
+        made = self._made(found, **where).to_numpy(np.float64)
         if not len(made):
             return "–"
         each = [list(growth_aicc(self.budget.sizes, y).values()) for y in made]
@@ -338,12 +320,17 @@ class Interaction(Claim):
 
     def _gain(self, found: Results, time: int, kind: Kind) -> Interval:
         """The accuracy that meeting gains over talking alone, mean over sizes."""
-        each = [
-            found.by_seed(ACCURACY, time=time, talk=kind, devices=n, arm="swarm")
-            - found.by_seed(ACCURACY, time=time, talk="alone", devices=n, arm="swarm")
-            for n in self.budget.sizes
-        ]
-        return interval(pd.concat(each, axis=1).mean(axis=1, skipna=False).to_numpy())
+        meeting, alone = (
+            found.by_seed_along(
+                ACCURACY, "devices", self.budget.sizes, time=time, talk=talk, arm="swarm"
+            )
+            for talk in (kind, "alone")
+        )
+        return interval((meeting - alone).mean(axis=1, skipna=False))
+
+
+def _talk(row: Row) -> dict[str, Any]:
+    return {"time": row["time"], "talk": row["talk"]}
 
 
 def _said(time: int | str) -> str:

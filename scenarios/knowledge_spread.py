@@ -6,25 +6,26 @@ all devices know it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scenarios import arms
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, Growth, Interval, aic_difference, growth, interval
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
+from swarm.common.statistics import (
+    Bound,
+    Growth,
+    Interval,
+    aic_difference,
+    growth,
     holds_if_all,
+    interval,
 )
+from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
@@ -118,20 +119,15 @@ class KnowledgeSpread(Claim):
                 valid = f"must be sizes of {CONTROL}, too, which has no {alone[0]}"
                 raise ConfigError(f"{self.preset}.sizes.{topology}", sizes, valid)
             for devices, rounds in zip(sizes, limits, strict=True):
-                changes: dict[str, Any] = {
-                    "topology": topology,
-                    "devices": devices,
-                    "rounds": rounds,
+                values = {"topology": topology, "devices": devices}
+                looks = {
+                    "evaluate.every": max(1, rounds // EVALUATIONS),
+                    "evaluate.devices": min(devices, LOOKED_AT),
+                    "checkpoint.every": 500,
                 }
                 control = topology == CONTROL and devices == min(sizes)
-                changes["scenario.arms"] = (
-                    ["swarm", "isolated", "centralised"] if control else ["swarm"]
-                )
                 found.append(
-                    Condition(
-                        {"topology": topology, "devices": devices},
-                        {**changes, **_looks(devices, rounds)},
-                    )
+                    Condition.of(values, values, {"rounds": rounds}, looks, arms=arms(control))
                 )
         return found
 
@@ -189,80 +185,49 @@ class KnowledgeSpread(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         times = self._times(results)
-        lines, known, ratios = [], [], []
+        lines, ratios, known = [], [], {}
         for topology, sizes in self.budget.sizes.items():
             mine = times[times["topology"] == topology]
             each = [interval(mine[mine["devices"] == n]["rounds"]) for n in sizes]
-            y_K, low_K, high_K = np.array(each).T
-            lines.append(Line(topology, np.array(sizes, float), y_K, low_K, high_K, "points"))
-            if topology != CONTROL:
-                each = [_ratio(times, topology, n) for n in sizes]
-                there = np.isfinite([ratio.mean for ratio in each])
-                y_K, low_K, high_K = np.array(each).T[:, there]
-                at_K = np.array(sizes, float)[there]
-                ratios.append(Line(topology, at_K, y_K, low_K, high_K, "points"))
+            lines.append(Line.through(topology, sizes, each, "points"))
+            found = {n: _ratio(times, topology, n) for n in sizes if topology != CONTROL}
+            there = {n: ratio for n, ratio in found.items() if np.isfinite(ratio.mean)}
+            if found:
+                ratios.append(Line.through(topology, there.keys(), there.values(), "points"))
             name = f"{topology}, {max(sizes)} devices"
-            known.append(
-                results.by_round(
-                    NINE_OF_TEN, name, topology=topology, devices=max(sizes), arm="swarm"
-                )
-            )
+            known[name] = {"topology": topology, "devices": max(sizes), "arm": "swarm"}
         return [
-            Chart(
-                "Rounds until nine devices of ten know it",
-                "devices",
-                "rounds",
-                lines,
-                log_x=True,
-                log_y=True,
-            ),
-            Chart(
-                "Spreading alone: rounds by those of the complete graph",
-                "devices",
-                "times as many rounds as the complete graph",
-                ratios,
-                log_x=True,
-                log_y=True,
-            ),
-            Chart(
-                "What the worst decile of devices knows of the class",
-                "round",
-                "recall of the class, worst decile",
-                known,
-                level=(KNOWN, "knows it"),
-            ),
-        ]
+            Chart("Rounds until nine devices of ten know it", "devices", "rounds", lines,
+                  log_x=True, log_y=True),
+            Chart("Spreading alone: rounds by those of the complete graph", "devices",
+                  "times as many rounds as the complete graph", ratios, log_x=True, log_y=True),
+            Chart("What the worst decile of devices knows of the class", "round",
+                  "recall of the class, worst decile", results.by_rounds(NINE_OF_TEN, known),
+                  level=(KNOWN, "knows it")),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         times = self._times(results)
-        rows = []
-        for topology, sizes in self.budget.sizes.items():
-            for devices in sizes:
-                here = times[(times["topology"] == topology) & (times["devices"] == devices)]
-                ratio = _ratio(times, topology, devices)
-                where = {"topology": topology, "devices": devices, "arm": "swarm"}
-                rows.append(
-                    {
-                        "topology": topology,
-                        "devices": devices,
-                        "rounds until 90% know it": interval(here["rounds"]).text(0),
-                        "not within the limit": int(here["late"].sum()),
-                        "times the complete graph's": ratio.text(1)
-                        if np.isfinite(ratio.mean)
-                        else "–",
-                        "final recall": results.mean("label_accuracy_mean", **where).text(2),
-                        "final accuracy": results.mean("accuracy_mean", **where).text(2),
-                    }
-                )
-        smallest = min(self.budget.sizes[CONTROL])
-        for arm in ("isolated", "centralised"):
-            where = {"topology": CONTROL, "devices": smallest, "arm": arm}
-            final = {
-                f"final {name}": results.mean(key, **where).text(2)
-                for name, key in (("recall", "label_accuracy_mean"), ("accuracy", "accuracy_mean"))
-            }
-            rows.append({"topology": arm, "devices": smallest, **final})
-        return pd.DataFrame(rows).astype(object).fillna("–")
+
+        def here(row: Row) -> pd.DataFrame:
+            same = times["topology"] == row["topology"]
+            found: pd.DataFrame = times[same & (times["devices"] == row["devices"])]
+            return found
+
+        def ratio(row: Row) -> Interval:
+            return _ratio(times, row["topology"], row["devices"])
+
+        until = Mean(lambda row: interval(here(row)["rounds"]), 0)
+        columns = {
+            "topology": Text("{topology}", arm="swarm"),
+            "devices": "devices",
+            "rounds until 90% know it": Only(until, arm="swarm"),
+            "not within the limit": Only(lambda row: int(here(row)["late"].sum()), arm="swarm"),
+            "times the complete graph's": Only(Mean(ratio, 1), arm="swarm"),
+            "final recall": Mean("label_accuracy_mean", 2),
+            "final accuracy": Mean("accuracy_mean", 2),
+        }
+        return results.table(self.rows(controls_last=True), columns)
 
     def _fits(self, times: pd.DataFrame, topology: str) -> list[Growth]:
         """The growth laws fitted to each seed that has all sizes."""
@@ -312,12 +277,3 @@ def _ratios(times: pd.DataFrame, topology: str) -> pd.DataFrame:
 
 def _ratio(times: pd.DataFrame, topology: str, devices: int) -> Interval:
     return interval(_ratios(times, topology).get(devices, []))
-
-
-def _looks(devices: int, rounds: int) -> dict[str, Any]:
-    """When a run is evaluated, and how many of its devices; both follow from its size alone."""
-    return {
-        "evaluate.every": max(1, rounds // EVALUATIONS),
-        "evaluate.devices": min(devices, LOOKED_AT),
-        "checkpoint.every": 500,
-    }

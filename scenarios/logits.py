@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row, Text
 
 ACCURACY, BYTES = "accuracy_mean", "bytes_total"
-CONTROLS = ("isolated", "centralised")
 PARAMETERS, LOGITS = "parameters", "logits"
 SENT: dict[str, dict[str, Any]] = {
     PARAMETERS: {"protocol": "dpsgd"},
@@ -22,13 +21,6 @@ SENT: dict[str, dict[str, Any]] = {
     f"{LOGITS}, 8 bits": {"protocol": "fedmd", "compressor": "qsgd"},
 }
 ENOUGH = 0.9
-
-
-class LogitsBudget(Budget):
-    """The number of devices and rounds, which are the same for every kind of message."""
-
-    devices: Count
-    rounds: Count
 
 
 class Logits(Claim):
@@ -58,21 +50,13 @@ class Logits(Claim):
         "are made; other temperatures, steps and kinds of predictions than the protocol's "
         "defaults. Rounds are equal, computation is not."
     )
-    Budget = LogitsBudget
+    Budget = SizedBudget
 
     def conditions(self) -> list[Condition]:
         """Each kind of message; the controls run once, beside the parameters."""
-        b = self.budget
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
+        size = self.budget.size()
         return [
-            Condition(
-                {"sent": name},
-                {
-                    **size,
-                    **changes,
-                    "scenario.arms": ["swarm", *(CONTROLS if name == PARAMETERS else ())],
-                },
-            )
+            Condition.of({"sent": name}, size, changes, arms=arms(name == PARAMETERS))
             for name, changes in SENT.items()
         ]
 
@@ -91,55 +75,47 @@ class Logits(Claim):
         return [self.hypotheses[0].judged(bounds, because, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
-        curves = [results.by_round(ACCURACY, name, **_of(name)) for name in (PARAMETERS, LOGITS)]
-        curves += [results.by_round(ACCURACY, arm, sent=PARAMETERS, arm=arm) for arm in CONTROLS]
+        lines = {name: _of(name) for name in (PARAMETERS, LOGITS)}
+        lines |= {arm: _of(PARAMETERS, arm) for arm in CONTROLS}
+        curves = results.by_rounds(ACCURACY, lines)
         points = [self._point(results, name) for name in SENT]
         title = f"{self.budget.devices} devices with skewed labels"
         return [
             Chart(title, "round", "accuracy, mean over devices", curves),
-            Chart(
-                "Accuracy against what was sent",
-                "MB sent by all devices",
-                "final accuracy, mean over devices",
-                points,
-                log_x=True,
-            ),
-        ]
+            Chart("Accuracy against what was sent", "MB sent by all devices",
+                  "final accuracy, mean over devices", points, log_x=True),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for name, arm in [*((name, "swarm") for name in SENT), *((arm, arm) for arm in CONTROLS)]:
-            swarm = arm == "swarm"
-            where = _of(name) if swarm else {"sent": PARAMETERS, "arm": arm}
-            megabytes = self._bytes(results, name) / 1e6 if swarm else 0.0
-            rows.append(
-                {
-                    "sent": name if swarm else f"nothing ({arm})",
-                    "accuracy": results.mean(ACCURACY, **where).text(),
-                    "worst decile": results.mean("accuracy_p10", **where).text(),
-                    "vote": results.mean("ensemble_accuracy", **where).text(),
-                    "gap closed": self._closed(results, name).text(1, 100, "%") if swarm else "–",
-                    "MB sent": f"{megabytes:.0f}",
-                }
-            )
-        return pd.DataFrame(rows)
+        def sent(row: Row) -> float:
+            return self._bytes(results, row["sent"]) if row["arm"] == "swarm" else 0.0
+
+        columns = {
+            "sent": Text("{sent}", arm="swarm", otherwise="nothing ({arm})"),
+            "accuracy": Mean(ACCURACY),
+            "worst decile": Mean("accuracy_p10"),
+            "vote": Mean("ensemble_accuracy"),
+            "gap closed": Only(
+                Mean(lambda row: self._closed(results, row["sent"]), 1, 100, "%"), arm="swarm"
+            ),
+            "MB sent": Figure(sent, ".0f", per=1e6),
+        }
+        return results.table(self.rows(controls_last=True), columns)
 
     def _closed(self, results: Results, name: str) -> Interval:
         """The share of the gap that a swarm with these messages closes."""
         swarm = results.by_seed(ACCURACY, **_of(name))
-        alone, together = (results.by_seed(ACCURACY, sent=PARAMETERS, arm=arm) for arm in CONTROLS)
-        return interval(((swarm - alone) / (together - alone)).dropna().to_numpy())
+        alone, together = (results.by_seed(ACCURACY, **_of(PARAMETERS, arm)) for arm in CONTROLS)
+        return interval((swarm - alone) / (together - alone))
 
     def _bytes(self, results: Results, name: str) -> float:
         return results.mean(BYTES, **_of(name)).mean
 
     def _point(self, results: Results, name: str) -> Line:
-        y = results.mean(ACCURACY, **_of(name))
         megabytes = self._bytes(results, name) / 1e6
-        x_1, y_1, low_1, high_1 = (np.array([value]) for value in (megabytes, *y))
-        return Line(name, x_1, y_1, low_1, high_1, "points")
+        return Line.through(name, [megabytes], [results.mean(ACCURACY, **_of(name))], "points")
 
 
-def _of(name: str) -> dict[str, str]:
-    """The values of the swarm with these messages."""
-    return {"sent": name, "arm": "swarm"}
+def _of(name: str, arm: str = "swarm") -> dict[str, str]:
+    """The values of an arm beside these messages."""
+    return {"sent": name, "arm": arm}

@@ -6,24 +6,26 @@ Passing laws are fitted to small swarms and small models, and tested on runs ten
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from scenarios import arms
+from scenarios.scaling import MODEL, SWARM, TEN, Ladders, gaussians, generated_digits
 from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passing_law, power_law
 from swarm.config.build import option
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Budget, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Results
 
 RATE, EXACT = "passing_mean", "passing_exact_mean"
-TEN, AIM = 10, 0.05
+AIM = 0.05
 ANSWERS, TASKS = 10, 36  # of a task, and as many tasks as 360 real test digits suffice for
 SAMPLES = 10  # training samples of a device of a swarm
-TEST, VALIDATION = 2000, 400  # samples of every swarm, whatever its size
-SWARM, MODEL = "swarm size", "model size"
+TEST = 2000  # test samples of every swarm, whatever its size
 METRIC = (
     "passing rate, by PassUntil, mean over devices and tasks; for each seed the rate that"
     " exp(−c·n^−α) predicts, less the measured one"
@@ -44,7 +46,7 @@ class PassingBudget(Budget):
     devices: Count
 
 
-class Passing(Claim):
+class Passing(Ladders):
     """A task is a row of ten test samples, and is passed by whoever answers all of them right, each
     answer being drawn from the device's own probabilities: of images, a number of ten digits that
     is read exactly. The smallest models pass one attempt in hundreds or thousands, so that a few
@@ -87,6 +89,7 @@ class Passing(Claim):
         "prediction is off by more."
     )
     Budget = PassingBudget
+    measured = "rate"
 
     def conditions(self) -> list[Condition]:
         """The ladders, with both controls at the largest size of each."""
@@ -101,31 +104,13 @@ class Passing(Claim):
         b = self.budget
         return [self._swarm(TEN * max(b.sizes)), self._model(TEN * max(b.widths))]
 
-    def predict(self, results: Results) -> dict[str, Any]:
-        """For each ladder: the size, the law of every seed and the rate that it predicts, and the
-        mean of these rates with its interval.
-        """
-        found = {}
-        for ladder, goal in self._goals().items():
-            laws = self._laws(results, ladder)
-            said = {str(seed): float(law.at(goal)) for seed, law in laws.items()}
-            found[ladder] = {
-                "size": goal,
-                "rate": interval([*said.values()]),
-                "by_seed": {
-                    str(seed): {"rate": said[str(seed)], "law": law._asdict()}
-                    for seed, law in laws.items()
-                },
-            }
-        return found
-
     def conclude(self, results: Results) -> list[Verdict]:
         verdicts = []
         for hypothesis, ladder in zip(self.hypotheses, (SWARM, MODEL), strict=True):
             error = self._error(results, ladder)
             stays = self._error(results, ladder, "the last stays")
             floor = self._error(results, ladder, "with a floor")
-            alpha = interval([law.alpha for law in self._laws(results, ladder).values()])
+            alpha = interval([law.alpha for law in self.laws(results, ladder).values()])
             bend = self._bend(results, ladder)
             because = (
                 f"the predicted rate is off by {error.text(1, 100)} points for {ladder}; if the"
@@ -133,125 +118,72 @@ class Passing(Claim):
                 f" {floor.text(1, 100)}; α is {alpha.text(2)}, and at ten times the size"
                 f" log(−log rate) is {bend.text(2)} above the line"
             )
-            verdicts.append(
-                hypothesis.judged(
-                    {"error": Bound(error, above=-AIM, below=AIM)},
-                    because,
-                    stays=stays,
-                    floor=floor,
-                    alpha=alpha,
-                    bend=bend,
-                )
-            )
+            bounds = {"error": Bound(error, above=-AIM, below=AIM)}
+            figures: dict[str, Any] = {"stays": stays, "floor": floor, "alpha": alpha, "bend": bend}
+            verdicts.append(hypothesis.judged(bounds, because, **figures))
         return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
         charts, lines, laws = [], [], []
         for ladder, x in ((SWARM, "devices"), (MODEL, "parameters")):
-            goal = self._goals()[ladder]
-            found = self._laws(results, ladder).values()
-            n_K = np.geomspace(self._sizes(ladder)[0], goal, 60)
+            goal = self.goals()[ladder]
+            found = self.laws(results, ladder).values()
+            n_K = np.geomspace(self.sizes(ladder)[0], goal, 60)
             mean_K = np.mean([law.at(n_K) for law in found], axis=0) if found else n_K * math.nan
             line = results.along(RATE, "size", "measured", ladder=ladder, arm="swarm")
             law = Line.law("fitted to the four smaller (mean over seeds)", n_K, mean_K)
             title = f"{ladder.capitalize()}: the law and the run ten times as large"
             charts.append(Chart(title, x, "passing rate", [line, law], log_x=True))
-            relative = line.x_K / self._sizes(ladder)[0]
+            relative = line.x_K / self.sizes(ladder)[0]
             y_K, low_K, high_K = map(_exponent, (line.y_K, line.high_K, line.low_K))
             lines.append(Line(ladder, relative, y_K, low_K, high_K, "points"))
             laws.append(Line.law(f"law of {ladder}", n_K / n_K[0], _exponent(mean_K)))
-        return [
-            *charts,
-            Chart(
-                "Where the law holds, this is a straight line",
-                "size, by the smallest",
-                "−log of the passing rate",
-                [*lines, *laws],
-                log_x=True,
-                log_y=True,
-            ),
-        ]
+        title, x = "Where the law holds, this is a straight line", "size, by the smallest"
+        both, y = [*lines, *laws], "−log of the passing rate"
+        return [*charts, Chart(title, x, y, both, log_x=True, log_y=True)]
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for ladder, goal in self._goals().items():
-            laws = self._laws(results, ladder).values()
-            for size in [*self._sizes(ladder), goal]:
-                for arm in ("swarm", "isolated", "centralised"):
-                    where = {"ladder": ladder, "size": size, "arm": arm}
-                    rate = results.mean(RATE, **where)
-                    if math.isnan(rate.mean):
-                        continue
-                    row = {
-                        **where,
-                        "passing rate": rate.text(4),
-                        "from probabilities": results.mean(EXACT, **where).text(4),
-                        "accuracy": results.mean("accuracy_mean", **where).text(3),
-                    }
-                    if size == goal:
-                        row["predicted"] = interval([float(law.at(goal)) for law in laws]).text(4)
-                        for key, how in (
-                            ("off by (points)", "law"),
-                            ("if the last stayed", "the last stays"),
-                            ("with a floor", "with a floor"),
-                            ("with exact rates", "exact"),
-                        ):
-                            row[key] = self._error(results, ladder, how).text(1, 100)
-                    rows.append(row)
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        def off(how: str) -> Mean:
+            return self.at_goal(lambda ladder: self._error(results, ladder, how), 1, 100)
+
+        columns = {
+            "passing rate": Mean(RATE, 4),
+            "from probabilities": Mean(EXACT, 4),
+            "accuracy": Mean("accuracy_mean"),
+            "predicted": self.at_goal(partial(self.predicted, results), 4),
+            "off by (points)": off("law"),
+            "if the last stayed": off("the last stays"),
+            "with a floor": off("with a floor"),
+            "with exact rates": off("exact"),
+        }
+        return results.table(self.by_ladder(), columns, own=("ladder", "size", "arm"))
 
     # --- ladders ----------------------------------------------------------------------------------
 
     def _swarm(self, devices: int, controls: bool = False) -> Condition:
-        test, validation = (-(-count // devices) for count in (TEST, VALIDATION))
-        each = SAMPLES + test + validation
-        changes: dict[str, Any] = {
-            "data": "gaussian",
-            "data.separation": 6.0,
-            "data.per_device": each,
-            "data.test": test / each,
-            "data.validation": validation / each,
-        }
-        changes |= {"model": "softmax", "optimizer.lr": 0.3, "devices": devices, "rounds": 100}
-        changes |= {"train.batch": SAMPLES, "train.local_steps": 1}
-        changes |= {"evaluate.devices": min(devices, 64)}
-        return Condition({"ladder": SWARM, "size": devices}, {**changes, **_common(controls)})
-
-    def _model(self, width: int, controls: bool = False) -> Condition:
-        changes: dict[str, Any] = {
-            "data": "digits_like",
-            "data.per_device": 300,
-            "model": "mlp",
-            "model.hidden": [width],
-            "model.activation": "tanh",
-        }
-        changes |= {"optimizer.lr": 0.5, "devices": self.budget.devices, "rounds": 200}
-        changes |= {"train.batch": 16, "train.local_steps": 2}
-        return Condition(
-            {"ladder": MODEL, "size": 75 * width + 10}, {**changes, **_common(controls)}
+        changes = {**gaussians(devices, SAMPLES, TEST), "data.separation": 6.0}
+        return Condition.of(
+            {"ladder": SWARM, "size": devices}, changes, _common(), arms=arms(controls)
         )
 
-    def _goals(self) -> dict[str, int]:
-        """The size that is predicted for each ladder."""
-        return {each.values["ladder"]: each.values["size"] for each in self.holdout()}
-
-    def _sizes(self, ladder: str) -> list[int]:
-        return [c.values["size"] for c in self.conditions() if c.values["ladder"] == ladder]
+    def _model(self, width: int, controls: bool = False) -> Condition:
+        changes = generated_digits(width, self.budget.devices, samples=300, rounds=200)
+        values = {"ladder": MODEL, "size": 75 * width + 10}
+        return Condition.of(values, changes, _common(), arms=arms(controls))
 
     def _rates(self, results: Results, ladder: str, metric: str = RATE) -> pd.DataFrame:
         """The rates of a ladder: one row per seed, one column per size."""
         where = {"ladder": ladder, "arm": "swarm"}
-        sizes = self._sizes(ladder)
-        rows = pd.DataFrame({n: results.by_seed(metric, **where, size=n) for n in sizes}).dropna()
+        rows = results.by_seed_along(metric, "size", self.sizes(ladder), **where).dropna()
         return rows[((rows > 0) & (rows < 1)).all(axis=1)]
 
-    def _laws(self, results: Results, ladder: str, metric: str = RATE) -> dict[int, PassingLaw]:
+    def laws(self, results: Results, ladder: str, metric: str = RATE) -> dict[int, PassingLaw]:
         rows = self._rates(results, ladder, metric)
         return {int(str(seed)): passing_law(rows.columns, row) for seed, row in rows.iterrows()}
 
     def _error(self, results: Results, ladder: str, how: str = "law") -> Interval:
         """The predicted rate less the measured one, over seeds."""
-        goal = self._goals()[ladder]
+        goal = self.goals()[ladder]
         if how == "the last stays":
             said = self._rates(results, ladder).iloc[:, -1]
         elif how == "with a floor":
@@ -259,30 +191,28 @@ class Passing(Claim):
             laws = {seed: power_law(rates.columns, -np.log(row)) for seed, row in rates.iterrows()}
             said = pd.Series({seed: math.exp(-law.at(goal)) for seed, law in laws.items()})
         else:
-            lines = self._laws(results, ladder, EXACT if how == "exact" else RATE)
+            lines = self.laws(results, ladder, EXACT if how == "exact" else RATE)
             said = pd.Series({seed: float(law.at(goal)) for seed, law in lines.items()})
         measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
-        return interval((said - measured).dropna().to_numpy())
+        return interval(said - measured)
 
     def _bend(self, results: Results, ladder: str) -> Interval:
         """How far log(−log rate) of the large run lies above the line through the smaller ones."""
-        goal = self._goals()[ladder]
+        goal = self.goals()[ladder]
         measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
         found = [
             math.log(math.log(measured[seed]) / math.log(law.at(goal)))
-            for seed, law in self._laws(results, ladder).items()
+            for seed, law in self.laws(results, ladder).items()
             if seed in measured and 0 < measured[seed] < 1
         ]
         return interval(found)
 
 
-def _common(controls: bool) -> dict[str, Any]:
+def _common() -> dict[str, Any]:
     task = {"answers": ANSWERS, "tasks": TASKS}
     drawn, exact = ({**option("metric", name), **task} for name in ("passing", "passing_exact"))
     return {
-        "partition": "iid",
         "metrics": [option("metric", "accuracy"), option("metric", "loss"), drawn, exact],
-        "scenario.arms": ["swarm", "isolated", "centralised"] if controls else ["swarm"],
     }
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from swarm.common.errors import ConfigError
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Text
 
 ACCURACY = "accuracy_mean"
 BATCH, STEPS = 4, 2
@@ -22,13 +22,11 @@ JUDGED_UP_TO = 0.4  # wrong corrections, as a share of all
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class CorrectionsBudget(Budget):
+class CorrectionsBudget(SizedBudget):
     """``rounds`` of two mini-batches of four samples each. ``chances`` are the shares of samples
     that a person corrects, ``wrong`` the shares of corrections that are wrong.
     """
 
-    devices: Count
-    rounds: Count
     chances: list[Annotated[float, Field(gt=0, le=1)]]
     wrong: list[Share]
 
@@ -65,11 +63,8 @@ class Corrections(Claim):
         """Each share of corrections with each share of wrong ones; the controls run with the most
         corrections, of which none is wrong."""
         b = self.budget
-        for key, given, least in (("chances", b.chances, 2), ("wrong", b.wrong, 1)):
-            if len(given) < least or given != sorted(set(given)):
-                valid = f"must be {least} or more different shares, in ascending order"
-                raise ConfigError(f"{self.preset}.{key}", given, valid)
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
+        self.require_ascending("chances", 2, "shares")
+        self.require_ascending("wrong", what="shares")
         stream = {
             "update": "online",
             "labels": "meetings",
@@ -77,15 +72,13 @@ class Corrections(Claim):
             "train.local_steps": STEPS,
             "data.per_device": b.rounds * STEPS * BATCH,
         }
-        found = []
-        for chance in b.chances:
-            for wrong in b.wrong:
-                controls = chance == max(b.chances) and wrong == min(b.wrong)
-                arms = ["swarm", "isolated", "centralised"] if controls else ["swarm"]
-                labels = {"labels.chance": chance, "labels.wrong": wrong}
-                changes = {**size, **stream, **labels, "scenario.arms": arms}
-                found.append(Condition({"corrected": chance, "wrong": wrong}, changes))
-        return found
+        return [
+            Condition.of({"corrected": chance, "wrong": wrong}, b.size(20), stream,
+                         {"labels.chance": chance, "labels.wrong": wrong},
+                         arms=arms((chance, wrong) == (b.chances[-1], b.wrong[0])))
+            for chance in b.chances
+            for wrong in b.wrong
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         judged = [wrong for wrong in self.budget.wrong if wrong <= JUDGED_UP_TO]
@@ -117,46 +110,25 @@ class Corrections(Claim):
         ]
         accuracy = "final accuracy, mean over devices"
         return [
-            Chart(
-                "What corrections give",
-                "share of samples that a person corrects",
-                accuracy,
-                by_corrections,
-                log_x=True,
-            ),
-            Chart(
-                "What wrong corrections take", "share of corrections that are wrong", accuracy,
-                by_wrong,
-            ),
+            Chart("What corrections give", "share of samples that a person corrects", accuracy,
+                  by_corrections, log_x=True),
+            Chart("What wrong corrections take", "share of corrections that are wrong", accuracy,
+                  by_wrong),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
         each = self.budget.rounds * STEPS * BATCH
-        for wrong in self.budget.wrong:
-            for chance in self.budget.chances:
-                where = {"corrected": chance, "wrong": wrong, "arm": "swarm"}
-                rows.append(
-                    {
-                        "arm": "swarm",
-                        "wrong": f"{wrong:.0%}",
-                        "corrections a device": f"{chance * each:.0f}",
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "a correction is worth": self._worth(results, chance, wrong),
-                    }
-                )
-        most, least = max(self.budget.chances), min(self.budget.wrong)
-        for arm in ("isolated", "centralised"):
-            where = {"corrected": most, "wrong": least, "arm": arm}
-            rows.append(
-                {
-                    "arm": arm,
-                    "wrong": f"{least:.0%}",
-                    "corrections a device": f"{most * each:.0f}",
-                    "accuracy": results.mean(ACCURACY, **where).text(),
-                }
-            )
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        columns = {
+            "arm": "arm",
+            "wrong": Text("{wrong:.0%}"),
+            "corrections a device": lambda row: f"{row['corrected'] * each:.0f}",
+            "accuracy": Mean(ACCURACY),
+            "a correction is worth": Only(
+                lambda row: self._worth(results, row["corrected"], row["wrong"]), arm="swarm"
+            ),
+        }
+        rows = sorted(self.rows(), key=lambda row: (row["arm"] != "swarm", row["wrong"]))
+        return results.table(rows, columns)
 
     def _gain(self, results: Results, wrong: float) -> Interval:
         most, least = (
@@ -169,12 +141,7 @@ class Corrections(Claim):
         """How many correct corrections are worth one of which a share ``wrong`` is wrong, by seed;
         ``< x`` where even the fewest correct ones give more."""
         chances, clean = self.budget.chances, min(self.budget.wrong)
-        correct = pd.DataFrame(
-            {
-                share: results.by_seed(ACCURACY, corrected=share, wrong=clean, arm="swarm")
-                for share in chances
-            }
-        )
+        correct = results.by_seed_along(ACCURACY, "corrected", chances, wrong=clean, arm="swarm")
         reached = results.by_seed(ACCURACY, corrected=chance, wrong=wrong, arm="swarm")
         both = correct.assign(reached=reached).dropna()
         found = []

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from swarm.common.errors import ConfigError
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
-from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 LOCAL, GLOBAL = "local_accuracy_mean", "accuracy_mean"
 ALL, BODY, DITTO, NOTHING = "all", "body", "ditto", "nothing"
@@ -20,6 +20,11 @@ SHARED: dict[str, dict[str, Any]] = {
     ALL: {},
     BODY: {"share": "body"},
     DITTO: {"personal": "ditto", "personal.strength": 1.0},
+}
+METHODS: dict[str, dict[str, Any]] = {name: {"shared": name, "arm": "swarm"} for name in SHARED}
+METHODS |= {
+    NOTHING: {"shared": ALL, "arm": "isolated"},
+    "centralised": {"shared": ALL, "arm": "centralised"},
 }
 ALIKE = 1.0  # the α from which on people count as alike
 MARGIN = 0.01
@@ -31,11 +36,9 @@ _RULE = (
 )
 
 
-class PersonalBudget(Budget):
+class PersonalBudget(SizedBudget):
     """``alphas`` are the α of the Dirichlet partition: the smaller, the more devices differ."""
 
-    devices: Count
-    rounds: Count
     alphas: list[float]
 
 
@@ -78,21 +81,15 @@ class Personal(Claim):
         """Each way to share with each α; the controls run with sharing all."""
         b = self.budget
         different, alike = self._sides
-        if len(set(b.alphas)) < len(b.alphas) or not different or not alike:
-            valid = f"must be different numbers, some below {ALIKE:g} and some not"
-            raise ConfigError(f"{self.preset}.alphas", b.alphas, valid)
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
-        found = []
-        for alpha in b.alphas:
-            for shared, changes in SHARED.items():
-                arms = ["swarm", "isolated", "centralised"] if shared == ALL else ["swarm"]
-                found.append(
-                    Condition(
-                        {"alpha": alpha, "shared": shared},
-                        {**size, "partition.alpha": alpha, **changes, "scenario.arms": arms},
-                    )
-                )
-        return found
+        apart = len(set(b.alphas)) == len(b.alphas) and different and alike
+        valid = f"must be different numbers, some below {ALIKE:g} and some not"
+        self.require(apart, "alphas", valid)
+        return [
+            Condition.of({"alpha": alpha, "shared": shared}, b.size(), {"partition.alpha": alpha},
+                         changes, arms=arms(shared == ALL))
+            for alpha in b.alphas
+            for shared, changes in SHARED.items()
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         return [
@@ -124,39 +121,25 @@ class Personal(Claim):
             GLOBAL: "On the test set of all classes",
         }
         return [
-            Chart(
-                title,
-                "α of the Dirichlet partition (smaller: devices differ more)",
-                "accuracy, mean over devices",
-                [self._line(results, metric, method) for method in (*SHARED, NOTHING)],
-                log_x=True,
-            )
+            Chart(title, "α of the Dirichlet partition (smaller: devices differ more)",
+                  "accuracy, mean over devices",
+                  [results.along(metric, "alpha", method, **METHODS[method])
+                   for method in (*SHARED, NOTHING)], log_x=True)
             for metric, title in titles.items()
-        ]
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for alpha in self.budget.alphas:
-            for method in (*SHARED, NOTHING):
-                where = _where(method, alpha)
-                rows.append(
-                    {
-                        "α": f"{alpha:g}",
-                        "shared": method,
-                        "local accuracy": results.mean(LOCAL, **where).text(),
-                        "worst decile": results.mean("local_accuracy_p10", **where).text(),
-                        "global accuracy": results.mean(GLOBAL, **where).text(),
-                    }
-                )
-            where = {"alpha": alpha, "shared": ALL, "arm": "centralised"}
-            rows.append(
-                {
-                    "α": f"{alpha:g}",
-                    "shared": "centralised",
-                    "global accuracy": results.mean(GLOBAL, **where).text(),
-                }
-            )
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        devices = ("swarm", "isolated")
+        columns = {
+            "α": Text("{alpha:g}"),
+            "shared": _name,
+            "local accuracy": Only(Mean(LOCAL), arm=devices),
+            "worst decile": Only(Mean("local_accuracy_p10"), arm=devices),
+            "global accuracy": Mean(GLOBAL),
+        }
+        each = METHODS.values()
+        rows = [{"alpha": alpha, **method} for alpha in self.budget.alphas for method in each]
+        return results.table(rows, columns)
 
     @property
     def _sides(self) -> tuple[list[float], list[float]]:
@@ -166,22 +149,13 @@ class Personal(Claim):
 
     def _gain(self, results: Results, method: str, other: str, alphas: list[float]) -> Interval:
         """The local accuracy of ``method`` minus that of ``other``, averaged over ``alphas``."""
-        by_alpha = [
-            results.by_seed(LOCAL, **_where(method, alpha))
-            - results.by_seed(LOCAL, **_where(other, alpha))
-            for alpha in alphas
-        ]
-        return interval(pd.concat(by_alpha, axis=1).dropna().mean(axis=1).to_numpy())
-
-    def _line(self, results: Results, metric: str, method: str) -> Line:
-        where = _where(method, 0.0)
-        return results.along(
-            metric, "alpha", method, **{k: v for k, v in where.items() if k != "alpha"}
+        own, others = (
+            results.by_seed_along(LOCAL, "alpha", alphas, **METHODS[each])
+            for each in (method, other)
         )
+        return interval((own - others).dropna().mean(axis=1))
 
 
-def _where(method: str, alpha: float) -> dict[str, Any]:
-    """The rows of a way to share."""
-    if method == NOTHING:
-        return {"alpha": alpha, "shared": ALL, "arm": "isolated"}
-    return {"alpha": alpha, "shared": method, "arm": "swarm"}
+def _name(row: Row) -> str:
+    """What devices share in a row of the table."""
+    return next(name for name, method in METHODS.items() if method.items() <= row.items())

@@ -3,24 +3,18 @@ ever more tightly."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, ClassVar
 
 import pandas as pd
 from pydantic import Field
 
+from scenarios import CONTROLS, arms
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-    holds_if_all,
-)
+from swarm.common.statistics import Bound, Interval, holds_if_all, interval
+from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Results, Text
 from swarm.learning.privacy.accountant import require_library
 from swarm.learning.privacy.noise import noise_for
 
@@ -62,13 +56,11 @@ NOTHING_TO_FIND = (
 UNCLEAR = "more seeds, which tell whether the attack finds anything where nothing protects them"
 
 
-class PrivateBudget(Budget):
+class PrivateBudget(SizedBudget):
     """``epsilons`` are the bounds that are tried, with 8 among them. Each device learns from
     ``samples``, takes ``steps`` a round on mini-batches of ``batch``, and clips the gradient of a
     sample, or its own change of a round, to ``clip_norm``."""
 
-    devices: Count
-    rounds: Count
     samples: Count
     batch: Count
     steps: Count
@@ -126,47 +118,39 @@ class Private(Claim):
     def conditions(self) -> list[Condition]:
         """Each unit with each ε; the controls run without privacy."""
         b = self.budget
-        if JUDGED not in b.epsilons:
-            valid = f"must have {JUDGED:g} among them, which is judged"
-            raise ConfigError(f"{self.preset}.epsilons", b.epsilons, valid)
-        if missing := [unit for unit in (SAMPLE, DEVICE) if unit not in b.clip_norm]:
-            valid = f"must have a norm for {missing[0]}"
-            raise ConfigError(f"{self.preset}.clip_norm", b.clip_norm, valid)
-        if b.batch > b.samples:
-            valid = f"must be at most {b.samples}, the samples that a device learns from"
-            raise ConfigError(f"{self.preset}.batch", b.batch, valid)
+        valid = f"must have {JUDGED:g} among them, which is judged"
+        self.require(JUDGED in b.epsilons, "epsilons", valid)
+        for unit in (SAMPLE, DEVICE):
+            self.require(unit in b.clip_norm, "clip_norm", f"must have a norm for {unit}")
+        valid = f"must be at most {b.samples}, the samples that a device learns from"
+        self.require(b.batch <= b.samples, "batch", valid)
         require_library("privacy")
         size = {
-            "devices": b.devices,
-            "rounds": b.rounds,
+            **b.size(),
             "data.per_device": 2 * b.samples,
             "data.local_test": 0.5,
             "train.batch": b.batch,
             "train.local_steps": b.steps,
-            "evaluate.every": max(1, b.rounds // 10),
         }
-        arms = ["swarm", "isolated", "centralised"]
-        found = [
-            Condition(
-                {"protects": PLAIN, "epsilon": UNBOUNDED},
-                {**size, "privacy": "none", "scenario.arms": arms},
-            )
-        ]
-        for unit in UNITS:
-            for epsilon in (None, *b.epsilons):
-                shown = UNBOUNDED if epsilon is None else f"{epsilon:g}"
-                changes = {**size, **self._privacy(unit, epsilon), "scenario.arms": ["swarm"]}
-                found.append(Condition({"protects": unit, "epsilon": shown}, changes))
-        return found
+        plain = {"protects": PLAIN, "epsilon": UNBOUNDED}
+        return [
+            Condition.of(plain, size, {"privacy": "none"}, arms=arms(True)),
+            *(
+                Condition.of({"protects": unit, "epsilon": f"{epsilon:g}"}, size,
+                             self._privacy(unit, epsilon), arms=arms(False))
+                for unit in UNITS
+                for epsilon in (math.inf, *b.epsilons)
+            ),
+        ]  # fmt: skip
 
-    def _privacy(self, unit: str, epsilon: float | None) -> dict[str, Any]:
-        """The settings that protect a ``unit`` with ``epsilon``; None: it is clipped only."""
+    def _privacy(self, unit: str, epsilon: float) -> dict[str, Any]:
+        """The settings that protect a ``unit`` with ``epsilon``; infinite: it is clipped only."""
         b = self.budget
         each_step = b.batch / b.samples, b.rounds * b.steps
         rate, releases = each_step if unit == SAMPLE else (1.0, b.rounds)
         norm = b.clip_norm[SAMPLE if unit == SAMPLE else DEVICE]
         found: dict[str, Any] = {**UNITS[unit], "privacy.clip_norm": norm}
-        if epsilon is None:
+        if math.isinf(epsilon):
             return {**found, "privacy.noise_multiplier": 0}
         try:
             sigma = noise_for(epsilon, DELTA, rate, releases)
@@ -202,56 +186,39 @@ class Private(Claim):
         return hypothesis.verdict(holds, because, bounds, missing, **figures)
 
     def charts(self, results: Results) -> list[Chart]:
-        accuracy = [
-            results.by_round(ACCURACY, arm, protects=PLAIN, arm=arm)
-            for arm in ("swarm", "isolated", "centralised")
-        ]
-        accuracy += [
-            results.by_round(ACCURACY, f"{unit}, ε = {AT}", protects=unit, arm="swarm", epsilon=AT)
-            for unit in UNITS
-        ]
-        found = [
-            results.by_round(FOUND, arm, protects=PLAIN, arm=arm) for arm in ("swarm", "isolated")
-        ]
-        found += [
-            results.by_round(FOUND, f"{unit}, ε = {AT}", protects=unit, arm="swarm", epsilon=AT)
-            for unit in UNITS
-        ]
+        protected = {
+            f"{unit}, ε = {AT}": {"protects": unit, "epsilon": AT, "arm": "swarm"} for unit in UNITS
+        }
+        plain = {arm: {"protects": PLAIN, "arm": arm} for arm in ("swarm", *CONTROLS)}
+        accuracy = results.by_rounds(ACCURACY, plain | protected)
+        del plain["centralised"]
+        found = results.by_rounds(FOUND, plain | protected)
         return [
             Chart("What privacy costs", "round", "accuracy, mean over devices", accuracy),
-            Chart(
-                "What an attack finds",
-                "round",
-                "AUC of membership inference",
-                found,
-                level=(CHANCE, f"{CHANCE:g}"),
-            ),
-        ]
+            Chart("What an attack finds", "round", "AUC of membership inference", found,
+                  level=(CHANCE, f"{CHANCE:g}")),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for condition in self.conditions():
-            values = dict(condition.values)
-            for arm in condition.changes["scenario.arms"]:
-                where = {**values, "arm": arm}
-                spent = results.mean(SPENT, **where)
-                rows.append(
-                    {
-                        "protects": values["protects"] if arm == "swarm" else f"nothing ({arm})",
-                        "ε": values["epsilon"].replace(UNBOUNDED, "∞"),
-                        "noise multiplier": condition.changes.get("privacy.noise_multiplier", "–"),
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "attack AUC": results.mean(FOUND, **where).text(3),
-                        "members found at 1%": results.mean("membership_tpr_1", **where).text(3),
-                        "ε spent": f"{spent.mean:.2f}" if spent.mean == spent.mean else "–",
-                    }
-                )
-        return pd.DataFrame(rows)
+        noise = {
+            tuple(each.values.values()): each.changes.get("privacy.noise_multiplier")
+            for each in self.conditions()
+        }
+        columns = {
+            "protects": Text("{protects}", arm="swarm", otherwise="nothing ({arm})"),
+            "ε": lambda row: row["epsilon"].replace(UNBOUNDED, "∞"),
+            "noise multiplier": lambda row: noise[row["protects"], row["epsilon"]],
+            "accuracy": Mean(ACCURACY),
+            "attack AUC": Mean(FOUND),
+            "members found at 1%": Mean("membership_tpr_1"),
+            "ε spent": Figure(SPENT, ".2f"),
+        }
+        return results.table(self.rows(), columns)
 
     def _kept(self, results: Results, unit: str, epsilon: str) -> Interval:
         after = results.by_seed(ACCURACY, arm="swarm", protects=unit, epsilon=epsilon)
         before = results.by_seed(ACCURACY, arm="swarm", protects=PLAIN)
-        return interval((after / before).dropna().to_numpy())
+        return interval(after / before)
 
     def _found(self, results: Results, unit: str, epsilon: str) -> Interval:
         return results.mean(FOUND, arm="swarm", protects=unit, epsilon=epsilon)

@@ -3,6 +3,7 @@ adapter beside it or without one."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -14,23 +15,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from swarm.common.errors import ConfigError
+from scenarios import arms
 from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.data.scaling import Scale as Scale  # the type of an inherited setting
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-)
-from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
+from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.results import Figure, Mean, Results, Row
 from swarm.learning.kernels.module import initialised
 from swarm.learning.model_compression.quantised import (
     PLAIN,
@@ -69,7 +63,7 @@ BITS: dict[str, tuple[int, ...]] = {
 # stochastic: 0.3 to 2; nearest: 0.3 to 2).
 RATES = {ALL: 2.0, ADAPTER: 1.0, NOTHING: 1.0, NEAREST: 1.0, STOCHASTIC: 1.0}
 POINT = 0.01
-ACCURACY, ARMS = "accuracy_mean", ["swarm", "isolated", "centralised"]
+ACCURACY = "accuracy_mean"
 SHAPES = ((HIDDEN, 64), (HIDDEN,), (10, HIDDEN), (10,))
 
 
@@ -140,12 +134,10 @@ class OnTrained(Adapters):
         super().__init__(base, RANK, ALPHA, "*", bits, GROUP)
 
 
-class QuantisedBudget(Budget):
+class QuantisedBudget(SizedBudget):
     """The number of devices and rounds, which are the same for all that learn, and the ``bits``
     that are tried, of 32, 8, 4 and 2."""
 
-    devices: Count
-    rounds: Count
     bits: list[int] = Field(default_factory=lambda: list(BITS[ADAPTER]))
 
 
@@ -199,24 +191,17 @@ class Quantised(Claim):
         """Each way to learn with each number of bits, in both worlds. The controls are beside
         float32, the adapter on 4 bits, and 4 bits at random."""
         tried = self.budget.bits
-        if not {PLAIN, FEW} <= {*tried} <= {*BITS[ADAPTER]}:
-            valid = "must be 32 and 4, and 8 or 2 beside them"
-            raise ConfigError(f"{self.preset}.bits", tried, valid)
+        valid = "must be 32 and 4, and 8 or 2 beside them"
+        self.require({PLAIN, FEW} <= {*tried} <= {*BITS[ADAPTER]}, "bits", valid)
         controlled = {(ALL, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW)}
         return [
-            Condition(
-                {"world": world, "learns": learns, "bits": bits},
-                {
-                    **self._run(world),
-                    **self._learning(learns, bits),
-                    "scenario.arms": ARMS if (learns, bits) in controlled else ["swarm"],
-                },
-            )
+            Condition.of({"world": world, "learns": learns, "bits": bits}, self._run(world),
+                         self._learning(learns, bits), arms=arms((learns, bits) in controlled))
             for world in WORLDS
             for learns, each in BITS.items()
             for bits in each
             if bits in tried
-        ]
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         lost = _above(results, ADAPTER, (ALL, PLAIN))
@@ -241,50 +226,39 @@ class Quantised(Claim):
         plain = {at: results.mean(ACCURACY, **_at(at, ALL, PLAIN)).mean for at in WORLDS}
         by_bits = [
             Chart(f"In few bits: {what}", "bits of a number of the model", y,
-                  [_along(results, world, learns) for learns in BITS if learns != ALL],
+                  [results.along(ACCURACY, "bits", learns, world=world, learns=learns, arm="swarm")
+                   for learns in BITS if learns != ALL],
                   log_x=True, level=(plain[world], "float32"))
             for world, what in WORLDS.items()
         ]  # fmt: skip
+        shown = [(ALL, PLAIN), (ADAPTER, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW), (NEAREST, FEW)]
+        curves = {
+            f"{learns}, {bits} bits": {"learns": learns, "bits": bits, "arm": "swarm"}
+            for learns, bits in shown
+        }
         by_round = [
             Chart(f"Learning: {what}", "round", "accuracy, mean over devices",
-                  self._curves(results, world))
+                  results.by_rounds(ACCURACY, curves, world=world))
             for world, what in WORLDS.items()
         ]  # fmt: skip
         return by_bits + by_round
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows: list[dict[str, Any]] = []
-        for condition in self.conditions():
-            world, learns, bits = condition.values.values()
-            for arm in condition.changes["scenario.arms"]:
-                where = {**condition.values, "arm": arm}
-                against = {**_at(world, ALL, PLAIN), "arm": arm}
-                sent = results.mean("bytes_total", **where).mean / 1e6
-                flops = results.mean("flops_total", **where).mean / 1e9
-                rows.append(
-                    {
-                        "world": world,
-                        "learns": learns,
-                        "bits": bits,
-                        "arm": arm,
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "points from float32": results.difference(ACCURACY, where, against).text(
-                            1, 100
-                        ),
-                        "model, bytes": f"{_model_bytes(results, learns, where):,.0f}",
-                        "sent, MB": f"{sent:.1f}" if sent else "–",
-                        "learning, GFLOP": f"{flops:.2f}" if flops else "–",
-                        "diverged": len(results.diverged(**where)),
-                    }
-                )
-        return pd.DataFrame(rows)
+        columns = {
+            "accuracy": Mean(ACCURACY),
+            "points from float32": Mean(ACCURACY, 1, 100, minus={"learns": ALL, "bits": PLAIN}),
+            "model, bytes": Figure(lambda row: _model_bytes(results, row), ",.0f"),
+            "sent, MB": Figure(lambda row: _spent(results, "bytes_total", row), ".1f", per=1e6),
+            "learning, GFLOP": Figure(
+                lambda row: _spent(results, "flops_total", row), ".2f", per=1e9
+            ),
+            "diverged": lambda row: len(results.diverged(**row)),
+        }
+        return results.table(self.rows(), columns, own=("world", "learns", "bits", "arm"))
 
     def _run(self, world: str) -> dict[str, Any]:
-        b = self.budget
         return {
-            "devices": b.devices,
-            "rounds": b.rounds,
-            "evaluate.every": max(1, b.rounds // 10),
+            **self.budget.size(),
             "train.batch": BATCH,
             "train.clip_norm": 1.0,
             "train.local_steps": STEPS,
@@ -311,13 +285,6 @@ class Quantised(Claim):
             **{f"optimizer.{key}": value for key, value in of_grid.items()},
         }
 
-    def _curves(self, results: Results, world: str) -> list[Line]:
-        shown = [(ALL, PLAIN), (ADAPTER, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW), (NEAREST, FEW)]
-        return [
-            results.by_round(ACCURACY, f"{learns}, {bits} bits", **_at(world, learns, bits))
-            for learns, bits in shown
-        ]
-
 
 def _at(world: str, learns: str, bits: int) -> dict[str, Any]:
     return {"world": world, "learns": learns, "bits": bits, "arm": "swarm"}
@@ -335,14 +302,16 @@ def _in_words(gaps: dict[str, Interval]) -> str:
     return ", ".join(f"{each.text(1, 100)} ({world})" for world, each in gaps.items())
 
 
-def _along(results: Results, world: str, learns: str) -> Line:
-    return results.along(ACCURACY, "bits", learns, world=world, learns=learns, arm="swarm")
+def _spent(results: Results, metric: str, row: Row) -> float:
+    """The mean of what was spent; NaN where it is nothing."""
+    return results.mean(metric, **row).mean or math.nan
 
 
-def _model_bytes(results: Results, learns: str, where: dict[str, Any]) -> float:
+def _model_bytes(results: Results, row: Row) -> float:
     """The bytes in which a device stores its model: the adapters beside the base, or all
     parameters."""
-    if learns in GRIDS:
-        return sum(packed_bytes(int(np.prod(s)), where["bits"], GROUP) for s in SHAPES)
-    learnt = 0.0 if learns == NOTHING else 4 * results.mean("parameters", **where).mean
-    return learnt + results.mean("frozen_bytes", **where).mean
+    if row["learns"] in GRIDS:
+        return sum(packed_bytes(int(np.prod(s)), row["bits"], GROUP) for s in SHAPES)
+    learns_nothing = row["learns"] == NOTHING
+    learnt = 0.0 if learns_nothing else 4 * results.mean("parameters", **row).mean
+    return learnt + results.mean("frozen_bytes", **row).mean

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
-from swarm.common.errors import ConfigError
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 ACCURACY = "accuracy_mean"
 NOBODY, HUB = "nobody", "hub"
@@ -25,13 +24,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-class ResilienceBudget(Budget):
+class ResilienceBudget(SizedBudget):
     """``killed`` are the shares of devices killed at once after a third of the ``rounds``; 0 and
     the hub are always tried.
     """
 
-    devices: Count
-    rounds: Count
     killed: list[float]
 
 
@@ -64,23 +61,18 @@ class Resilience(Claim):
     def conditions(self) -> list[Condition]:
         """Each network with each loss; the controls run with the first network, unharmed."""
         b = self.budget
-        if len({f"{share:.0%}" for share in b.killed}) < len(b.killed):
-            raise ConfigError(
-                f"{self.preset}.killed", b.killed, "must be shares that differ by a percent or more"
-            )
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 20)}
+        alike = len({f"{share:.0%}" for share in b.killed}) < len(b.killed)
+        self.require(not alike, "killed", "must be shares that differ by a percent or more")
         at = {"churn": "crash", "churn.at": float(b.rounds // 3)}
         losses: dict[str, dict[str, Any]] = {NOBODY: {"churn": "none"}}
         losses |= {f"{share:.0%}": {**at, "churn.fraction": share} for share in b.killed}
         losses[HUB] = {**at, "churn.hub": True}
-        found = []
-        for network, changes in NETWORKS.items():
-            for killed, loss in losses.items():
-                first = network == GOSSIP[0] and killed == NOBODY
-                arms = ["swarm", "isolated", "centralised"] if first else ["swarm"]
-                values = {"network": network, "killed": killed}
-                found.append(Condition(values, {**size, **changes, **loss, "scenario.arms": arms}))
-        return found
+        return [
+            Condition.of({"network": network, "killed": killed}, b.size(20), changes, loss,
+                         arms=arms((network, killed) == (GOSSIP[0], NOBODY)))
+            for network, changes in NETWORKS.items()
+            for killed, loss in losses.items()
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         gossip = {
@@ -102,61 +94,33 @@ class Resilience(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         kept = [self._line(results, network) for network in NETWORKS]
-        rounds = [
-            results.by_round(ACCURACY, f"{n}, killed: {HUB}", network=n, killed=HUB, arm="swarm")
-            for n in NETWORKS
-        ]
-        rounds += [
-            results.by_round(ACCURACY, arm, network=GOSSIP[0], killed=NOBODY, arm=arm)
-            for arm in ("isolated", "centralised")
-        ]
+        lines = {
+            f"{network}, killed: {HUB}": {"network": network, "killed": HUB, "arm": "swarm"}
+            for network in NETWORKS
+        }
+        lines |= {arm: {"network": GOSSIP[0], "killed": NOBODY, "arm": arm} for arm in CONTROLS}
         moment = (float(self.budget.rounds // 3), "the hub is killed")
         return [
-            Chart(
-                "What the survivors keep",
-                "share of devices killed",
-                "share of the unharmed accuracy",
-                kept,
-                level=(ENOUGH, f"{ENOUGH:.0%}"),
-            ),
-            Chart(
-                "Without the best connected device",
-                "round",
-                "accuracy, mean over survivors",
-                rounds,
-                at=moment,
-            ),
-        ]
+            Chart("What the survivors keep", "share of devices killed",
+                  "share of the unharmed accuracy", kept, level=(ENOUGH, f"{ENOUGH:.0%}")),
+            Chart("Without the best connected device", "round", "accuracy, mean over survivors",
+                  results.by_rounds(ACCURACY, lines), at=moment),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for network in NETWORKS:
-            for killed in self._losses:
-                where = {"network": network, "killed": killed, "arm": "swarm"}
-                rows.append(
-                    {
-                        "network": network,
-                        "killed": killed,
-                        "accuracy": results.mean(ACCURACY, **where).text(),
-                        "worst decile": results.mean("accuracy_p10", **where).text(),
-                        "kept": (
-                            self._kept(results, network, killed).text(1, 100, "%")
-                            if killed != NOBODY
-                            else "–"
-                        ),
-                        "mean model": results.mean("consensus_accuracy", **where).text(),
-                    }
-                )
-        for arm in ("isolated", "centralised"):
-            where = {"network": GOSSIP[0], "killed": NOBODY, "arm": arm}
-            rows.append(
-                {
-                    "network": arm,
-                    "killed": NOBODY,
-                    "accuracy": results.mean(ACCURACY, **where).text(),
-                }
-            )
-        return pd.DataFrame(rows).astype(object).fillna("–")
+        def kept(row: Row) -> Interval | None:
+            unharmed = row["killed"] == NOBODY
+            return None if unharmed else self._kept(results, row["network"], row["killed"])
+
+        columns = {
+            "network": Text("{network}", arm="swarm"),
+            "killed": "killed",
+            "accuracy": Mean(ACCURACY),
+            "worst decile": Only(Mean("accuracy_p10"), arm="swarm"),
+            "kept": Mean(kept, 1, 100, "%"),
+            "mean model": Only(Mean("consensus_accuracy"), arm="swarm"),
+        }
+        return results.table(self.rows(controls_last=True), columns)
 
     @property
     def _losses(self) -> list[str]:
@@ -167,12 +131,9 @@ class Resilience(Claim):
             results.by_seed(ACCURACY, network=network, killed=each, arm="swarm")
             for each in (killed, NOBODY)
         )
-        return interval((after / before).dropna().to_numpy())
+        return interval(after / before)
 
     def _line(self, results: Results, network: str) -> Line:
-        kept = np.array(
-            [self._kept(results, network, f"{share:.0%}") for share in self.budget.killed]
-        ).reshape(-1, 3)
-        return Line(
-            network, np.array(self.budget.killed), kept[:, 0], kept[:, 1], kept[:, 2], "points"
-        )
+        killed = self.budget.killed
+        kept = [self._kept(results, network, f"{share:.0%}") for share in killed]
+        return Line.through(network, killed, kept, "points")

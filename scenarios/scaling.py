@@ -5,17 +5,19 @@ Scaling laws are fitted to small swarms and small models, and tested on runs ten
 
 from __future__ import annotations
 
-import math
-from functools import cache
+from abc import abstractmethod
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Results, Row
 
 LOSS = "loss_mean"
 TEN, AIM = 10, 0.05
@@ -39,7 +41,94 @@ class ScalingBudget(Budget):
     devices: Count
 
 
-class Scaling(Claim):
+def gaussians(devices: int, samples: int, test: int) -> dict[str, Any]:
+    """The settings of a swarm that learns a mixture of Gaussians from ``samples`` a device. Samples
+    to ``test`` and to validate are as many in all swarms."""
+    tests, validations = (-(-count // devices) for count in (test, VALIDATION))
+    each = samples + tests + validations
+    return {
+        "data": "gaussian",
+        "data.per_device": each,
+        "data.test": tests / each,
+        "data.validation": validations / each,
+        "partition": "iid",
+        "model": "softmax",
+        "optimizer.lr": 0.3,
+        "devices": devices,
+        "rounds": 100,
+        "train.batch": 10,
+        "train.local_steps": 1,
+        "evaluate.devices": min(devices, 64),
+    }
+
+
+def generated_digits(width: int, devices: int, samples: int, rounds: int) -> dict[str, Any]:
+    """The settings of models with ``width`` hidden tanh units that learn ``samples`` a device."""
+    return {
+        "data": "digits_like",
+        "data.per_device": samples,
+        "partition": "iid",
+        "model": "mlp",
+        "model.hidden": [width],
+        "model.activation": "tanh",
+        "optimizer.lr": 0.5,
+        "devices": devices,
+        "rounds": rounds,
+        "train.batch": 16,
+        "train.local_steps": 2,
+    }
+
+
+class Ladders(Claim):
+    """A claim that fits a law to each of its ladders, small sizes by seed, and predicts what is
+    ``measured`` at ten times the largest size of each: the runs of ``holdout``."""
+
+    measured: ClassVar[str]
+
+    @abstractmethod
+    def laws(self, results: Results, ladder: str) -> dict[int, Any]:
+        """The law of each seed, whose ``at`` is its value at a size."""
+
+    def predict(self, results: Results) -> dict[str, Any]:
+        """For each ladder: the size, the law of every seed and what it predicts, and the mean of
+        the predictions with its interval."""
+        found = {}
+        for ladder, goal in self.goals().items():
+            laws = {str(seed): law for seed, law in self.laws(results, ladder).items()}
+            said = {seed: float(law.at(goal)) for seed, law in laws.items()}
+            each = {s: {self.measured: said[s], "law": law._asdict()} for s, law in laws.items()}
+            mean = interval([*said.values()])
+            found[ladder] = {"size": goal, self.measured: mean, "by_seed": each}
+        return found
+
+    def goals(self) -> dict[str, int]:
+        """The size that is predicted for each ladder."""
+        return {each.values["ladder"]: each.values["size"] for each in self.holdout()}
+
+    def sizes(self, ladder: str) -> list[int]:
+        """The sizes that the law of a ladder is fitted to."""
+        return [c.values["size"] for c in self.conditions() if c.values["ladder"] == ladder]
+
+    def by_ladder(self) -> list[dict[str, Any]]:
+        """The rows of the table, ladder by ladder."""
+        return sorted(self.rows(), key=lambda row: [*self.goals()].index(row["ladder"]))
+
+    def at_goal(self, of: Callable[[str], Interval], *form: Any) -> Mean:
+        """A cell with an interval of a ladder, in the row of the size that is predicted."""
+        goals = self.goals()
+
+        def shown(row: Row) -> Interval | None:
+            return of(row["ladder"]) if row["size"] == goals[row["ladder"]] else None
+
+        return Mean(shown, *form)
+
+    def predicted(self, results: Results, ladder: str) -> Interval:
+        """The mean of the predictions, with its interval."""
+        laws, goal = self.laws(results, ladder).values(), self.goals()[ladder]
+        return interval([float(law.at(goal)) for law in laws])
+
+
+class Scaling(Ladders):
     """For each seed and each ladder ``a·n^−b + c`` is fitted to the test loss at four sizes (n
     devices, or n parameters), and predicts the loss at ten times the largest size. The predictions
     of all seeds, with their mean and its interval, are written to ``prediction.json``; only then
@@ -78,6 +167,7 @@ class Scaling(Claim):
         "more. Eighty seeds leave one ladder undecided, as its error lies at the threshold."
     )
     Budget = ScalingBudget
+    measured = "loss"
 
     def conditions(self) -> list[Condition]:
         """The ladders, with both controls at the largest size of each."""
@@ -92,24 +182,6 @@ class Scaling(Claim):
             *(self._swarm(t, TEN * max(b.sizes)) for t in b.samples),
             self._model(TEN * max(b.widths)),
         ]
-
-    def predict(self, results: Results) -> dict[str, Any]:
-        """For each ladder: the size, the law of every seed and the loss that it predicts, and the
-        mean of these losses with its interval.
-        """
-        found = {}
-        for ladder, goal in self._ladders(results).items():
-            laws = self._laws(results, ladder)
-            said = {seed: float(law.at(goal)) for seed, law in laws.items()}
-            found[ladder] = {
-                "size": goal,
-                "loss": interval([*said.values()]),
-                "by_seed": {
-                    str(seed): {"loss": said[seed], "law": law._asdict()}
-                    for seed, law in laws.items()
-                },
-            }
-        return found
 
     def conclude(self, results: Results) -> list[Verdict]:
         errors = {ladder: self._error(results, ladder) for ladder in self._ladders(results)}
@@ -137,120 +209,57 @@ class Scaling(Claim):
             for ladder, goal in self._ladders(results).items():
                 if ladder.startswith(kind):
                     lines.append(results.along(LOSS, "size", ladder, ladder=ladder, arm="swarm"))
-                    n_K = np.geomspace(self._sizes(results, ladder)[0], goal, 60)
-                    fits = np.array([law.at(n_K) for law in self._laws(results, ladder).values()])
-                    laws.append(
-                        Line.law("fitted to the four smaller (mean over seeds)", n_K, fits.mean(0))
-                    )
-            laws = laws[:1] + [Line.law("_", law.x_K, law.y_K) for law in laws[1:]]
+                    n_K = np.geomspace(self.sizes(ladder)[0], goal, 60)
+                    fits = np.array([law.at(n_K) for law in self.laws(results, ladder).values()])
+                    name = "_" if laws else "fitted to the four smaller (mean over seeds)"
+                    laws.append(Line.law(name, n_K, fits.mean(0)))
             title = f"{kind[0].upper()}{kind[1:]}: the law and the run ten times as large"
-            charts.append(
-                Chart(
-                    title,
-                    x,
-                    "test loss, mean over devices",
-                    [*lines, *laws],
-                    log_x=True,
-                    log_y=True,
-                )
-            )
-        rounds = [
-            results.by_round(LOSS, f"{ladder}: {goal:,}", ladder=ladder, size=goal, arm="swarm")
+            both, y = [*lines, *laws], "test loss, mean over devices"
+            charts.append(Chart(title, x, y, both, log_x=True, log_y=True))
+        large = {
+            f"{ladder}: {goal:,}": {"ladder": ladder, "size": goal}
             for ladder, goal in self._ladders(results).items()
-        ]
+        }
+        rounds = results.by_rounds(LOSS, large, arm="swarm")
         return [*charts, Chart("The large runs", "round", "test loss, mean over devices", rounds)]
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for ladder, goal in self._ladders(results).items():
-            for size in [*self._sizes(results, ladder), goal]:
-                for arm in ("swarm", "isolated", "centralised"):
-                    loss = results.mean(LOSS, ladder=ladder, size=size, arm=arm)
-                    if not math.isnan(loss.mean):
-                        said = interval(
-                            [float(law.at(goal)) for law in self._laws(results, ladder).values()]
-                        )
-                        large = size == goal
-                        rows.append(
-                            {
-                                "ladder": ladder,
-                                "size": size,
-                                "arm": arm,
-                                "test loss": loss.text(4),
-                                "predicted": said.text(4) if large else "–",
-                                "off by": (
-                                    self._error(results, ladder).text(1, 100, "%") if large else "–"
-                                ),
-                                "without a floor": (
-                                    self._off(results, ladder, "without a floor") if large else "–"
-                                ),
-                                "the last stays": (
-                                    self._off(results, ladder, "the last stays") if large else "–"
-                                ),
-                            }
-                        )
-        return pd.DataFrame(rows)
+        def off(how: str) -> Mean:
+            return self.at_goal(lambda ladder: self._error(results, ladder, how), 1, 100, "%")
+
+        columns = {
+            "test loss": Mean(LOSS, 4),
+            "predicted": self.at_goal(partial(self.predicted, results), 4),
+            "off by": off("law"),
+            "without a floor": off("without a floor"),
+            "the last stays": off("the last stays"),
+        }
+        return results.table(self.by_ladder(), columns, own=("ladder", "size", "arm"))
 
     # --- ladders ----------------------------------------------------------------------------------
 
     def _swarm(self, samples: int, devices: int, controls: bool = False) -> Condition:
-        test, validation = (-(-count // devices) for count in (TEST, VALIDATION))
-        each = samples + test + validation
-        changes: dict[str, Any] = {
-            "data": "gaussian",
-            "data.per_device": each,
-            "data.test": test / each,
-        }
-        changes |= {
-            "data.validation": validation / each,
-            "partition": "iid",
-            "model": "softmax",
-            "optimizer.lr": 0.3,
-        }
-        changes |= {"devices": devices, "rounds": 100, "train.batch": 10, "train.local_steps": 1}
+        changes = gaussians(devices, samples, TEST)
         values = {"ladder": f"{SWARM}, {samples} samples each", "size": devices}
-        return Condition(
-            values, {**changes, **_arms(controls), "evaluate.devices": min(devices, 64)}
-        )
+        return Condition.of(values, changes, arms=arms(controls))
 
     def _model(self, width: int, controls: bool = False) -> Condition:
-        changes: dict[str, Any] = {
-            "data": "digits_like",
-            "data.per_device": 60,
-            "partition": "iid",
-            "model": "mlp",
-        }
-        changes |= {
-            "model.hidden": [width],
-            "model.activation": "tanh",
-            "optimizer.lr": 0.5,
-            "rounds": 60,
-        }
-        changes |= {"devices": self.budget.devices, "train.batch": 16, "train.local_steps": 2}
-        return Condition({"ladder": MODEL, "size": 75 * width + 10}, {**changes, **_arms(controls)})
+        changes = generated_digits(width, self.budget.devices, samples=60, rounds=60)
+        values = {"ladder": MODEL, "size": 75 * width + 10}
+        return Condition.of(values, changes, arms=arms(controls))
 
     def _ladders(self, results: Results) -> dict[str, int]:
         """The ladders that have results, each with the size that is predicted."""
-        found = {
-            condition.values["ladder"]: condition.values["size"] for condition in self.holdout()
-        }
-        return {
-            ladder: size
-            for ladder, size in found.items()
-            if ladder in set(results.finals["ladder"])
-        }
-
-    def _sizes(self, results: Results, ladder: str) -> list[int]:
-        return [c.values["size"] for c in self.conditions() if c.values["ladder"] == ladder]
+        there = set(results.finals["ladder"])
+        return {ladder: size for ladder, size in self.goals().items() if ladder in there}
 
     def _losses(self, results: Results, ladder: str, sizes: list[int]) -> pd.DataFrame:
         """The final losses of a ladder: one row per seed, one column per size."""
-        return pd.DataFrame(
-            {n: results.by_seed(LOSS, ladder=ladder, size=n, arm="swarm") for n in sizes}
-        ).dropna()
+        where = {"ladder": ladder, "arm": "swarm"}
+        return results.by_seed_along(LOSS, "size", sizes, **where).dropna()
 
-    def _laws(self, results: Results, ladder: str, floor: bool = True) -> dict[int, PowerLaw]:
-        sizes = self._sizes(results, ladder)
+    def laws(self, results: Results, ladder: str, floor: bool = True) -> dict[int, PowerLaw]:
+        sizes = self.sizes(ladder)
         rows = self._losses(results, ladder, sizes)
         return {
             int(str(seed)): _law(tuple(sizes), tuple(row), floor) for seed, row in rows.iterrows()
@@ -258,24 +267,15 @@ class Scaling(Claim):
 
     def _error(self, results: Results, ladder: str, how: str = "law") -> Interval:
         """The relative error of the prediction, (predicted − measured) / measured, over seeds."""
-        goal, sizes = self._ladders(results)[ladder], self._sizes(results, ladder)
+        goal, sizes = self.goals()[ladder], self.sizes(ladder)
         if how == "the last stays":
             last = self._losses(results, ladder, sizes)[sizes[-1]]
             said = {int(str(seed)): float(value) for seed, value in last.items()}
         else:
-            laws = self._laws(results, ladder, floor=how == "law")
+            laws = self.laws(results, ladder, floor=how == "law")
             said = {seed: float(law.at(goal)) for seed, law in laws.items()}
         measured = results.by_seed(LOSS, ladder=ladder, size=goal, arm="swarm")
-        return interval(
-            [
-                said[int(str(seed))] / loss - 1
-                for seed, loss in measured.items()
-                if int(str(seed)) in said
-            ]
-        )
-
-    def _off(self, results: Results, ladder: str, how: str) -> str:
-        return self._error(results, ladder, how).text(1, 100, "%")
+        return interval(pd.Series(said) / measured - 1)
 
 
 @cache
@@ -284,7 +284,3 @@ def _law(sizes: tuple[int, ...], losses: tuple[float, ...], floor: bool) -> Powe
     takes a twentieth of a second.
     """
     return power_law(sizes, losses, floor)
-
-
-def _arms(controls: bool) -> dict[str, Any]:
-    return {"scenario.arms": ["swarm", "isolated", "centralised"] if controls else ["swarm"]}

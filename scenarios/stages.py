@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,18 +15,10 @@ from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
-from swarm.experiments.claims.base import (
-    Budget,
-    Claim,
-    Condition,
-    Count,
-    Hypothesis,
-    Verdict,
-)
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results, Row
 
-ARMS = ("isolated", "swarm", "centralised")
 SIMPLE, BETTER = "softmax", "mlp"
 ONE, VOTE = "accuracy_mean", "ensemble_accuracy"
 BATCH, STEPS, PAIRS = 4, 5, 2
@@ -79,11 +71,8 @@ class ChangedWorld(Source):
         return replace(before, y=y, time=time)
 
 
-class StagesBudget(Budget):
+class StagesBudget(SizedBudget):
     """``rounds`` of five mini-batches of four samples each; labels change in their middle."""
-
-    devices: Count
-    rounds: Count
 
 
 class Stages(Claim):
@@ -121,15 +110,13 @@ class Stages(Claim):
         """Both models, frozen and online."""
         b = self.budget
         size = {
-            "devices": b.devices,
-            "rounds": b.rounds,
-            "evaluate.every": b.rounds,
+            **b.size(1),
             "train.batch": BATCH,
             "train.local_steps": STEPS,
             "data": "custom",
             "data._target_": "scenarios.stages.ChangedWorld",
             "data.per_device": b.rounds * STEPS * BATCH,
-            "scenario.arms": list(ARMS),
+            "scenario.arms": ["isolated", "swarm", "centralised"],
         }
         learn = {
             "frozen": {"update": "frozen", "update.after": max(1, b.rounds // FROZEN_AFTER)},
@@ -150,64 +137,52 @@ class Stages(Claim):
         return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
-        reached = [interval(_of(results, at).to_numpy()) for at in STAGES.values()]
+        reached = [interval(_of(results, at)) for at in STAGES.values()]
         added = list(self._gains(results).values())
         taken = [self._taken(results, stage) for stage in WITHOUT]
         names = ", ".join(f"{number} {stage}" for number, stage in enumerate(STAGES))
         return [
             Chart("What the group answers at each stage", names, "accuracy at the end of life",
-                  [_points("accuracy", reached, 0)]),
+                  [Line.through("accuracy", range(5), reached, "points")]),
             Chart("What each stage is worth", names, "accuracy",
-                  [_points("added to those before it", added, 1),
-                   _points("taken away from all four", taken, 1)], level=(0.0, "nothing")),
+                  [Line.through("added to those before it", range(1, 5), added, "points"),
+                   Line.through("taken away from all four", range(1, 5), taken, "points")],
+                  level=(0.0, "nothing")),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         gains = self._gains(results)
-        rows: list[dict[str, Any]] = []
-        for stage, at in STAGES.items():
-            model, update, arm, metric = at
-            rows.append(
-                {
-                    "stage": stage,
-                    "model": model,
-                    "update": update,
-                    "arm": arm,
-                    "who answers": "one device" if metric == ONE else "the vote of all",
-                    "accuracy": interval(_of(results, at).to_numpy()).text(),
-                    "adds, points": gains[stage].text(1, 100) if stage in gains else "–",
-                    "costs if taken away, points": self._taken(results, stage).text(1, 100)
-                    if stage in WITHOUT
-                    else "–",
-                }
-            )
-        best = (BETTER, "online", "centralised", ONE)
-        accuracy = interval(_of(results, best).to_numpy()).text()
-        rows.append({"stage": "control", "model": BETTER, "update": "online",
-                     "arm": "centralised", "who answers": "one model on all samples",
-                     "accuracy": accuracy})  # fmt: skip
-        return pd.DataFrame(rows).fillna("–")
+        asked = {**STAGES, "control": (BETTER, "online", "centralised", ONE)}
+        rows = [
+            {"stage": stage, "model": at[0], "update": at[1], "arm": at[2], "metric": at[3]}
+            for stage, at in asked.items()
+        ]
+
+        def answers(row: Row) -> str:
+            one = "one device" if row["arm"] != "centralised" else "one model on all samples"
+            return one if row["metric"] == ONE else "the vote of all"
+
+        columns = {
+            "who answers": answers,
+            "accuracy": lambda row: interval(_of(results, asked[row["stage"]])),
+            "adds, points": Only(Mean(lambda row: gains[row["stage"]], 1, 100), stage=(*gains,)),
+            "costs if taken away, points": Only(
+                Mean(lambda row: self._taken(results, row["stage"]), 1, 100), stage=(*WITHOUT,)
+            ),
+        }
+        return results.table(rows, columns, own=("stage", "model", "update", "arm"))
 
     def _gains(self, results: Results) -> dict[str, Interval]:
         each = {stage: _of(results, at) for stage, at in STAGES.items()}
         stages = list(STAGES)
-        return {
-            stage: interval((each[stage] - each[before]).dropna().to_numpy())
-            for before, stage in pairwise(stages)
-        }
+        return {stage: interval(each[stage] - each[before]) for before, stage in pairwise(stages)}
 
     def _taken(self, results: Results, stage: str) -> Interval:
         """What all four stages lose without this one."""
         lost = _of(results, STAGES["collaboration"]) - _of(results, WITHOUT[stage])
-        return interval(lost.dropna().to_numpy())
+        return interval(lost)
 
 
 def _of(results: Results, at: tuple[str, str, str, str]) -> pd.Series[float]:
     model, update, arm, metric = at
     return results.by_seed(metric, model=model, update=update, arm=arm)
-
-
-def _points(name: str, found: list[Interval], first: int) -> Line:
-    y = np.array(found, np.float64).reshape(-1, 3)
-    x = np.arange(first, first + len(y), dtype=np.float64)
-    return Line(name, x, y[:, 0], y[:, 1], y[:, 2], "points")

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import ARMS, arms
 from swarm.common.statistics import Bound, Interval, interval, power_law
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Mean, Only, Results
 
-ARMS = ("swarm", "isolated", "centralised")
 EACH, TOTAL = "each", "total"
 PARAMETERS, DELTAS = "parameters", "deltas"
 ENOUGH = 0.9
@@ -73,44 +73,33 @@ class SwarmSize(Claim):
     def conditions(self) -> list[Condition]:
         """The swarm of claim 1 under two protocols, and the two ladders of claim 3."""
         b = self.budget
-        common = {
-            "rounds": b.rounds,
-            "evaluate.every": max(1, b.rounds // 10),
-            "scenario.arms": list(ARMS),
-        }
-        judged = {
-            **common,
-            "devices": b.judged,
-            "data": "digits",
-            "partition": "dirichlet",
-            "train.batch": 8,
-        }
-        found = [
-            Condition(
-                {"world": "sharing", "shares": shares, "devices": b.judged},
-                {**judged, "protocol": protocol},
-            )
-            for shares, protocol in ((PARAMETERS, "dpsgd"), (DELTAS, "delta_sharing"))
+        common = {"rounds": b.rounds, "evaluate.every": max(1, b.rounds // 10)}
+        judged = {"data": "digits", "partition": "dirichlet", "train.batch": 8}
+        ladder = {"data": "digits_like", "partition": "iid", "train.batch": 15}
+
+        def condition(
+            world: str, devices: int, changes: dict[str, Any], shares: str = PARAMETERS
+        ) -> Condition:
+            protocol = "dpsgd" if shares == PARAMETERS else "delta_sharing"
+            size = {"devices": devices, "protocol": protocol}
+            values = {"world": world, "shares": shares, "devices": devices}
+            return Condition.of(values, common, size, changes, arms=arms(True))
+
+        return [
+            *(condition("sharing", b.judged, judged, shares) for shares in (PARAMETERS, DELTAS)),
+            *(condition(EACH, n, {**ladder, "data.per_device": b.per_device}) for n in b.sizes),
+            *(condition(TOTAL, n, {**ladder, "data.per_device": b.total // n}) for n in b.shared),
         ]
-        for world, sizes in ((EACH, b.sizes), (TOTAL, b.shared)):
-            for devices in sizes:
-                samples = b.per_device if world == EACH else b.total // devices
-                changes: dict[str, Any] = {
-                    **common,
-                    "devices": devices,
-                    "data.per_device": samples,
-                    "protocol": "dpsgd",
-                }
-                changes |= {"data": "digits_like", "partition": "iid", "train.batch": 15}
-                found.append(
-                    Condition({"world": world, "shares": PARAMETERS, "devices": devices}, changes)
-                )
-        return found
 
     def conclude(self, results: Results) -> list[Verdict]:
         gap = results.mean("gap_closed", **self._judged(PARAMETERS))
         deltas = results.mean("gap_closed", **self._judged(DELTAS))
-        vote = interval(self._over_the_vote(results))
+        swarm, vote_of = self._judged(PARAMETERS), self._judged(PARAMETERS, "isolated")
+        # the vote of isolated devices is what they know together without exchanging anything
+        vote = interval(
+            results.by_seed("accuracy_mean", **swarm)
+            - results.by_seed("ensemble_accuracy", **vote_of)
+        )
         first = (
             f"{self.budget.judged} devices close {gap.text(1, 100, '%')} of the gap (sharing deltas"
             f" only: {deltas.text(1, 100, '%')}); the mean device of the swarm is"
@@ -139,79 +128,39 @@ class SwarmSize(Claim):
         for world, what in names.items():
             lines = [_errors(results, world, arm) for arm in ARMS]
             if world == EACH:
-                law, n_K = (
-                    self._law(results),
-                    np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60),
-                )
-                lines.append(
-                    Line.law(f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}", n_K, law.at(n_K))
-                )
-            charts.append(
-                Chart(
-                    f"Error against devices: {what}",
-                    "devices",
-                    "final error, mean over devices",
-                    lines,
-                    log_x=True,
-                    log_y=True,
-                )
-            )
-        curves = [
-            results.by_round("accuracy_mean", arm, **{**self._judged(PARAMETERS), "arm": arm})
-            for arm in ARMS
-        ]
-        curves.append(
-            results.by_round("accuracy_mean", "swarm, deltas only", **self._judged(DELTAS))
-        )
+                law = self._law(results)
+                n_K = np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60)
+                name = f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}"
+                lines.append(Line.law(name, n_K, law.at(n_K)))
+            title, y = f"Error against devices: {what}", "final error, mean over devices"
+            charts.append(Chart(title, "devices", y, lines, log_x=True, log_y=True))
+        shown = {arm: self._judged(PARAMETERS, arm) for arm in ARMS}
+        shown["swarm, deltas only"] = self._judged(DELTAS)
+        curves = results.by_rounds("accuracy_mean", shown)
         title = f"{self.budget.judged} devices with skewed labels"
         return [Chart(title, "round", "accuracy, mean over devices", curves), *charts]
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for condition in self.conditions():
-            for arm in ARMS:
-                where = {**condition.values, "arm": arm}
-                rows.append(
-                    {
-                        "data": condition.values["world"],
-                        "shares": condition.values["shares"],
-                        "devices": condition.values["devices"],
-                        "arm": arm,
-                        "accuracy": results.mean("accuracy_mean", **where).text(),
-                        "worst decile": results.mean("accuracy_p10", **where).text(),
-                        "vote": results.mean("ensemble_accuracy", **where).text(),
-                        "gap closed": (
-                            results.mean("gap_closed", **where).text(1, 100, "%")
-                            if arm == "swarm"
-                            else "–"
-                        ),
-                    }
-                )
-        return pd.DataFrame(rows)
+        columns = {
+            "data": "world",
+            "shares": "shares",
+            "devices": "devices",
+            "arm": "arm",
+            "accuracy": Mean("accuracy_mean"),
+            "worst decile": Mean("accuracy_p10"),
+            "vote": Mean("ensemble_accuracy"),
+            "gap closed": Only(Mean("gap_closed", 1, 100, "%"), arm="swarm"),
+        }
+        return results.table(self.rows(), columns)
 
-    def _judged(self, shares: str) -> dict[str, Any]:
-        return {"world": "sharing", "shares": shares, "arm": "swarm"}
-
-    def _over_the_vote(self, results: Results) -> Any:
-        """By how much the swarm's mean accuracy exceeds that of the majority vote of all isolated
-        devices, for each seed: the vote is what the devices know together without exchanging
-        anything.
-        """
-        swarm = results.by_seed("accuracy_mean", **self._judged(PARAMETERS))
-        vote = results.by_seed(
-            "ensemble_accuracy", **{**self._judged(PARAMETERS), "arm": "isolated"}
-        )
-        return (swarm - vote).dropna().to_numpy()
+    def _judged(self, shares: str, arm: str = "swarm") -> dict[str, Any]:
+        return {"world": "sharing", "shares": shares, "arm": arm}
 
     def _slope(self, results: Results, world: str) -> Interval:
         """The least-squares slope of log error against log devices, over seeds."""
         sizes = self.budget.sizes if world == EACH else self.budget.shared
-        errors = pd.DataFrame(
-            {
-                n: 1 - results.by_seed("accuracy_mean", world=world, devices=n, arm="swarm")
-                for n in sizes
-            }
-        )
+        where = {"world": world, "arm": "swarm"}
+        errors = 1 - results.by_seed_along("accuracy_mean", "devices", sizes, **where)
         return interval(
             [np.polyfit(np.log(sizes), np.log(row), 1)[0] for row in errors.dropna().to_numpy()]
         )

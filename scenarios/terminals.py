@@ -3,6 +3,7 @@ the same virtual time; a round waits for everybody, has a deadline, or there are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -10,12 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.communication.network.fleet import MixedFleet
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Results
 
 WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
@@ -108,9 +110,8 @@ class KindsOfTerminals(Claim):
                     **_changes(method),
                 }
                 first = swarm == MIXED and method == WAITS
-                arms = ["swarm", "isolated", "centralised"] if first else ["swarm"]
                 values = {"swarm": swarm, "method": method}
-                found.append(Condition(values, {**changes, "scenario.arms": arms}))
+                found.append(Condition.of(values, changes, arms=arms(first)))
         return found
 
     def _rounds(self, method: str, kinds: Sequence[str]) -> int:
@@ -141,51 +142,34 @@ class KindsOfTerminals(Claim):
         kinds = [self._by_kind(results, method) for method in METHODS]
         return [
             Chart("The mixed swarm", "virtual seconds", "accuracy, mean over devices", time),
-            Chart(
-                "Each kind in the mixed swarm",
-                "speed of the kind, GFLOP/s in conf/fleet/terminals.yaml",
-                "accuracy, mean over its devices",
-                kinds,
-                log_x=True,
-            ),
-        ]
+            Chart("Each kind in the mixed swarm",
+                  "speed of the kind, GFLOP/s in conf/fleet/terminals.yaml",
+                  "accuracy, mean over its devices", kinds, log_x=True),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         rows = []
-        for swarm, kinds in SWARMS.items():
-            for method in METHODS:
-                where = {"swarm": swarm, "method": method, "arm": "swarm"}
-                for name, some in (("weak", WEAK), ("strong", STRONG)):
-                    if set(some) <= set(kinds):
-                        rows.append(
-                            {
-                                "swarm": swarm,
-                                "method": method,
-                                "devices": name,
-                                "accuracy": self._mean(results, "accuracy", where, some),
-                                "joules a device": self._mean(results, "joules", where, some, 1),
-                                "virtual seconds": results.mean("virtual_s", **where).text(1),
-                                "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}",
-                            }
-                        )
-        for arm in ("isolated", "centralised"):
-            where = {"swarm": MIXED, "method": WAITS, "arm": arm}
-            row = {"swarm": arm, "accuracy": results.mean("accuracy_mean", **where).text()}
-            rows.append(
-                {**row, "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}"}
-            )
-        return pd.DataFrame(rows).astype(object).fillna("–")
-
-    def _mean(
-        self,
-        results: Results,
-        of: str,
-        where: dict[str, Any],
-        kinds: Sequence[str],
-        digits: int = 3,
-    ) -> str:
-        found = self._by_seed(results, of, where, kinds)
-        return interval(found.to_numpy()).text(digits)
+        for (swarm, members), method in itertools.product(SWARMS.items(), METHODS):
+            where = {"swarm": swarm, "method": method, "arm": "swarm"}
+            of_all = {
+                "virtual seconds": results.mean("virtual_s", **where).text(1),
+                "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}",
+            }
+            for name, kinds in (("weak", WEAK), ("strong", STRONG)):
+                if set(kinds) <= set(members):
+                    right, joules = (
+                        interval(self._by_seed(results, what, where, kinds))
+                        for what in ("accuracy", "joules")
+                    )
+                    row = {"swarm": swarm, "method": method, "devices": name}
+                    row |= {"accuracy": right.text(), "joules a device": joules.text(1)}
+                    rows.append(row | of_all)
+        accuracy, steps = Mean("accuracy_mean"), Figure("steps_total", ",.0f")
+        controls = results.table(
+            [{"swarm": MIXED, "method": WAITS, "arm": arm} for arm in CONTROLS],
+            {"swarm": "arm", "accuracy": accuracy, "steps of all": steps},
+        )
+        return pd.concat([pd.DataFrame(rows), controls]).fillna("–")
 
     def _difference(
         self, results: Results, method: str, kinds: Sequence[str], alone: str
@@ -197,7 +181,7 @@ class KindsOfTerminals(Claim):
             )
             for swarm in (MIXED, alone)
         )
-        return interval((mixed - other).dropna().to_numpy())
+        return interval(mixed - other)
 
     def _by_seed(
         self, results: Results, of: str, where: dict[str, Any], kinds: Sequence[str]
@@ -220,16 +204,9 @@ class KindsOfTerminals(Claim):
         flops = {kind: s["flops"] * SLOWER / 1e9 for kind, s in _classes(MIXED).items()}
         # a board and a television set have the same speed
         speeds = sorted(set(flops.values()))
-        y = [
-            interval(
-                self._by_seed(
-                    results, "accuracy", where, [k for k in flops if flops[k] == speed]
-                ).to_numpy()
-            )
-            for speed in speeds
-        ]
-        y_K3 = np.array([*y], np.float64).reshape(-1, 3)
-        return Line(method, np.array(speeds), y_K3[:, 0], y_K3[:, 1], y_K3[:, 2], "points")
+        alike = [[kind for kind in flops if flops[kind] == speed] for speed in speeds]
+        y = [interval(self._by_seed(results, "accuracy", where, kinds)) for kinds in alike]
+        return Line.through(method, speeds, y, "points")
 
 
 def _over_time(results: Results, method: str) -> Line:

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import pandas as pd
 
+from scenarios import arms
 from swarm.common.statistics import Bound, Interval, interval
-from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Results
 from swarm.simulation.metrics.asking import suffix
@@ -27,13 +27,6 @@ _RULE = (
     " the 95% interval; refuted if one of the two differences is on the other side with its"
     " interval, or if no threshold above 0 is so cheap"
 )
-
-
-class TogetherBudget(Budget):
-    """The number of devices and rounds, which are the same for every swarm."""
-
-    devices: Count
-    rounds: Count
 
 
 class Together(Claim):
@@ -68,12 +61,11 @@ class Together(Claim):
         " of predicting only, and the bytes and the waiting of a call come on top. Other learning"
         " rates are not tried."
     )
-    Budget = TogetherBudget
+    Budget = SizedBudget
 
     def conditions(self) -> list[Condition]:
         """The mixed swarm, and a swarm of each model."""
-        b = self.budget
-        size = {"devices": b.devices, "rounds": b.rounds, "evaluate.every": max(1, b.rounds // 5)}
+        size = self.budget.size(5)
         small = {"devices": SHARE, "model": {"hidden": [WIDTHS[SMALL]]}}
         mixed = {
             "model.hidden": [WIDTHS[LARGE]],
@@ -82,9 +74,8 @@ class Together(Claim):
         }
         swarms: dict[str, dict[str, Any]] = {TOGETHER: mixed}
         swarms |= {name: {"model.hidden": [width]} for name, width in WIDTHS.items()}
-        arms = {TOGETHER: ["swarm"], SMALL: ["swarm"], LARGE: ["swarm", "isolated", "centralised"]}
         return [
-            Condition({"models": name}, {**size, **changes, "scenario.arms": arms[name]})
+            Condition.of({"models": name}, size, changes, arms=arms(name == LARGE))
             for name, changes in swarms.items()
         ]
 
@@ -111,9 +102,7 @@ class Together(Claim):
             return hypothesis.verdict(False, "no threshold above 0 takes half the FLOP")
         t = max(cheap)
         mine = self._asking(results, f"accuracy_{suffix(t)}")
-        behind, gain = (
-            interval(values.dropna().to_numpy()) for values in (large - mine, mine - small)
-        )
+        behind, gain = interval(large - mine), interval(mine - small)
         because = (
             f"small models that ask below {t:g} are {gain.text(1, 100)} points above small ones and"
             f" {behind.text(1, 100)} below {than}; an answer takes"
@@ -132,7 +121,7 @@ class Together(Claim):
             self._line("large, of the mixed swarm", [1.0], ["asked_accuracy"], results, "points"),
         ]
         ends = [suffix(t) for t in THRESHOLDS]
-        calls = [interval(self._asking(results, f"calls_{end}").to_numpy()).mean for end in ends]
+        calls = [interval(self._asking(results, f"calls_{end}")).mean for end in ends]
         of_calls = self._line(TOGETHER, calls, [f"accuracy_{end}" for end in ends], results)
         return [
             Chart("What an answer takes", x, y, lines, log_x=True),
@@ -140,34 +129,26 @@ class Together(Claim):
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for t in THRESHOLDS:
-            end = suffix(t)
-            accuracy, calls, sent = (
-                interval(self._asking(results, f"{what}_{end}").to_numpy())
-                for what in ("accuracy", "calls", "bytes")
-            )
-            rows.append(
-                {
-                    "answers": f"small, asking below {t:g}",
-                    "accuracy": accuracy.text(),
-                    "asked": calls.text(0, 100, "%"),
-                    "FLOP": self._flops(results, t).text(0, 100, "%"),
-                    "bytes": f"{sent.mean:.0f}",
-                }
-            )
-        asked = interval(self._asking(results, "asked_accuracy").to_numpy())
         least = self._flops(results, 0.0).text(0, 100, "%")
-        for name, accuracy, flops in (
-            ("large, of the mixed swarm", asked, "100%"),
-            (SMALL, interval(self._of_swarm(results, SMALL).to_numpy()), least),
-            (LARGE, interval(self._of_swarm(results, LARGE).to_numpy()), "100%"),
-        ):
-            rows.append(
-                {"answers": name, "accuracy": accuracy.text(), "asked": "–", "FLOP": flops,
-                 "bytes": "0"}
-            )  # fmt: skip
-        return pd.DataFrame(rows)
+        asking = [
+            {
+                "answers": f"small, asking below {t:g}",
+                "accuracy": interval(self._asking(results, f"accuracy_{suffix(t)}")).text(),
+                "asked": interval(self._asking(results, f"calls_{suffix(t)}")).text(0, 100, "%"),
+                "FLOP": self._flops(results, t).text(0, 100, "%"),
+                "bytes": f"{self._asking(results, f'bytes_{suffix(t)}').mean():.0f}",
+            }
+            for t in THRESHOLDS
+        ]
+        alone = [
+            {"answers": name, "accuracy": interval(by_seed).text(), "FLOP": flops, "bytes": "0"}
+            for name, by_seed, flops in (
+                ("large, of the mixed swarm", self._asking(results, "asked_accuracy"), "100%"),
+                (SMALL, self._of_swarm(results, SMALL), least),
+                (LARGE, self._of_swarm(results, LARGE), "100%"),
+            )
+        ]
+        return pd.DataFrame([*asking, *alone]).fillna("–")
 
     def _of_swarm(self, results: Results, name: str) -> pd.Series[float]:
         """The accuracy of a swarm of one model, by seed."""
@@ -181,17 +162,14 @@ class Together(Claim):
         """FLOP of an answer at a threshold, as a share of the large model's."""
         own, most = (self._asking(results, f"flops_{suffix(t)}") for t in (0.0, 1.0))
         large = (most - own) / self._asking(results, f"calls_{suffix(1.0)}")
-        found = self._asking(results, f"flops_{suffix(threshold)}") / large
-        return interval(found.to_numpy())
+        return interval(self._asking(results, f"flops_{suffix(threshold)}") / large)
 
     def _line(
         self, name: str, x: list[float], keys: list[str], results: Results, kind: Any = "line"
     ) -> Line:
-        y = [interval(self._asking(results, key).to_numpy()) for key in keys]
-        y_K, low_K, high_K = np.array([*y], np.float64).reshape(-1, 3).T
-        return Line(name, np.array(x), y_K, low_K, high_K, kind)
+        y = [interval(self._asking(results, key)) for key in keys]
+        return Line.through(name, x, y, kind)
 
     def _alone(self, results: Results, name: str, flops: float) -> Line:
-        values = (flops, *results.mean(ACCURACY, models=name, arm="swarm"))
-        x_1, y_1, low_1, high_1 = (np.array([value]) for value in values)
-        return Line(name, x_1, y_1, low_1, high_1, "points")
+        accuracy = results.mean(ACCURACY, models=name, arm="swarm")
+        return Line.through(name, [flops], [accuracy], "points")

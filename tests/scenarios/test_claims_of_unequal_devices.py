@@ -12,8 +12,8 @@ import pytest
 from scenarios.terminals import MESSAGE_BITS, STEP_FLOPS, kinds_of
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
-from swarm.experiments.claims.base import Claim, Condition, varied
-from swarm.experiments.claims.plan import ClaimPlan
+from swarm.experiments.claims.base import Claim, Condition
+from swarm.experiments.claims.plan import ClaimPlan, varied
 from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
 from swarm.experiments.runs.prepared import PreparedRun

@@ -20,7 +20,14 @@ from swarm.common.statistics.growth import (
     growth_aicc,
     power_law,
 )
-from swarm.common.statistics.intervals import LEVEL, Bound, Interval, geometric, interval
+from swarm.common.statistics.intervals import (
+    LEVEL,
+    Bound,
+    Interval,
+    geometric,
+    holds_if_all,
+    interval,
+)
 from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "geometric",
     "growth",
     "growth_aicc",
+    "holds_if_all",
     "interval",
     "loss_law",
     "passing_law",

@@ -8,6 +8,7 @@ parameters and network, so that their common variation cancels.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -116,3 +117,12 @@ def geometric(ratios: ArrayLike, level: float = LEVEL) -> Interval:
     """Return the geometric mean of the finite ``ratios`` ``[n]``, which are above 0, and the ends
     of the interval of their logarithms: that of a ratio is then that of its inverse, inverted."""
     return Interval(*(math.exp(end) for end in interval(np.log(ratios), level)))
+
+
+def holds_if_all(parts: Iterable[bool | None]) -> bool | None:
+    """Whether a hypothesis of several parts holds: True if all do, False if one does not, otherwise
+    None, as where there is no part."""
+    found = list(parts)
+    if False in found:
+        return False
+    return True if found and all(found) else None

@@ -8,7 +8,7 @@ so all of them are on record before the first full run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -18,10 +18,10 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import returned, shape_of
-from swarm.common.statistics import Bound
+from swarm.common.statistics import Bound, holds_if_all
 from swarm.config.build import option
 from swarm.config.composing.overrides import key_of, parse
-from swarm.config.settings import Settings, sections, validated
+from swarm.config.settings import validated
 from swarm.config.settings.sections import Section
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Results
@@ -44,6 +44,18 @@ class Budget(Section):
     seeds: Annotated[int, Field(ge=1, le=1000)]
     first_seed: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     settings: list[str] = Field(default_factory=list)
+
+
+class SizedBudget(Budget):
+    """A budget with the number of devices and rounds, which are the same for every condition."""
+
+    devices: Count
+    rounds: Count
+
+    def size(self, looks: int = 10) -> dict[str, Any]:
+        """The settings of a run of this size, which is evaluated about ``looks`` times."""
+        every = max(1, self.rounds // looks)
+        return {"devices": self.devices, "rounds": self.rounds, "evaluate.every": every}
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,14 @@ class Condition:
     values: Mapping[str, Any]
     changes: Mapping[str, Any]
     start: Start | None = None
+
+    @classmethod
+    def of(
+        cls, values: Mapping[str, Any], *changes: Mapping[str, Any], arms: Sequence[str]
+    ) -> Condition:
+        """The condition with all these changes, of which a later one wins, and these ``arms``."""
+        each = (*changes, {"scenario.arms": [*arms]})
+        return cls(values, {key: value for some in each for key, value in some.items()})
 
     @property
     def title(self) -> str:
@@ -153,15 +173,6 @@ class Verdict:
         return "confirmed" if self.holds else "refuted"
 
 
-def holds_if_all(parts: Iterable[bool | None]) -> bool | None:
-    """Whether a hypothesis of several parts holds: True if all do, False if one does not, otherwise
-    None, as where there is no part."""
-    found = list(parts)
-    if False in found:
-        return False
-    return True if found and all(found) else None
-
-
 class Claim(AnyScenario, ABC):
     """A scenario of many runs with verdicts: ``conditions`` says what is run, ``conclude`` judges
     the results. Where a prediction is to be tested, ``predict`` is called after those runs and
@@ -226,6 +237,39 @@ class Claim(AnyScenario, ABC):
     def table(self, results: Results) -> pd.DataFrame:
         """The table of the claim's page; its cells are texts or numbers."""
 
+    def rows(self, controls_last: bool = False) -> list[dict[str, Any]]:
+        """One row for each condition and arm, as :meth:`Results.table` wants them: the values of
+        the condition, and its ``arm``. They are in the order of the conditions, or, with
+        ``controls_last``, first those of the first arm of each."""
+        found = [
+            (number, {**condition.values, "arm": arm})
+            for condition in [*self.conditions(), *self.holdout()]
+            for number, arm in enumerate(self._arms(condition))
+        ]
+        if controls_last:
+            found.sort(key=lambda each: each[0] > 0)
+        return [row for _, row in found]
+
+    def _arms(self, condition: Condition) -> list[str]:
+        given = {**self.settings, **condition.changes}
+        scenario = given.get("scenario", "compare")
+        usual = option("scenario", scenario) if isinstance(scenario, str) else scenario
+        return list(given.get("scenario.arms", usual.get("arms", ())))
+
+    def require(self, holds: object, key: str, valid: str) -> None:
+        """Raise a :class:`ConfigError` that names ``key`` of the chosen budget and its value, and
+        says what would be ``valid``, unless ``holds``."""
+        if not holds:
+            raise ConfigError(f"{self.preset}.{key}", getattr(self.budget, key), valid)
+
+    def require_ascending(self, key: str, least: int = 1, what: str = "numbers") -> None:
+        """Raise the same error unless ``key`` of the budget has ``least`` different numbers, in
+        ascending order; ``what`` they are stands in the message."""
+        given = list(getattr(self.budget, key))
+        many = f"{least} or more " if least > 1 else ""
+        valid = f"must be {many}different {what}, in ascending order"
+        self.require(len(given) >= least and given == sorted(set(given)), key, valid)
+
     def holdout(self) -> list[Condition]:
         """The conditions that are run after the prediction has been written down."""
         return []
@@ -245,26 +289,6 @@ class Suite(AnyScenario, ABC):
     @abstractmethod
     def members(self) -> Sequence[str]:
         """The options of ``scenario`` that the suite runs."""
-
-
-def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
-    """The results of ``claim.conditions()`` and ``claim.holdout()``, checked.
-
-    Raises :class:`ConfigError` for anything but lists of conditions.
-    """
-    found = {"conditions": claim.conditions(), "holdout": claim.holdout()}
-    for call, each in found.items():
-        if not isinstance(each, list | tuple) or not all(
-            isinstance(one, Condition) for one in each
-        ):
-            raise returned(
-                "scenario",
-                claim,
-                call,
-                f"returns {shape_of(each)}",
-                "a list of Condition is needed",
-            )
-    return list(found["conditions"]), list(found["holdout"])
 
 
 def verdicts_of(claim: Claim, results: Results) -> list[Verdict]:
@@ -312,26 +336,3 @@ def _read(words: Sequence[str], key: str) -> dict[str, Any]:
             )
         found[key_of(override)] = override.value()
     return found
-
-
-def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """``settings`` with the keys of ``changes`` replaced; a group's option is replaced before the
-    keys below it.
-
-    Raises :class:`ConfigError` for whatever the command line would refuse.
-    """
-    values: dict[str, Any] = settings.model_dump()
-    groups = set(sections())
-    for key in sorted(changes, key=lambda key: key not in groups):
-        value = changes[key]
-        if key in groups and isinstance(value, str):
-            values[key] = option(key, value)
-            continue
-        *path, last = key.split(".")
-        section = values
-        for part in path:
-            section = section.get(part) if isinstance(section, dict) else None  # type: ignore[assignment]
-        if not isinstance(section, dict):
-            raise ConfigError(key, value, f"there is no {'.'.join(path)} to set it in")
-        section[last] = value
-    return Settings.parse(values)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from swarm.common.errors import ConfigError, counted, typed
+from swarm.common.plugin import returned, shape_of
 from swarm.common.system import yaml_text
 from swarm.common.system.garbage import only_new_garbage
 from swarm.config.build import build, choice, option, options
 from swarm.config.composing import conf_files
 from swarm.config.explain import shown
-from swarm.config.settings import Settings
-from swarm.experiments.claims.base import Claim, Condition, conditions_of, varied
+from swarm.config.settings import Settings, sections
+from swarm.experiments.claims.base import Claim, Condition
 from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs.describe import option_name, tracker_of
 from swarm.experiments.runs.prepared import PreparedRun
@@ -173,6 +174,49 @@ class ClaimPlan:
         except ConfigError as error:
             place = f"{error.valid} (in the run {trial.name} of scenario={self.name})"
             raise ConfigError(error.key, error.value, place) from error
+
+
+def conditions_of(claim: Claim) -> tuple[list[Condition], list[Condition]]:
+    """The results of ``claim.conditions()`` and ``claim.holdout()``, checked.
+
+    Raises :class:`ConfigError` for anything but lists of conditions.
+    """
+    found = {"conditions": claim.conditions(), "holdout": claim.holdout()}
+    for call, each in found.items():
+        if not isinstance(each, list | tuple) or not all(
+            isinstance(one, Condition) for one in each
+        ):
+            raise returned(
+                "scenario",
+                claim,
+                call,
+                f"returns {shape_of(each)}",
+                "a list of Condition is needed",
+            )
+    return list(found["conditions"]), list(found["holdout"])
+
+
+def varied(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """``settings`` with the keys of ``changes`` replaced; a group's option is replaced before the
+    keys below it.
+
+    Raises :class:`ConfigError` for whatever the command line would refuse.
+    """
+    values: dict[str, Any] = settings.model_dump()
+    groups = set(sections())
+    for key in sorted(changes, key=lambda key: key not in groups):
+        value = changes[key]
+        if key in groups and isinstance(value, str):
+            values[key] = option(key, value)
+            continue
+        *path, last = key.split(".")
+        section = values
+        for part in path:
+            section = section.get(part) if isinstance(section, dict) else None  # type: ignore[assignment]
+        if not isinstance(section, dict):
+            raise ConfigError(key, value, f"there is no {'.'.join(path)} to set it in")
+        section[last] = value
+    return Settings.parse(values)
 
 
 def _trial(

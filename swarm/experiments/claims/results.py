@@ -1,9 +1,11 @@
-"""The finished runs of a claim as data frames, with the queries that verdicts are made of."""
+"""The finished runs of a claim as data frames, with the queries that verdicts, tables and charts
+are made of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +18,110 @@ from swarm.experiments.claims.charts import Line
 from swarm.results.load import Run
 
 Floats = NDArray[np.float64]
+Row = Mapping[str, Any]
+"""Values that rows of the results have: those of a condition, and the ``arm``."""
 SEED = "seed"
+NOTHING = "–"  # in a table, where there is no value
+
+
+class Cell(ABC):
+    """What a column of a table shows in each of its rows."""
+
+    @abstractmethod
+    def of(self, results: Results, row: Row) -> Any:
+        """The content for a ``row``: text, a number, an :class:`Interval`, or None."""
+
+
+AnyCell = Cell | str | Callable[[Row], Any]
+"""A cell, the name of a value of the row, or a function of the row that returns the content."""
+
+
+@dataclass(frozen=True)
+class Mean(Cell):
+    """The mean over seeds of a final metric, or what a function of the row returns, with its
+    interval, as :meth:`Interval.text` writes it with ``digits``, ``times`` and ``unit``.
+
+    With ``minus`` it is that of the difference of the metric, paired by seed, from the row that has
+    these values in place of its own."""
+
+    what: str | Callable[[Row], Interval | None]
+    digits: int = 3
+    times: float = 1.0
+    unit: str = ""
+    minus: Row | None = None
+
+    def __post_init__(self) -> None:
+        if self.minus is not None and not isinstance(self.what, str):
+            raise ValueError(
+                "minus is of a metric by name: a function returns the difference itself"
+            )
+
+    def of(self, results: Results, row: Row) -> str | None:
+        found: Interval | None
+        if not isinstance(self.what, str):
+            found = self.what(row)
+        elif self.minus is None:
+            found = results.mean(self.what, **row)
+        else:
+            found = results.difference(self.what, row, {**row, **self.minus})
+        if found is None or math.isnan(found.mean):
+            return None
+        return found.text(self.digits, self.times, self.unit)
+
+
+@dataclass(frozen=True)
+class Figure(Cell):
+    """The mean of a final metric over seeds, or the number that a function of the row returns,
+    divided by ``per`` and without an interval, in a format such as ``,.0f``."""
+
+    what: str | Callable[[Row], float]
+    form: str
+    per: float = 1.0
+
+    def of(self, results: Results, row: Row) -> str | None:
+        what = self.what
+        found = results.mean(what, **row).mean if isinstance(what, str) else what(row)
+        return None if math.isnan(found) else f"{found / self.per:{self.form}}"
+
+
+@dataclass(frozen=True)
+class Text(Cell):
+    """The values of the row as text, such as ``{wrong:.0%} wrong``. With ``arm`` it is for the rows
+    of this arm, and others have the text of ``otherwise``, such as ``nothing ({arm})``."""
+
+    text: str
+    arm: str | None = None
+    otherwise: str = "{arm}"
+
+    def of(self, results: Results, row: Row) -> str:
+        own = self.arm is None or row["arm"] == self.arm
+        return (self.text if own else self.otherwise).format(**row)
+
+
+class Only(Cell):
+    """Another cell, in the rows alone that have the values ``where``, such as ``arm="swarm"``; a
+    tuple stands for any of its values."""
+
+    def __init__(self, cell: AnyCell, **where: Any) -> None:
+        self.cell = cell
+        self.where = {k: v if isinstance(v, tuple) else (v,) for k, v in where.items()}
+
+    def of(self, results: Results, row: Row) -> Any:
+        if any(row[key] not in values for key, values in self.where.items()):
+            return None
+        return _content(self.cell, results, row)
+
+
+def _content(cell: AnyCell, results: Results, row: Row) -> Any:
+    """The content of a cell; :data:`NOTHING` where it is None or not a number."""
+    if isinstance(cell, str):
+        found = row[cell]
+    else:
+        found = cell.of(results, row) if isinstance(cell, Cell) else cell(row)
+    number = found.mean if isinstance(found, Interval) else found
+    if number is None or (isinstance(number, float) and math.isnan(number)):
+        return NOTHING
+    return found.text() if isinstance(found, Interval) else found
 
 
 @dataclass(frozen=True)
@@ -74,6 +179,22 @@ class Results:
         with its 95% interval."""
         return interval((self.by_seed(metric, **a) - self.by_seed(metric, **b)).dropna().to_numpy())
 
+    def by_seed_along(self, metric: str, x: str, at: Sequence[Any], **where: Any) -> pd.DataFrame:
+        """The final ``metric`` by seed, one column for each of the values ``at`` of ``x``; NaN
+        where a seed has none."""
+        return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
+
+    def table(
+        self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """The table with these ``rows``, such as :meth:`Claim.rows` returns, and ``columns``: by
+        title a :class:`Cell`, the name of a value of the row, or a function of the row. Columns of
+        the row's ``own`` values, under their names, come first. Where there is nothing to show, as
+        of an arm that has diverged, it says ``–``."""
+        shown = {**{name: name for name in own}, **columns}
+        cells = [[_content(cell, self, row) for cell in shown.values()] for row in rows]
+        return pd.DataFrame(cells, columns=[*shown], dtype=object)
+
     def along(
         self,
         metric: str,
@@ -102,6 +223,11 @@ class Results:
         return Line.through(
             name, [at for at, _ in groups], (interval(values) for _, values in groups), "line"
         )
+
+    def by_rounds(self, metric: str, lines: Mapping[str, Row], **where: Any) -> list[Line]:
+        """A line :meth:`by_round` for each name of ``lines``: of the rows with its values, and with
+        the values ``where`` that all lines share."""
+        return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
 
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:

@@ -18,10 +18,10 @@ from swarm.common.statistics import (
     aic_difference,
     growth,
     growth_aicc,
+    holds_if_all,
     interval,
     power_law,
 )
-from swarm.experiments.claims.base import holds_if_all
 from swarm.experiments.claims.results import Results
 
 N_K = np.array([8.0, 16, 32, 64, 128, 256])
