@@ -157,12 +157,16 @@ class Hostile(Claim):
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
         each = {rule: _holds(cases[rule], OF_RULES) for rule in ROBUST}
         some = True if True in each.values() else None if None in each.values() else False
-        missing = f"as many seeds as decide {', '.join(r for r in each if each[r] is None)}"
+        left = [rule for rule in ROBUST if each[rule] is None]
+        # of several rules each has to be decided; what the last one takes follows from its cases
+        last = _bounds(cases[left[0]], OF_CASES) if len(left) == 1 else {}
+        missing = "" if last else f"as many seeds as decide {', '.join(left)}"
         text = (
             f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
             f" mean keeps {worst[MEAN][1].text(1, 100, '%')} in its worst case"
         )
-        found = [self.hypotheses[0].verdict(some, text, missing=missing, worst=worst)]
+        of_last = {f"{left[0]}, {case}": bound for case, bound in last.items()}
+        found = [self.hypotheses[0].verdict(some, text, of_last, missing, worst=worst)]
         for hypothesis, rule in zip(self.hypotheses[1:], ALONE, strict=True):
             because = f"in its worst case it keeps {self._said(results, rule, worst[rule])}"
             holds, strict = _holds(cases[rule], LEVEL), _bounds(cases[rule], OF_CASES)
