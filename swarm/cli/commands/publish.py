@@ -24,7 +24,7 @@ FACTS = "verdict.json"  # the facts of a published claim, from which the table o
 PUBLISHED = ("scenario", "seeds", "runs", "verdicts")
 README = "README.md"
 REGENERATE = """\
-`make claims` runs every claim with `preset=full`, which takes some six hours on two
+`make claims` runs every claim with `preset=full`, which takes some eight hours on two
 cores, goes on where it was interrupted, and writes this folder anew. For one claim:
 
 ```bash
