@@ -10,7 +10,7 @@ import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.communication.network.base import Floats, Ints
-from swarm.config.build import choice
+from swarm.config.choices import choice
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment

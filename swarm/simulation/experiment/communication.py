@@ -39,7 +39,8 @@ from swarm.communication.secure.base import SecureSum
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.privacy.correlated import Pairs

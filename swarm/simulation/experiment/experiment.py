@@ -16,7 +16,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.plugin import called
 from swarm.common.rows import Blocks
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import ArmFacts
 from swarm.learning.update.policy import UpdatePolicy
