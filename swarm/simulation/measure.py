@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.arrays import fixed
 from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
-from swarm.data.dataset import concept_exposure, fixed
+from swarm.data.dataset import concept_exposure
 from swarm.simulation.counters import Counters
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.experiment import Experiment
