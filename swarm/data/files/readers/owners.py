@@ -27,10 +27,7 @@ def texts_by_owner(
                 f" {', '.join(list(table)[:30])}"
             )
             raise ConfigError(key, name, valid)
-    return _joined(table[owner], table[text], owner, text)
-
-
-def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
+    owner_R, text_R = table[owner], table[text]
     for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
         missing = [row for row, value in enumerate(column) if value is None or value != value]
         if column.ndim != 1 or missing:
