@@ -29,11 +29,11 @@ rewire frames salvage picture thin lesson lessons lessons_of chunks tune exchang
 POSITIONS = "a sequence model's state counts the positions it has seen"
 SAVED = "a saved file or a checkpoint has it under this name"
 KEPT = {
+    ("swarm/common/arrays.py", "chunks"): "the only function called so",
     (
         "swarm/communication/routing.py",
         "inbox",
     ): "what a shard gets from other shards, beside outbox",
-    ("swarm/data/dataset.py", "chunks"): "the only function called so",
     ("swarm/data/files/activity.py", "later"): "a config key of a data source",
     ("swarm/data/files/table.py", "later"): "a config key of a data source",
     ("swarm/data/partition/rare.py", "Rare"): "messages take the option name from the class",

@@ -19,14 +19,8 @@ from swarm.common.plugin import called
 from swarm.communication.mixing import Mixing, weights
 from swarm.communication.mixing.advice import advice
 from swarm.communication.mixing.matrix import ADVICE
-from swarm.communication.network.base import (
-    UNSENT,
-    Bools,
-    Floats,
-    Ints,
-    MessageOutcomes,
-    Network,
-)
+from swarm.communication.network.base import Bools, Floats, Ints
+from swarm.communication.network.network import UNSENT, MessageOutcomes, Network
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.returned import chosen, graph_used, plays
 from swarm.communication.round_messages import (

@@ -15,7 +15,7 @@ from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
 
 if TYPE_CHECKING:
-    from swarm.communication.network.base import Network
+    from swarm.communication.network.network import Network
 
 
 class RandomPairs(Topology):

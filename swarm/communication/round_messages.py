@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from swarm.communication.network.base import LATE, LOST, UNSENT, Floats, Ints
+from swarm.communication.network.base import Floats, Ints
+from swarm.communication.network.network import LATE, LOST, UNSENT
 from swarm.communication.topology.graph import Graph
 
 

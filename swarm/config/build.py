@@ -13,8 +13,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar, cast, get_origin
 
@@ -22,6 +21,7 @@ from swarm.common import plugin
 from swarm.common.errors import ConfigError, with_article
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
+from swarm.config.choices import choice as choice  # until all callers import it from there
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
 from swarm.config.composing.conf_files import keys_of, option_files
 from swarm.config.explain import describe, shown, unknown
@@ -86,40 +86,6 @@ def option(group: str, name: str) -> dict[str, Any]:
 def options(group: str) -> list[str]:
     """Return the names of a group's options in alphabetical order."""
     return sorted(option_files(group))
-
-
-def choice(group: str, node: Mapping[str, Any]) -> str:
-    """Return what a user types to choose ``node``: the name of the option in ``conf/<group>`` that
-    has the same target, else the target itself. Of several with the same target it is the one whose
-    keys agree most.
-    """
-    agreeing: dict[str, int] = {}
-    for file in sorted((paths.conf() / group).glob("*.yaml")):
-        keys = keys_of(file)
-        if keys.get(TARGET) == node[TARGET]:
-            agreeing[file.stem] = sum(node.get(key) == value for key, value in keys.items())
-    return max(agreeing, key=lambda name: agreeing[name], default=str(node[TARGET]))
-
-
-@contextmanager
-def choices_as_typed(sections: Mapping[str, Any]) -> Iterator[None]:
-    """A context in which a :class:`ConfigError` shows what a user types to choose a plug-in, such
-    as ``protocol=d2`` or ``protocol=my_plugins.Talks``, instead of its class.
-
-    ``sections`` are the plug-ins' sections by key, dotted for one within another section.
-    """
-    try:
-        yield
-    except ConfigError as error:
-        key = error.key.removeprefix("/")
-        node, group = sections.get(key) or {}, key.rpartition(".")[2]
-        path = str(node.get(TARGET, ""))
-        if not path or error.value not in (path, path.rpartition(".")[2]):
-            raise
-        value = choice(group, node)
-        if value == error.value:
-            raise
-        raise ConfigError(error.key, value, error.valid) from error
 
 
 # --- the target -----------------------------------------------------------------------------------

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.arrays import arrays_of, fixed
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers, old_keywords
@@ -22,25 +23,6 @@ from swarm.data.tokens.base import Tokens
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
-Array = TypeVar("Array", bound=npt.NDArray[Any])
-
-# Checks and scaling work on this many array elements at once, which bounds their temporary memory.
-CHUNK = 1 << 22
-
-
-def fixed(array: Array) -> Array:
-    """The array, on the same memory, as a view that nobody can write to."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def arrays_of(held: Dataset | DeviceSplit) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """The attributes that are arrays, by name."""
-    for field in fields(held):
-        each = getattr(held, field.name)
-        if isinstance(each, np.ndarray):
-            yield field.name, each
 
 
 @dataclass(frozen=True)
@@ -338,13 +320,3 @@ def concept_exposure(concept_S: Ints, holdings: DeviceSplit, met_N: Ints, window
     end_N = holdings.ptr_N1[:-1] + np.clip(met_N, 1, holdings.sizes_N)
     found_NC = count_HC[end_N] - count_HC[end_N - np.clip(window_N, 1, np.maximum(met_N, 1))]
     return np.asarray(found_NC / found_NC.sum(1, keepdims=True))
-
-
-def chunks(x: npt.NDArray[np.generic]) -> Iterator[slice]:
-    """Row ranges of ``x`` of at most :data:`CHUNK` elements each, so that copies of one are small.
-
-    A row of more elements is a range by itself.
-    """
-    rows = max(1, CHUNK // max(1, int(np.prod(x.shape[1:]))))
-    for start in range(0, len(x), rows):
-        yield slice(start, min(start + rows, len(x)))

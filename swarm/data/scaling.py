@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.arrays import CHUNK, chunks
 from swarm.common.errors import ConfigError
-from swarm.data.dataset import CHUNK, Affine, Floats, Ints, Reals, chunks
+from swarm.data.dataset import Affine, Floats, Ints, Reals
 
 Scale = Literal["none", "standard", "unit"]
 TargetScale = Literal["none", "standard"]

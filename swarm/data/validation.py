@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.arrays import chunks
 from swarm.common.errors import ConfigError
 from swarm.common.names import Names
 from swarm.common.plugin import shape_of
-from swarm.data.dataset import Dataset, chunks
+from swarm.data.dataset import Dataset
 
 Origin = tuple[str, object]  # the key and value that an error names
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from swarm.common.errors import ConfigError, meant
 from swarm.common.names import named, titled
 from swarm.common.plugin import called
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.plug_in_lists import OWN
 from swarm.config.settings import Settings
 from swarm.config.settings.sections import TABLE

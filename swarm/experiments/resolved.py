@@ -22,7 +22,8 @@ from torch import nn
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import build, choice, choices_as_typed, class_of, takes
+from swarm.config.build import build, class_of, takes
+from swarm.config.choices import choice, choices_as_typed
 from swarm.config.settings import Settings
 from swarm.config.settings.sections import MEMORY, TABLE
 from swarm.data.dataset import Dataset, DeviceSplit

@@ -13,7 +13,8 @@ from swarm.common.names import choices
 from swarm.common.plugin import absent, is_plugin, returned
 from swarm.common.rng import Keys
 from swarm.common.system.machine import resident_bytes
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit, Source
 from swarm.data.local_test import (

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from swarm.common.errors import CheckpointError, ConfigError
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset
 from swarm.results.status import noted

@@ -10,7 +10,7 @@ import numpy as np
 
 from swarm.common.errors import ConfigError
 from swarm.communication.network.base import Floats, Ints
-from swarm.config.build import choice
+from swarm.config.choices import choice
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment import Experiment
@@ -32,8 +32,8 @@ def cost(e: Experiment, round: int, work_N: Floats, sent_N: Ints, received_N: In
     Device i computes for c_i = work_i · FLOP of a step / FLOP a second · its slowness. With a clock
     a round lasts ``network.round_seconds``. Without one it lasts until the slowest active device
     has computed and sent, max_i (c_i + t_i), where t_i adds up its transmission times
-    (:class:`~swarm.communication.network.base.LinkRates`) over the phases; if no device is active,
-    it lasts ``network.round_seconds``. A device that is online spends idle · seconds +
+    (:class:`~swarm.communication.network.sharing.LinkRates`) over the phases; if no device is
+    active, it lasts ``network.round_seconds``. A device that is online spends idle · seconds +
     (active − idle) · c_i joules, and the radio's joules for each byte.
     """
     hardware = e.communication.fleet.hardware

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from swarm.common.arrays import fixed
 from swarm.communication.round_messages import Traffic
-from swarm.data.dataset import fixed
 from swarm.simulation.cost import Cost
 from swarm.simulation.engine.base import RoundResult
 from swarm.simulation.metrics.base import TrafficCounts

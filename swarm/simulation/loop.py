@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.arrays import fixed
 from swarm.common.errors import ConfigError, DivergedError
-from swarm.data.dataset import fixed
 from swarm.simulation.checkpoint import Checkpoint
 from swarm.simulation.cost import cost, rounded, work_beside_learning
 from swarm.simulation.counters import PER_DEVICE, Counters, MessageTotals, of_honest

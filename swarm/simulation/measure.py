@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from swarm.common.arrays import fixed
 from swarm.common.errors import DivergedError
 from swarm.common.names import named
 from swarm.common.rng import Keys
-from swarm.data.dataset import concept_exposure, fixed
+from swarm.data.dataset import concept_exposure
 from swarm.simulation.counters import Counters
 from swarm.simulation.engine.base import Engine, Evaluation, RoundResult, merge
 from swarm.simulation.experiment import Experiment
@@ -30,8 +31,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Devices = dict[str, npt.NDArray[Any]]  # results of each evaluated device, columns of equal length
 
-# times the loss of a model that has learnt nothing: no sample is so far out, and no such model
-# comes back
+# times the loss of an untrained model: no sample is so far out, and no such model comes back
 BEYOND = 1e9
 LOOKED_AT = 256  # labels of training samples on which that loss is taken
 

@@ -225,7 +225,7 @@ def _child(values: dict[str, Any], folder: Path, write: int) -> None:
 def _bound_memory() -> None:
     import swarm.common.system.machine
     import swarm.experiments.runs.memory
-    import swarm.simulation.experiment.model
+    import swarm.simulation.experiment.checks.model
 
     asked = swarm.common.system.machine.available_bytes
     for module in list(sys.modules.values()):  # whoever has imported it by name has its own

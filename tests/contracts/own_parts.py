@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from swarm.common.errors import Refusals
 from swarm.common.rng import Keys
-from swarm.communication.network.base import Bools, Churn, Ints, Network, NoChurn
+from swarm.communication.network.base import Bools, Churn, Ints, NoChurn
+from swarm.communication.network.network import Network
 from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.secure.base import SecureSum, SumGroup
 from swarm.communication.topology.base import Topology

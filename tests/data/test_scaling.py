@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.common.arrays import CHUNK
 from swarm.common.errors import ConfigError
-from swarm.data.dataset import CHUNK
 from swarm.data.files.table import Table
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale, rescaled

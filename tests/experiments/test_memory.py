@@ -123,7 +123,7 @@ def test_every_refusal_is_worded_alike_and_the_parts_are_counted_once(
     actors = ("engine=ray", "engine.actors=per_device", "devices=60")
     for place, key, options in (
         (
-            "simulation.experiment.model",
+            "simulation.experiment.checks.model",
             "devices=2000000",
             ("scenario=consensus", "devices=2000000", "topology=ring"),
         ),

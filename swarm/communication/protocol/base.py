@@ -13,7 +13,7 @@ from torch import Tensor
 from swarm.common.gradient_correction import GradientCorrection
 from swarm.common.rows import Layout
 from swarm.communication.mixing import Mixing
-from swarm.communication.network.base import Network
+from swarm.communication.network.network import Network
 from swarm.communication.pairs import RandomPairs
 from swarm.communication.protocol.distillation import Distillation
 from swarm.communication.protocol.local_info import LocalInfo, ranks

@@ -14,12 +14,13 @@ from typing import Literal
 
 import numpy as np
 
-from swarm.common.errors import ConfigError, counted, meant, of_the
-from swarm.common.names import Names, coded
+from swarm.common.errors import ConfigError, counted, of_the
+from swarm.common.names import Names
 from swarm.common.ranges import number, room
 from swarm.data.dataset import Dataset, Ints, Source
 from swarm.data.fetch.dataset_cache import locate
 from swarm.data.files.readers.columns import Column
+from swarm.data.files.readers.owners import joint_owners, texts_by_owner
 from swarm.data.files.readers.sizes import of_windows
 from swarm.data.files.readers.table_files import in_two, read_table
 from swarm.data.prepare import Samples, prepare
@@ -117,7 +118,7 @@ class Text(Source):
         owners: Sequence[int] = range(len(texts))
         if test is not None:
             held, others = self._held(*self._by_owner(test))
-            names, owners = _joint_owners(names, others)
+            names, owners = joint_owners(names, others)
             texts, cuts = [*texts, *held], [*cuts, *[(0.0, 1.0)] * len(held)]
         ends = [self._ends(len(text), cut) for text, cut in zip(texts, cuts, strict=True)]
         tokens = self._tokens(text[: end[0]] for text, end in zip(texts, ends, strict=True))
@@ -165,15 +166,7 @@ class Text(Source):
             raise ConfigError("context", self.context, valid)
 
     def _by_owner(self, table: dict[str, Column]) -> tuple[list[str], Names]:
-        """The text of each owner, and the owners' names."""
-        for key, name in (("owner", self.owner), ("text", self.text)):
-            if name not in table:
-                valid = (
-                    f"is not a column of {self.path}{meant(name, table)}; its columns are"
-                    f" {', '.join(list(table)[:30])}"
-                )
-                raise ConfigError(key, name, valid)
-        return _joined(table[self.owner], table[self.text], self.owner, self.text)
+        return texts_by_owner(table, self.owner, self.text, self.path)
 
     def _held(self, texts: list[str], names: Names) -> tuple[list[str], Names]:
         """The texts of a test set of its own that have a window, and the names of their owners."""
@@ -293,14 +286,6 @@ def _require_fitting(
         )
 
 
-def _joint_owners(names: Names, others: Names) -> tuple[Names, list[int]]:
-    """The names of two lists of owners in their order, each once, and the place among them of each
-    of the first list, then of the second.
-    """
-    code, joint = coded(np.array([*names, *others, None], object)[:-1], "owners")
-    return joint, code.tolist()
-
-
 def _require_text_in_every_part(
     context: int, test: float, validation: float, min_chars: int, max_chars: int | None
 ) -> None:
@@ -324,27 +309,3 @@ def _require_text_in_every_part(
                 count,
                 f"must be at least {least}, so that {parts} of data.context={context}",
             )
-
-
-def _joined(owner_R: Column, text_R: Column, owner: str, text: str) -> tuple[list[str], Names]:
-    """Each owner's text and the owners' names, in the order of :mod:`swarm.common.names`."""
-    for key, name, column in (("owner", owner, owner_R), ("text", text, text_R)):
-        missing = [row for row, value in enumerate(column) if value is None or value != value]
-        if column.ndim != 1 or missing:
-            where = (
-                f"row {missing[0]} (counted from 0) is empty"
-                if missing
-                else "has several values in a row"
-            )
-            raise ConfigError(key, name, f"{where}; every row needs one")
-    wrong = next((row for row, value in enumerate(text_R) if not isinstance(value, str)), None)
-    if wrong is not None:
-        raise ConfigError(
-            "text", text, f"row {wrong} (counted from 0) is not text; every row must be"
-        )
-    try:
-        code_R, names = coded(owner_R, f"owner={owner}")
-    except ValueError as error:
-        raise ConfigError("owner", owner, str(error)) from None
-    rows = np.split(np.argsort(code_R, kind="stable"), np.cumsum(np.bincount(code_R))[:-1])
-    return ["\n".join(text_R[of]) for of in rows], names

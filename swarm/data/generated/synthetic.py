@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swarm.common.arrays import CHUNK
 from swarm.common.ranges import number, room
 from swarm.common.rng import Keys
-from swarm.data.dataset import CHUNK, Dataset, Ints, Reals, Source
+from swarm.data.dataset import Dataset, Ints, Reals, Source
 from swarm.data.prepare import Samples, prepare
 from swarm.data.scaling import Scale, TargetScale, while_generated
 

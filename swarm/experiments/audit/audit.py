@@ -13,7 +13,7 @@ import pandas as pd
 
 from swarm.common.errors import ConfigError, DivergedError, counted
 from swarm.common.plugin import absent
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.experiments.audit.attacks import auc_interval, lira, lira_offline, logit_scaled
 from swarm.experiments.audit.swarms import FINAL, MESSAGE, Played, play
 from swarm.experiments.loading import LoadedRun, load

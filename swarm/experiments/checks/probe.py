@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from swarm.common.arrays import arrays_of
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, entry_of, is_ours, is_plugin, of_torch, without_global_draws
 from swarm.common.system.machine import ran_out_of_memory
 from swarm.config.composing.arguments import TARGET
-from swarm.data.dataset import arrays_of
 from swarm.learning.buffers import copied
 from swarm.learning.check_learning import check_learning
 from swarm.learning.kernels.kernel import Kernel

@@ -20,7 +20,8 @@ from swarm.communication.mixing import (
     second_eigenvalue,
 )
 from swarm.communication.topology.base import WHOLE
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.experiments.resolved import NOISE

@@ -10,7 +10,8 @@ from typing import Any
 
 from swarm.common.plugin import absent
 from swarm.communication.topology.base import RECENT, WHOLE, graph_of
-from swarm.config.build import choice, option, options
+from swarm.config.build import option, options
+from swarm.config.choices import choice
 from swarm.config.composing.conf_files import config_file, default_options, keys_of
 from swarm.config.explain import shown
 from swarm.config.settings import Settings

@@ -11,7 +11,7 @@ from swarm.common.plugin import called
 from swarm.common.ranges import no_room, size_text
 from swarm.common.system.machine import available_bytes, ran_out_of_memory
 from swarm.common.system.processes.child import spare_cores
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.experiment import Experiment

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 
 from swarm.common.errors import ConfigError, counted, of_the
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.data.local_test import asked, public_asked, validation_asked
 from swarm.learning.personal.base import Personal

@@ -13,7 +13,8 @@ from swarm.common.errors import ConfigError, SwarmError, counted
 from swarm.common.names import few
 from swarm.common.plugin import blamed, without_global_draws
 from swarm.common.rng import Keys
-from swarm.config.build import build, choices_as_typed
+from swarm.config.build import build
+from swarm.config.choices import choices_as_typed
 from swarm.config.settings import Settings
 from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.local_test import public_asked

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import choice, option
+from swarm.config.build import option
+from swarm.config.choices import choice
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import resolve

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from swarm.common.errors import ConfigError, SwarmError, typed
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.composing.compose import Composer
 from swarm.config.composing.hydra_section import require_no_run_in, sweep_folder
 from swarm.config.composing.overrides import UsageError, parse, words_of_params

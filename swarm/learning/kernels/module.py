@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from swarm.common.arrays import chunks
 from swarm.common.errors import ConfigError, counted
 from swarm.common.plugin import called, fault_of, is_plugin, place, where
 from swarm.common.rng import derive
 from swarm.common.rows import Layout, trainable
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.data.dataset import chunks
 from swarm.learning.buffers import buffers_kept, same
 from swarm.learning.kernels.batched import BatchedKernel
 from swarm.learning.kernels.dense import Dense

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from swarm.common.errors import ConfigError, typed
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.data.local_test import learnt_from
 from swarm.results.columns import heading, human, measured, on
 from swarm.results.load import Run, load_partial

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from swarm.config.build import choice, option
+from swarm.config.build import option
+from swarm.config.choices import choice
 from swarm.config.composing.arguments import TARGET
 from swarm.config.composing.conf_files import default_options
 from swarm.config.settings import sections

@@ -23,14 +23,9 @@ from swarm.communication.attack.placement import hostile_devices
 from swarm.communication.compression.base import Compressor
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import Mixing
-from swarm.communication.network.base import (
-    Churn,
-    Clock,
-    Delay,
-    Network,
-    Outage,
-)
+from swarm.communication.network.base import Churn, Clock, Delay, Outage
 from swarm.communication.network.fleet import Fleet, hardware_of
+from swarm.communication.network.network import Network
 from swarm.communication.network.sharing import LinkRates
 from swarm.communication.pairs import exchange_seconds
 from swarm.communication.protocol.base import Links, Protocol
@@ -39,7 +34,8 @@ from swarm.communication.secure.base import SecureSum
 from swarm.communication.topology.base import Topology, check_period, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.communication.transform.base import MessageTransform
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.privacy.correlated import Pairs

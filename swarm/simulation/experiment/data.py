@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from swarm.common.plugin import absent
 from swarm.common.rng import Keys
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.data.dataset import label_mixes
 from swarm.data.stream.practice import Practice
 from swarm.data.stream.stream import Stream

@@ -16,19 +16,19 @@ from swarm.common.errors import ConfigError
 from swarm.common.names import Maybe
 from swarm.common.plugin import called
 from swarm.common.rows import Blocks
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import ArmFacts
 from swarm.learning.update.policy import UpdatePolicy
 from swarm.simulation.cost import Deadline, deadline_of
 from swarm.simulation.evaluation import BlockEvaluator
+from swarm.simulation.experiment.checks.validate import validate
 from swarm.simulation.experiment.cohorts.evaluation import MixedEvaluator
 from swarm.simulation.experiment.cohorts.model import model_of
 from swarm.simulation.experiment.communication import Communication
 from swarm.simulation.experiment.data import Data
 from swarm.simulation.experiment.early_stopping import StoppingRule, stopping_rule
 from swarm.simulation.experiment.spec import RunSpec
-from swarm.simulation.experiment.validate import validate
 from swarm.simulation.hostile.poison import Poison, facts_of
 from swarm.simulation.metrics import chosen
 from swarm.simulation.metrics.base import OutputMetric, Task

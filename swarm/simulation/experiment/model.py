@@ -3,7 +3,6 @@ parameters."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from functools import cached_property, partial
@@ -14,15 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from swarm.common.errors import ConfigError, counted
-from swarm.common.ranges import no_room, size_text
-from swarm.common.rows import Layout, ParameterSpec, frozen_parameters, size_of, trainable
-from swarm.common.system.machine import available_bytes
+from swarm.common.errors import ConfigError
+from swarm.common.rows import Layout, frozen_parameters, size_of
 from swarm.communication.protocol.distillation import Distillation
 from swarm.config.build import build
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
-from swarm.learning.buffers import Constants, buffers_kept
+from swarm.learning.buffers import Constants
 from swarm.learning.cohorts.saved import layout_facts
 from swarm.learning.distillation import Distiller, distillation_loss
 from swarm.learning.initial_parameters import read_start
@@ -34,32 +31,21 @@ from swarm.learning.kernels.losses import (
     class_weights,
     loss_for,
 )
-from swarm.learning.kernels.module import (
-    check_module,
-    check_tokens,
-    initialised,
-    kernel_for,
-    require_real,
-    warn_of_type,
-)
-from swarm.learning.kernels.without_memory import without_memory
+from swarm.learning.kernels.module import initialised, kernel_for, require_real, warn_of_type
 from swarm.learning.learner import Learner
 from swarm.learning.losses.base import SampleLoss
 from swarm.learning.losses.own import KEY, OwnLoss, check_loss, own_loss
-from swarm.learning.models.base import ReadsFiles, Wrapped
+from swarm.learning.models.base import Wrapped
 from swarm.learning.optim.grid import GridLearner
 from swarm.learning.optim.optimizer import Optimizer
 from swarm.learning.optim.schedule import Schedule
 from swarm.learning.personal.base import Personal
 from swarm.learning.running_statistics import entries, layout_of, running_statistics
+from swarm.simulation.experiment.checks.model import checked_module, require_batch, require_room
 from swarm.simulation.experiment.data import Data
 
 if TYPE_CHECKING:
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
-
-# of one device's parameters that learn, and of the frozen ones, which all devices share, by what
-# makes a module: the arms and trials of a run have the same
-_BYTES: dict[tuple[str, torch.dtype], tuple[int, int]] = {}
 
 
 class Model:
@@ -86,15 +72,15 @@ class Model:
         self.settings, self.data, self.dtype, self.device = settings, data, dtype, device
         self.test_loss = self._loss()
         self.loss = self._weighted()
-        self._require_room()
+        require_room(self)
         schedule: Schedule = self._build(settings.schedule_plug_in, Schedule, "schedule")
         self.optimizer: Optimizer = self._build(
             settings.optimizer, Optimizer, "optimizer", schedule=schedule
         )
         self.personal: Personal = self._build(settings.personal, Personal, "personal")
-        self.template = module = self._checked_module()
+        self.template = module = checked_module(self)
         statistics = running_statistics(module, self.sample())
-        self._require_batch(module, statistics)
+        require_batch(self, module, statistics)
         self.layout: Layout = layout_of(module, statistics, settings.buffers, settings.share)
         self.constants = Constants.of(module, [s.name for s in statistics])
         self.start = read_start(settings.init, module, self.layout, self.constants, dtype)
@@ -173,32 +159,6 @@ class Model:
         data = self.data.dataset
         x = torch.as_tensor(data.x[data.train[:2]])
         return x.to(self.device, self.dtype if x.is_floating_point() else x.dtype)
-
-    def _checked_module(self) -> nn.Module:
-        """A module that has passed the checks that it can learn from these data.
-
-        Raises :class:`ConfigError` about ``model`` for one that cannot."""
-        module, data = self.module().to(self.device), self.data.dataset
-        answers = (*data.y.shape[1:], data.classes) if data.classes else (self.data.outputs,)
-        try:
-            check_tokens(module, data.x)
-            check_module(module, self.sample(), answers)
-            if isinstance(module, ReadsFiles):
-                module.require_tokens(None if data.tokens is None else data.tokens.json)
-        except ConfigError as error:
-            raise error.under("model") from None
-        return module
-
-    def _require_batch(self, module: nn.Module, statistics: Sequence[ParameterSpec]) -> None:
-        """Refuse mini-batches of one sample for a module that needs several to learn."""
-        if not statistics or self.settings.train.batch > 1:
-            return
-        try:
-            with torch.no_grad(), buffers_kept(module):
-                module(self.sample()[:1])
-        except ValueError as error:
-            valid = f"must be at least 2 with this model, which fails on one sample: {error}"
-            raise ConfigError("train.batch", 1, valid) from None
 
     def learner(self, block: int) -> Learner:
         """A learner that trains blocks of up to ``block`` devices at once."""
@@ -313,38 +273,3 @@ class Model:
     def first_kept(self, x_NP: Tensor) -> dict[str, Tensor]:
         """What devices with these first rows keep for themselves at the start."""
         return self.personal.init(x_NP, tuple(self.optimizer.slots))
-
-    def _require_room(self) -> None:
-        """Refuse parameters that do not fit into memory, of one device or of all, before anything
-        is allocated.
-
-        For this the model is made on torch's meta device, without memory. A user's own module is
-        not checked here: it may not support that device, and may keep what it made there. Once
-        everything is built, :func:`swarm.experiments.runs.memory.require_memory` counts all that a
-        run takes, for every model.
-        """
-        target, n = str(self.settings.model.get("_target_")), self.settings.devices
-        if not target.startswith(("swarm.", "torch.")):
-            return
-        model = json.dumps(
-            [self.settings.model, self.data.features, self.data.outputs], default=str
-        )
-        key = (model, self.dtype)
-        if key not in _BYTES:
-            try:
-                with without_memory():
-                    module = self.module()
-            except (RuntimeError, TypeError) as error:
-                why = f"cannot be made: {shown(str(error).splitlines()[0])}"
-                raise ConfigError("model", target, why) from error
-            _BYTES[key] = size_of(trainable(module)), size_of(frozen_parameters(module))
-        one, frozen = _BYTES[key]
-        free = available_bytes() if self.device.type == "cpu" else None
-        if free is None or one * n + frozen <= free:
-            return
-        if one + frozen > free:
-            need = f"at least {size_text(one + frozen)} for one device's parameters"
-            raise no_room("model", target, need, free, "a smaller model would fit")
-        need = f"at least {size_text(n * one + frozen)} for parameters alone"
-        fits = f"at most {counted((free - frozen) // one, 'device')} would fit"
-        raise no_room("devices", n, need, free, fits)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from swarm.common.errors import ConfigError, Refusals, refuse
 from swarm.common.plugin import called
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.learning.privacy.accountant import require_library
 from swarm.learning.privacy.noise import LeastNoise, Plan, least_noise

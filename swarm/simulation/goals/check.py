@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from swarm.common.errors import Refusals, refuse
 from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.simulation.phases.neighbours import ToNeighbours
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from swarm.communication.aggregation.robust import RobustRule, too_many
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.returned import skips_phases
 from swarm.communication.topology.graph import Graph
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.simulation.experiment.cohorts.bounds import graphs_of, holders_of, titles
 

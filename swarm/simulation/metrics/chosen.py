@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import build, choice
+from swarm.config.build import build
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.config.settings import STANDARD
 from swarm.simulation.metrics.backdoor import TriggerMetric

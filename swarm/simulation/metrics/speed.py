@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.ranges import number
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.learning.batch import Batch
 from swarm.learning.kernels.flops import counter
 from swarm.learning.models.sequence import SequenceModel, State, state_bytes

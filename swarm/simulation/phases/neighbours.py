@@ -15,7 +15,7 @@ from swarm.common.rng import Keys
 from swarm.communication.check_messages import check_both_ways, check_every_round, check_links
 from swarm.communication.compression.base import Draw, bits_of, packed
 from swarm.communication.compression.row_blocks import NUMBERS
-from swarm.communication.network.base import UNSENT
+from swarm.communication.network.network import UNSENT
 from swarm.communication.round_messages import Traffic
 from swarm.communication.transform.base import transformed
 from swarm.simulation.hostile.sending import Draft, sent_rows

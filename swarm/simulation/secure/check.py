@@ -18,7 +18,7 @@ from swarm.common.plugin import called
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.secure.base import FEWEST
 from swarm.communication.secure.rounds import SecureRounds
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.simulation.secure.sums import SecureSums
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Network
 from swarm.communication.network.churn import LateJoin, MarkovChurn, PermanentFailure, Trace
 from swarm.communication.network.delay import ConstantDelay
+from swarm.communication.network.network import Network
 from swarm.communication.network.outage import NetworkPartition
 from swarm.communication.topology.regular import Ring
 from tests.support import experiment, prepared, records

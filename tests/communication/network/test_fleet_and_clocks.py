@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Network
 from swarm.communication.network.clock import Periodic, Poisson, Speed
 from swarm.communication.network.delay import Distance, ExponentialDelay, UniformDelay
 from swarm.communication.network.fleet import MixedFleet
+from swarm.communication.network.network import Network
 from swarm.communication.network.sharing import LinkRates
 from swarm.communication.topology.regular import Ring
 from swarm.communication.topology.structured import Geometric

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.strategies import integers
 
-from swarm.communication.network.base import UNSENT, Bools, Churn
+from swarm.communication.network.base import Bools, Churn
+from swarm.communication.network.network import UNSENT
 from swarm.simulation.loop import Simulation
 from tests.support import prepared
 

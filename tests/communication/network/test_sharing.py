@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Network
 from swarm.communication.network.clock import Poisson
+from swarm.communication.network.network import Network
 from swarm.communication.network.sharing import LinkRates, max_min_rates
 from swarm.communication.topology.random import RandomRegular
 from swarm.communication.topology.regular import Ring

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Network
+from swarm.communication.network.network import Network
 from tests.support import prepared, records
 
 SIZE = ("devices=8", "rounds=4", "model=softmax")

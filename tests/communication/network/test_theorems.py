@@ -8,10 +8,10 @@ import torch
 
 from swarm.communication.messages import MessageSchedule
 from swarm.communication.mixing import weights
-from swarm.communication.network.base import LATE, LOST, UNSENT, Network
 from swarm.communication.network.churn import MarkovChurn, PermanentFailure
 from swarm.communication.network.clock import Poisson
 from swarm.communication.network.delay import ExponentialDelay
+from swarm.communication.network.network import LATE, LOST, UNSENT, Network
 from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.topology.exponential import ExponentialGraph
 from swarm.communication.topology.random import SmallWorld

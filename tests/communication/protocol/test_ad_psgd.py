@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
-from swarm.communication.network.base import Network
 from swarm.communication.network.churn import MarkovChurn
 from swarm.communication.network.clock import Poisson
+from swarm.communication.network.network import Network
 from swarm.communication.pairs import RandomPairs
 from swarm.communication.topology.random import SmallWorld
 from swarm.communication.topology.regular import Ring

@@ -11,7 +11,7 @@ from swarm.common.errors import ConfigError
 from swarm.communication import messages
 from swarm.communication.check_messages import check_weights
 from swarm.communication.messages import MessageSchedule
-from swarm.communication.network.base import Network
+from swarm.communication.network.network import Network
 from swarm.communication.protocol.base import Protocol, Requirements
 from swarm.communication.protocol.dpsgd import TrainThenAverage
 from swarm.communication.round_messages import Traffic, traffic_of

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from swarm.common.arrays import arrays_of
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
-from swarm.data.dataset import arrays_of
 from swarm.experiments import runner
 from tests.support import config, experiment
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from swarm.common.names import listed
 from swarm.common.system import yaml_text
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.results.load import Run
 from swarm.results.report.html.ladder import ladder
 from swarm.results.report.html.message_table import message_table

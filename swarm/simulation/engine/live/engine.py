@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.simulation.engine.base import Block, Ints, RoundResult
 from swarm.simulation.engine.live.actor import LiveActor, LiveReport
 from swarm.simulation.engine.live.news import News

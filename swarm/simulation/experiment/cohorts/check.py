@@ -13,7 +13,8 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import called
 from swarm.communication.aggregation.pre_aggregator import PreAggregated
 from swarm.communication.compression.base import Compressor
-from swarm.config.build import choice, class_of
+from swarm.config.build import class_of
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.learning.models.base import Wrapped

@@ -22,14 +22,14 @@ from swarm.common.errors import ConfigError
 from swarm.communication.aggregation.at_server import combined
 from swarm.communication.aggregation.base import Aggregator, Draws, Neighbourhoods
 from swarm.communication.compression.base import Compressor, Draw, bits_of, packed
-from swarm.communication.network.base import UNSENT
+from swarm.communication.network.network import UNSENT
 from swarm.communication.round_messages import MessageSizes
 from swarm.communication.routing import Route
 from swarm.communication.transform.base import MessageTransform, transformed
 from swarm.learning.cohorts.runs import Runs, put_, taken, zeros
 
 if TYPE_CHECKING:
-    from swarm.communication.network.base import MessageOutcomes
+    from swarm.communication.network.network import MessageOutcomes
     from swarm.communication.topology.graph import Graph
     from swarm.simulation.experiment.cohorts.cohorts import Cohorts
 

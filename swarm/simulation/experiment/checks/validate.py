@@ -16,7 +16,7 @@ from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.check_messages import rounds_foreseen
 from swarm.communication.compression.base import Compressor
 from swarm.communication.protocol.base import Protocol
-from swarm.config.build import choice
+from swarm.config.choices import choice
 from swarm.config.explain import shown
 from swarm.config.settings import Settings
 from swarm.data.local_test import VALIDATION

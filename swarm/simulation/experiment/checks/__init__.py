@@ -1,0 +1,1 @@
+"""What is refused of an arm before anything of the swarm's size is allocated."""
