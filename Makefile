@@ -60,7 +60,7 @@ bench: $(INSTALLED_DEV)  ## speed against a plain loop, one thread
 	$(ONE_THREAD) $(BIN)/python benchmarks/throughput.py $(ARGS)
 
 .PHONY: claims
-claims: $(INSTALLED)  ## judge every claim (some six hours on two cores; goes on where it was interrupted) and write docs/claims
+claims: $(INSTALLED)  ## judge every claim (some eight hours on two cores; goes on where it was interrupted) and write docs/claims
 	@if [ -e outputs/claims/config.yaml ]; then $(BIN)/python run_swarm.py resume=outputs/claims; \
 		else $(BIN)/python run_swarm.py scenario=all preset=full hydra.run.dir=outputs/claims; fi
 	@$(BIN)/python run_swarm.py publish outputs/claims

@@ -15,7 +15,8 @@ from swarm.common.errors import ConfigError
 from swarm.communication.mixing import observed_rate, periodic_rate, weights
 from swarm.communication.protocol.base import Protocol
 from swarm.communication.topology.base import WHOLE, Topology, check_period, graph_of
-from swarm.config.build import build, choice, option
+from swarm.config.build import build, option
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.experiments.runs.describe import LOOKED_AT
 from swarm.experiments.runs.scenario import Arm, Scenario

@@ -21,7 +21,6 @@ from swarm.common import plugin
 from swarm.common.errors import ConfigError, with_article
 from swarm.common.system import paths
 from swarm.common.system.machine import ran_out_of_memory
-from swarm.config.choices import choice as choice  # until all callers import it from there
 from swarm.config.composing.arguments import MISSING, TARGET, defaults, fit, hints, parameters
 from swarm.config.composing.conf_files import keys_of, option_files
 from swarm.config.explain import describe, shown, unknown

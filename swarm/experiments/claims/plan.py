@@ -13,7 +13,8 @@ from swarm.common.errors import ConfigError, counted, typed
 from swarm.common.plugin import returned, shape_of
 from swarm.common.system import yaml_text
 from swarm.common.system.garbage import only_new_garbage
-from swarm.config.build import build, choice, option, options
+from swarm.config.build import build, option, options
+from swarm.config.choices import choice
 from swarm.config.composing import conf_files
 from swarm.config.explain import shown
 from swarm.config.settings import Settings, sections

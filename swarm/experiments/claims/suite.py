@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 from urllib.parse import quote
 
 from swarm.common.errors import ConfigError, SwarmError, counted
-from swarm.config.build import choice, option
+from swarm.config.build import option
+from swarm.config.choices import choice
 from swarm.config.settings import Settings
 from swarm.experiments.claims import run
 from swarm.experiments.claims.base import Suite

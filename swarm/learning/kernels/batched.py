@@ -146,7 +146,7 @@ class BatchedKernel(Kernel):
         outs = []
         for part, leaves in _parts(x, at_once):
             own = scale[part] if isinstance(scale, Tensor) and len(scale) > 1 else scale
-            out, gradients, after = self._learnt(
+            out, gradients, after = self._differentiated(
                 self._run, leaves, inputs[part], target_BCb[part], own
             )
             outs.append(out)

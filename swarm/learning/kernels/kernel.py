@@ -27,10 +27,8 @@ from swarm.learning.kernels.losses import Loss
 Views = dict[str, Tensor]  # each parameter of a block as ``[B, *shape]``
 # one number for the whole block, ``[B, 1, 1]`` or ``[1, 1, 1]``, or for each sample ``[B, 1, b]``
 Scale = float | Tensor
-
-
 # the outputs, the gradient of each parameter, and the running statistics afterwards
-Learnt = tuple[Tensor, Views, Views]
+Differentiated = tuple[Tensor, Views, Views]
 # outputs and running statistics, as a function of parameters, running statistics and inputs
 Learn = Callable[[Views, Views, Tensor], tuple[Tensor, Views]]
 
@@ -80,9 +78,9 @@ class Kernel(ABC):
         and no gradient is ever stored.
         """
 
-    def _learnt(
+    def _differentiated(
         self, learn: Learn, x: Views, inputs: Tensor, target: Tensor, scale: Scale
-    ) -> Learnt:
+    ) -> Differentiated:
         """What ``learn`` gives for the entries ``x`` of rows, and its gradients by autograd."""
         with torch.inference_mode(False), torch.enable_grad():
             parameters, statistics = split_statistics(x, self.layout)
@@ -125,16 +123,16 @@ class Functional(Kernel):
         if torch.compiler.is_compiling():
             out, gradients, after = self._traced(x, inputs, target_BCb, scale)
         else:
-            out, gradients, after = self._learnt(self._learn, x, inputs, target_BCb, scale)
+            out, gradients, after = self._differentiated(self._learn, x, inputs, target_BCb, scale)
         for name, gradient in gradients.items():
             into[name].add_(gradient)
         for name, value in after.items():
             x[name].copy_(value)
         return out
 
-    def _traced(self, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Learnt:
-        """As :meth:`_learnt`, by what the compiler can trace. Elsewhere ``vjp`` would take a tenth
-        longer, and import the compiler, which takes a second."""
+    def _traced(self, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Differentiated:
+        """As :meth:`_differentiated`, by what the compiler can trace. Elsewhere ``vjp`` would take a
+        tenth longer, and import the compiler, which takes a second."""
         parameters, statistics = split_statistics(x, self.layout)
         pulled: Any = vjp(
             lambda own: self._learn(own, statistics, inputs), parameters, has_aux=True
@@ -176,7 +174,7 @@ class PerDevice(Kernel):
         scale_B1b = given.expand(len(inputs), 1, given.shape[-1] if given.dim() else 1)
         outs = []
         for i, own in enumerate(scale_B1b):
-            out, gradients, statistics = self._learnt(
+            out, gradients, statistics = self._differentiated(
                 self._learn, {n: v[i] for n, v in x.items()}, inputs[i], target_BCb[i], own
             )
             outs.append(out)
