@@ -131,8 +131,8 @@ class Functional(Kernel):
         return out
 
     def _traced(self, x: Views, inputs: Tensor, target_BCb: Tensor, scale: Scale) -> Differentiated:
-        """As :meth:`_differentiated`, by what the compiler can trace. Elsewhere ``vjp`` would take a
-        tenth longer, and import the compiler, which takes a second."""
+        """As :meth:`_differentiated`, by what the compiler can trace. Elsewhere ``vjp`` takes a
+        tenth longer, and imports the compiler, which takes a second."""
         parameters, statistics = split_statistics(x, self.layout)
         pulled: Any = vjp(
             lambda own: self._learn(own, statistics, inputs), parameters, has_aux=True
