@@ -218,7 +218,8 @@ def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
     text = "changes the devices that it measures: a run that measures nothing ends with others"
     _require_equal(made, path, text, rows, run_here(prepared))
     if again != one:
-        raise fail(made, path, "measures other numbers when the same run is run again")
+        text = "measures other numbers when the same run is run again; the column of a time that is"
+        raise fail(made, path, f"{text} measured says timed=True")
     if shards != one:
         text = (
             "measures other numbers where the swarm is cut into several shards: a device's value"
@@ -228,7 +229,8 @@ def _check_metric(prepared: PreparedRun, made: Any, path: str) -> None:
     if prepared.settings.rounds > 1 and _measured(prepared, 1, again_from=1)[0][-1] != one[-1]:
         text = "measures other numbers in a run that is resumed: it keeps what no checkpoint has"
         raise fail(made, path, text)
-    if not any(value is not None for value in one[-1].values()):
+    timed = any(column.timed for column in first_of(prepared).metrics.columns)
+    if not timed and not any(value is not None for value in one[-1].values()):
         raise fail(made, path, "measures nothing: no number of its columns is in the last record")
 
 

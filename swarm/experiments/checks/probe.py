@@ -143,12 +143,14 @@ def _require_same(e: Experiment, one: Tried, other: Tried) -> None:
             " from the seed or the keys that constructors and methods get, as by"
             ' swarm.common.rng.Keys(seed, "…")',
         )
-    if differ := [key for key in one.values if one.values[key] != other.values.get(key)]:
+    timed = {column.key for column in e.metrics.columns if column.timed}
+    differ = [key for key in one.values if one.values[key] != other.values.get(key)]
+    if differ := [key for key in differ if key not in timed]:
         warnings.warn(
             f"metrics: {', '.join(differ)} had other values when the first rounds were tried again"
             " with the same seed and came to the same models, so a run that is repeated will not"
-            " have the same figures; right for a time that is measured, and otherwise draw from"
-            ' swarm.common.rng.Keys(seed, "…")',
+            " have the same figures; the column of a time that is measured says timed=True, and"
+            ' any other metric draws from swarm.common.rng.Keys(seed, "…")',
             stacklevel=2,
         )
 

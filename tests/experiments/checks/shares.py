@@ -5,6 +5,7 @@ into the data set; tests/experiments/checks/test_shared.py runs them.
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from swarm.data.partition import Iid
 from swarm.data.stream.drift import Drift
 from swarm.data.stream.labelling import LabelOracle
 from swarm.learning.optim.optimizer import SGD
+from swarm.simulation.metrics.column import Column
 from swarm.simulation.metrics.looking import SwarmMetric
 from swarm.simulation.metrics.views import SwarmView
 
@@ -190,6 +192,21 @@ class Drawn(SwarmMetric):
 
     def measured(self, view: SwarmView) -> Any:
         return {"drawn": float(np.random.default_rng().random())}
+
+
+class Seconds(SwarmMetric):
+    """A time that is measured, which its column says if it is ``honest``."""
+
+    name, label = "seconds", "seconds"
+
+    def __init__(self, honest: bool = True) -> None:
+        self.honest = honest
+
+    def columns(self) -> tuple[Column, ...]:
+        return (Column("seconds", "seconds", "s", "lower", timed=self.honest),)
+
+    def measured(self, view: SwarmView) -> Any:
+        return {"seconds": time.perf_counter()}
 
 
 class Overwrites(Iid):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from swarm.common.arrays import arrays_of
 from swarm.common.errors import ConfigError
 from swarm.common.rng import Keys
 from swarm.experiments import runner
+from swarm.experiments.checks.check_plugin import ContractError, check_plugin
 from tests.support import config, experiment
 
 SHARES = Path(__file__).with_name("shares.py")
@@ -69,10 +71,27 @@ UNSEEDED: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def test_a_metric_that_draws_without_a_seed_or_tells_the_time_is_warned_of() -> None:
-    said = r"^metrics: drawn had other values .* a run that is repeated will not have the same fig"
+@pytest.mark.parametrize(
+    ("name", "options"), [("Drawn", {}), ("Seconds", {"honest": False})], ids=str
+)
+def test_a_metric_that_draws_without_a_seed_or_tells_the_time_is_warned_of(
+    name: str, options: dict[str, Any]
+) -> None:
+    said = (
+        rf"^metrics: {name.lower()} had other values .* a run that is repeated will not have the"
+        r" same figures; the column of a time that is measured says timed=True"
+    )
     with pytest.warns(UserWarning, match=said):
-        runner.check(settings("metrics", "Drawn", {}))
+        runner.check(settings("metrics", name, options))
+
+
+def test_a_metric_that_says_that_it_is_a_time_is_a_metric_like_others() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runner.check(settings("metrics", "Seconds", {}))
+    check_plugin("shares.Seconds", f"plugins=[{SHARES}]")
+    with pytest.raises(ContractError, match="that is measured says timed=True"):
+        check_plugin("shares.Seconds", f"plugins=[{SHARES}]", honest=False)
 
 
 @pytest.mark.parametrize(("section", "name", "options"), UNSEEDED)
