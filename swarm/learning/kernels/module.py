@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -163,7 +164,9 @@ def _require_pure(module: nn.Module, inputs: Tensor) -> object:
     writes = _writes(module)
     try:
         out, after = _tried(module, inputs)
+        once = _attributes(module)
         again, after_again = _tried(module, given.clone())
+        _warn_of_state(module, once)
         if changed_buffers(module, given) or draws_noise(module, given):
             if not all(same(after[name], after_again[name]) for name in after):
                 raise refused(module, _NOISE)
@@ -213,6 +216,32 @@ def _tried(module: nn.Module, inputs: Tensor) -> tuple[object, dict[str, Tensor]
     with torch.no_grad(), buffers_kept(module), seeded(0, inputs.device):
         out = module(inputs)
         return out, {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def _attributes(module: nn.Module) -> dict[str, object]:
+    """The plain values among the attributes of a user's modules, and how long lists and the like
+    are."""
+    found: dict[str, object] = {}
+    for name, part in module.named_modules():
+        for key, value in vars(part).items() if is_plugin(part) else ():
+            if isinstance(value, int | float | str):
+                found[f"{name}.{key}".removeprefix(".")] = value
+            elif isinstance(value, list | dict | set | deque) and not key.startswith("_"):
+                found[f"{name}.{key}".removeprefix(".")] = len(value)
+    return found
+
+
+def _warn_of_state(module: nn.Module, once: dict[str, object]) -> None:
+    """Warn of attributes that another call with the same inputs has changed."""
+    twice = _attributes(module)
+    if changed := [name for name, value in twice.items() if once.get(name, value) != value]:
+        warnings.warn(
+            f"model: {called(module)} changes its attribute {changed[0]} whenever it is called,"
+            " which no checkpoint has and all devices share: if its outputs follow from that at any"
+            " time, a resumed run has other numbers; a buffer (register_buffer) is part of each"
+            " device's row",
+            stacklevel=2,
+        )
 
 
 def _require_constant(module: nn.Module, inputs: Tensor) -> None:

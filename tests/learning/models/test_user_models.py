@@ -146,6 +146,14 @@ def test_what_cannot_work_is_refused_by_name(name: str) -> None:
     assert refusal.value.exit_code == 2
 
 
+def test_a_state_that_matters_later_is_warned_of() -> None:
+    values = {**config(f"plugins=[{PLUGIN}]"), "model": {"_target_": "user_models.CountsForLater"}}
+    said = r"^model: user_models.CountsForLater changes its attribute calls whenever it is called"
+    with pytest.warns(UserWarning, match=said) as caught:
+        PreparedRun.prepare(Settings.parse(values))
+    assert not [each for each in caught if "longest" in str(each.message)]
+
+
 def test_images_that_are_not_square_need_another_model() -> None:
     with pytest.raises(ConfigError, match="has 20 features, which is no square"):
         PreparedRun.prepare(

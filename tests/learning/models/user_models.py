@@ -240,6 +240,19 @@ class WithACounter(_Plain):
         return super().forward(x) * self.calls
 
 
+class CountsForLater(_Plain):
+    """The counter matters after many calls only, so that the first ones agree."""
+
+    def __init__(self, features: tuple[int, ...], outputs: int) -> None:
+        super().__init__(features, outputs)
+        self.calls, self.longest = 0, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.longest = max(self.longest, len(x))  # what it saves stays the same for the same inputs
+        return super().forward(x) * (1.5 if self.calls > 10_000 else 1.0)
+
+
 class WithAComplexBuffer(_Plain):
     """Turns pairs of numbers, as rotary positions do."""
 
