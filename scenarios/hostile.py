@@ -119,8 +119,7 @@ class Hostile(Claim):
         "lose to the attack, nor of what one that is beyond it passes on. Under dissensus one "
         "honest device beyond its bound is driven away exponentially, and once its numbers are no "
         "longer finite its whole arm has diverged and has kept nothing, as good as the others may "
-        "be. Shares that are 0 under some seeds and 0.9 under others have intervals so wide that "
-        "five seeds decide nothing."
+        "be. Such shares are 0 under some seeds and 0.9 under others, and their intervals wide."
     )
     Budget = HostileBudget
 
