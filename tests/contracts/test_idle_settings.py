@@ -183,16 +183,18 @@ def learnt(words: tuple[str, ...], mixing: str) -> tuple[Rows, list[str]]:
 
 
 UNEQUAL = ("topology=barabasi_albert", "topology.m=4")  # so that weights of links differ
+HARMFUL = ("alie", "dissensus", "sign_flip")  # only the second is told weights
 COMMON = ("diloco", "fedadam", "ifca")  # all devices start alike
 
 
 @pytest.mark.parametrize(
     "word",
     [f"protocol={name}" for name in options("protocol") if name != "ad_psgd"]  # auto only
-    + [f"aggregator={name}" for name in options("aggregator")],
+    + [f"aggregator={name}" for name in options("aggregator")]
+    + [f"aggregator=coordinate_median attack={name} attack.devices=2" for name in HARMFUL],
 )
 def test_mixing_is_said_to_do_nothing_just_where_it_changes_no_bit(word: str) -> None:
-    words = (*SMALL, *UNEQUAL, "data.local_validation=0.2", word)
+    words = (*SMALL, *UNEQUAL, "data.local_validation=0.2", *word.split())
     words += ("data.public=0.1",) if word == "protocol=fedmd" else ()
     words += ("aggregator.unsafe=warn",) if word.endswith("krum") else ()
     words += () if word.endswith(COMMON) else ("init=independent",)

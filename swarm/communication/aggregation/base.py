@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from swarm.common.plugin import returned, shape_of
+from swarm.common.plugin import is_plugin, returned, shape_of
 from swarm.common.rng import Keys
 from swarm.communication.mixing import Conserves, Mixing
 from swarm.communication.routing import Route
@@ -180,7 +180,8 @@ class Aggregator(ABC):
             device's own validation samples, so that each device must have some
             (``data.local_validation``) and messages must be models.
         weighs: Whether the mixing weights have a part in the result. A run warns of weights that
-            are chosen for a rule that does without.
+            are chosen for a rule that does without. A plug-in says so in its own class: what it
+            derives from may do without where it does not.
         symmetric: Whether the rule treats all n rows alike, and makes no difference between the
             device's own and others. A server needs that, which has no row of its own.
         partial_rows: What the rule makes of rows that lack some of the numbers, as those of smaller
@@ -257,3 +258,10 @@ class Aggregator(ABC):
                 raise returned("aggregator", self, "combine()", said, needed)
             out_RM[r] = combined
         return out_RM
+
+
+def uses_weights(rule: Aggregator) -> bool:
+    """Whether the mixing weights may have a part in what ``rule`` makes of rows, as it says itself;
+    what a plug-in inherits is said of another class."""
+    inherited = is_plugin(rule) and "weighs" not in {*vars(rule), *vars(type(rule))}
+    return inherited or rule.weighs

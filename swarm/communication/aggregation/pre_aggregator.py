@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from swarm.common.plugin import called
-from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.base import Aggregator, uses_weights
 from swarm.communication.aggregation.robust import RobustRule
 from swarm.communication.aggregation.stack import Stack, devices_at_once
 from swarm.communication.topology.graph import Graph
@@ -58,7 +58,7 @@ class PreAggregated(RobustRule):
         """Put ``before`` in front of ``rule``, which :func:`refusal` must allow."""
         super().__init__(rule.f, rule.unsafe)
         self.before, self.rule = tuple(before), rule
-        self.symmetric, self.weighs = rule.symmetric, rule.weighs
+        self.symmetric, self.weighs = rule.symmetric, uses_weights(rule)
         if all(each.by_number for each in before):
             self.partial_rows = rule.partial_rows
 

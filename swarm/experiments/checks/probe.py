@@ -134,7 +134,7 @@ def _require_same(e: Experiment, one: Tried, other: Tried) -> None:
         suspects = list(dict.fromkeys(parts))
         key, path = suspects[0] if len(suspects) == 1 else ("plugins", e.settings.plugins)
         named = ", ".join(f"{key}={path}" for key, path in suspects)
-        who = f"one of {named}" if len(suspects) > 1 else "it"
+        who = "it" if len(suspects) == 1 else f"one of {named or 'the plug-ins'}"
         raise ConfigError(
             key,
             path,

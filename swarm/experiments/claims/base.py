@@ -20,6 +20,7 @@ from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import returned, shape_of
 from swarm.common.statistics import Bound, holds_if_all
 from swarm.config.build import option
+from swarm.config.choices import choice
 from swarm.config.composing.overrides import key_of, parse
 from swarm.config.settings import validated
 from swarm.config.settings.sections import Section
@@ -254,7 +255,11 @@ class Claim(AnyScenario, ABC):
         given = {**self.settings, **condition.changes}
         scenario = given.get("scenario", "compare")
         usual = option("scenario", scenario) if isinstance(scenario, str) else scenario
-        return list(given.get("scenario.arms", usual.get("arms", ())))
+        arms = given.get("scenario.arms", usual.get("arms", ()))
+        if not arms:
+            valid = f"has no list of arms, and {condition.title} no arms=… of which rows are made"
+            raise ConfigError("scenario", choice("scenario", usual), valid)
+        return list(arms)
 
     def require(self, holds: object, key: str, valid: str) -> None:
         """Raise a :class:`ConfigError` that names ``key`` of the chosen budget and its value, and

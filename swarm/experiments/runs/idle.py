@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from swarm.common.plugin import absent
+from swarm.communication.aggregation.base import uses_weights
+from swarm.communication.attack.base import LinkAttack
 from swarm.communication.topology.base import RECENT, WHOLE, graph_of
 from swarm.config.build import option, options
 from swarm.config.choices import choice
@@ -49,9 +51,10 @@ LISTED = {"transforms": "transform"}  # the groups of what is listed under anoth
 
 
 def idle(e: Experiment, arm: str | None = None) -> dict[str, str]:
-    """Return the settings of ``e`` that have no effect as its protocol does not send what they are
-    about: the dotted key, and a sentence that says so. Settings that are as in ``conf/config.yaml``
-    or ``none`` are not among them. ``arm`` is its name if it has another protocol than the run."""
+    """Return the settings of ``e`` that have no effect, as its protocol does not send what they are
+    about, or as nobody asks for what links have: the dotted key, and a sentence that says so.
+    Settings that are as in ``conf/config.yaml`` or ``none`` are not among them. ``arm`` is its name
+    if it has another protocol than the run."""
     s, phases = e.settings, [phase for phase in e.communication.phases if phase.sends]
     by_server = [phase for phase in phases if phase.through_server]
     who = f"protocol={choice('protocol', s.protocol)}" if arm is None else f"the arm {arm}"
@@ -66,16 +69,20 @@ def idle(e: Experiment, arm: str | None = None) -> dict[str, str]:
     found = {
         key: f"{key}={_typed(s, key)}: {why}, so that {so}"
         for key, so in about.items()
-        if key not in set(_used_otherwise(e)) and _set(s, key)
+        if _set(s, key)
     }
-    return found if about else dict(_of_edges(e, who))
+    used = set(_used_otherwise(e))
+    every = found if about else dict(_of_edges(e, who))
+    return {key: said for key, said in every.items() if key not in used}
 
 
 def _of_edges(e: Experiment, who: str) -> Iterator[tuple[str, str]]:
     """What nobody asks for in an arm whose messages go along links: the key, and the sentence."""
     c, s = e.communication, e.settings
-    weighed = any(phase.weighs for phase in c.phases)
-    if not c.aggregator.weighs and any(phase.mixes for phase in c.phases):
+    # an attack over links is told the weights by which its receiver combines
+    attacked = c.hostile_N is not None and isinstance(c.attack, LinkAttack)
+    weighed = attacked or any(phase.weighs for phase in c.phases)
+    if not uses_weights(c.aggregator) and any(phase.mixes for phase in c.phases):
         who = f"aggregator={choice('aggregator', s.aggregator)}"
     unweighed = f"{who} combines messages without weights"
     if not weighed and _set(s, "mixing"):

@@ -61,6 +61,8 @@ class Dense(Kernel):
     :mod:`swarm.learning.kernels.losses`).
     """
 
+    copies_rows = False
+
     def __init__(
         self,
         layout: Layout,

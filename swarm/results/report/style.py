@@ -163,8 +163,9 @@ def data_name(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     path; else the option's name."""
     section = config.get("data")
     path = section.get("path") if isinstance(section, Mapping) else None
-    if isinstance(path, str) and path and not path.startswith("fetched:"):
-        return PurePath(path).name
+    own = isinstance(path, str) and not path.startswith("fetched:")
+    if own and (name := PurePath(str(path)).name):  # "." has none
+        return name
     return _name((summary.get("data") or {}).get("name"), section)
 
 

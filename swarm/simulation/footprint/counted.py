@@ -217,6 +217,7 @@ class _Counted:
         answers = batch * (self._answers // e.data.outputs)
         together = e.learner.kernel.at_once(block, answers, learning=True)
         made = 3 * together * e.learner.kernel.made_numbers * self.item  # with gradients
+        made += together * self.width * self.item if e.learner.kernel.copies_rows else 0
         return round + rows + made + self._private() + together * batch * self._activations
 
     def _private(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from swarm.common.rng import Keys
-from swarm.communication.aggregation.base import Draws, Neighbourhoods
+from swarm.communication.aggregation.base import Draws, Neighbourhoods, uses_weights
 from swarm.communication.check_messages import check_weights
 from swarm.communication.protocol.base import Protocol
 from swarm.simulation.experiment.cohorts.cohorts import replaces_state
@@ -48,7 +48,7 @@ class Mix(Packets):
     @property
     def weighs(self) -> bool:
         """See :meth:`Phase.weighs`; some rules of aggregation do without."""
-        return self.communication.aggregator.weighs
+        return uses_weights(self.communication.aggregator)
 
     def _check_weights(self) -> None:
         check_weights(self.communication.messages)
