@@ -17,6 +17,7 @@ from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
 from swarm.data.files.readers.kinds import (
     counts_rows,
     days_of,
+    first_no_date,
     first_text,
     is_numeric,
     is_text,
@@ -78,7 +79,10 @@ def with_numbers(
         elif not is_numeric(column) and features is not None:
             days = days_of(column)
             if days is None:
+                wrong = first_no_date(column)
                 valid = f"is not numeric: {first_text(column)}; give numeric columns"
+                if wrong is not None:
+                    valid = f"has dates, but {wrong}, which is no date such as 2022-12-08"
                 raise ConfigError("features", name, valid)
             found[name] = days
     return found
