@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from swarm.common.errors import ConfigError, meant
 from swarm.data.dataset import Ints
@@ -24,6 +25,7 @@ from swarm.data.files.readers.kinds import (
     listed_columns,
     missing_of,
 )
+from swarm.data.missing import IN_ARRAY
 
 Missing = Literal["refuse", "drop", "mean"]
 Table = dict[str, Column]
@@ -181,14 +183,30 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
 def require_present(path: object, table: Table, chosen: Iterable[str]) -> None:
     """Refuse the first missing value of the features, by its row and column."""
     for name in chosen:
-        missing = missing_of(table[name])
-        if missing.any():
+        missing_S = missing_of(table[name])
+        if missing_S.any():
+            ways = _ways_out(table[name], missing_S)
             valid = (
-                f"has no value in row {int(np.argmax(missing))} (counted from 0) of column"
-                f" {name!r}; data.missing=drop leaves such rows out, and data.missing=mean fills"
-                " them up"
+                f"has no value in row {int(np.argmax(missing_S))} (counted from 0) of column"
+                f" {name!r}; {ways}"
             )
             raise ConfigError("path", path, valid)
+
+
+def _ways_out(column: Column, missing_S: npt.NDArray[np.bool_]) -> str:
+    """What can be done about the missing values of a column; of an array ``[S, …]`` only what
+    leaves a row, and finds a mean for every place."""
+    drops, fills = "data.missing=drop leaves such rows out", "data.missing=mean fills them up"
+    if not _is_array(column):
+        return f"{drops}, and {fills}"
+    ways = [] if missing_S.all() else [drops]
+    ways += [] if np.isnan(column).all(axis=0).any() else [fills]
+    return "; ".join([*ways, f"{'or ' * bool(ways)}{IN_ARRAY}"])
+
+
+def _is_array(column: Column) -> bool:
+    """Whether a column has several numbers in a row, of which data.features can choose none."""
+    return column.size > len(column)
 
 
 def without_missing(
@@ -206,10 +224,10 @@ def without_missing(
     worst = max(gone_by, key=lambda name: int(gone_by[name].sum()))
     if gone_S.all() or (test is not None and gone_S[test].all()):
         of_test = "" if gone_S.all() else " of its test set"
+        hint = IN_ARRAY if _is_array(table[worst]) else "data.features=[…] can leave it out"
         valid = (
             f"would leave no row{of_test} of {path}; column {worst!r} has no value in"
-            f" {int(gone_by[worst].sum())} of {len(gone_S)} rows, and data.features=[…] can leave"
-            " it out"
+            f" {int(gone_by[worst].sum())} of {len(gone_S)} rows; {hint}"
         )
         raise ConfigError("missing", "drop", valid)
     columns = [name for name in gone_by if gone_by[name].any()]
