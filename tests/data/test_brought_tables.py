@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,16 @@ def test_values_that_an_array_lacks_bring_no_option_that_cannot_help(tmp_path: P
                 6,
                 3,
             )
+
+
+def test_an_array_that_is_joined_with_another_loses_its_shape_with_a_word(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 6, 3))
+    path = sequences(tmp_path / "x.npz", x, length=np.arange(30) % 5)
+    said = r"x, length are joined into 19 features, in which x loses its shape \[6, 3\]"
+    with pytest.warns(UserWarning, match=rf"{said}; data.features=\[x\] keeps it$"):
+        assert Table(path).load().features == (19,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Table(path, features=["x"]).load().features == (6, 3)
+        flat = sequences(tmp_path / "x.npz", x[:, 0], length=np.arange(30) % 5)
+        assert Table(flat).load().features == (4,)

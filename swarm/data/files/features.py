@@ -123,7 +123,7 @@ def numeric_ones(
         hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
         valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
-    _warn_of_numbers_beside_images(path, table, chosen)
+    _warn_of_joined_arrays(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
         named = listed_columns(dates)
@@ -147,15 +147,26 @@ def numeric_ones(
     return chosen
 
 
-def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]) -> None:
-    """Warn of numbers beside images, which often are other labels, and flatten the images."""
+def _warn_of_joined_arrays(path: object, table: Table, chosen: list[str]) -> None:
+    """Warn of numbers beside arrays of several dimensions, which become flat with them: beside
+    images they often are other labels.
+    """
+    shaped = [name for name in chosen if table[name].ndim > 2]
+    if not shaped or len(chosen) == 1:
+        return
     others = [name for name in chosen if table[name].ndim != 4]
-    if 0 < len(others) < len(chosen):
-        warnings.warn(
-            f"{path}: {listed_columns(others)}: numbers beside images are features, too, and the"
-            " images become flat; data.features=[…] leaves them out",
-            stacklevel=3,
+    if len(others) < len(chosen) and others:
+        found = (
+            f"{listed_columns(others)}: numbers beside images are features, too, and the"
+            " images become flat; data.features=[…] leaves them out"
         )
+    else:
+        first, total = shaped[0], sum(table[name][0].size for name in chosen)
+        found = (
+            f"{listed_columns(chosen)} are joined into {total} features, in which {first} loses its"
+            f" shape {list(table[first].shape[1:])}; data.features=[{first}] keeps it"
+        )
+    warnings.warn(f"{path}: {found}", stacklevel=3)
 
 
 def _is_marked(column: Column) -> bool:
