@@ -121,13 +121,24 @@ def finder(names: Sequence[str | None] | None, count: int) -> Callable[[object],
     return find
 
 
-def choices(names: Sequence[str | None] | None, count: int, wanted: object = "") -> str:
+def choices(
+    names: Sequence[str | None] | None,
+    count: int,
+    wanted: object = "",
+    there: Sequence[int] | None = None,
+) -> str:
     """List for a message what :func:`finder` understands: ``lie, run, sit, walk, or 0 to 3``.
 
     If ``wanted`` is spelt much like one of the names, the text asks whether that name was meant.
+    ``there`` has the numbers that may be chosen, ascending (None: all).
     """
-    given = [name for name in names or () if name is not None]
-    numbers = f"0 to {count - 1}" if count > 1 else "0"
+    numbers = _numbers(range(max(count, 1)) if there is None else there)
+    asked = None if there is None else set(there)
+    given = [
+        name
+        for i, name in enumerate(names or ())
+        if name is not None and (asked is None or i in asked)
+    ]
     if not given:
         return numbers
     return (
@@ -135,6 +146,11 @@ def choices(names: Sequence[str | None] | None, count: int, wanted: object = "")
         + ("" if any(map(is_number, given)) else f", or {numbers}")
         + meant(wanted, given)
     )
+
+
+def _numbers(there: Sequence[int]) -> str:
+    whole = there[-1] - there[0] == len(there) - 1 > 0
+    return f"{there[0]} to {there[-1]}" if whole else listed([str(number) for number in there])
 
 
 def telling(names: Maybe | None) -> Maybe | None:

@@ -12,6 +12,18 @@ from swarm.common.errors import ConfigError
 from swarm.data.dataset import Ints
 from swarm.data.scaling import Numbers
 
+# What can be done about values that are missing inside an array, of which no option leaves a part
+# out.
+IN_ARRAY = (
+    "write numbers into these places of the file, with a channel of 0 and 1 that marks them, or"
+    " make the samples shorter"
+)
+
+
+def place_in(shape: Sequence[int], number: int) -> str:
+    """Where the flat feature ``number`` is in a sample of this shape, for messages: ``[59, 0]``."""
+    return str([int(i) for i in np.unravel_index(number, shape)])
+
 
 def filled(
     blocks: Sequence[Numbers], train: Ints, origin: tuple[str, object], columns: Sequence[str]
@@ -19,15 +31,19 @@ def filled(
     """The blocks with NaN replaced by the mean of the column's training samples; a warning says
     how many values these are. ``columns`` are names of the flat features, for messages.
 
-    Raises ``ConfigError`` for a column in which no training sample has a value.
+    Raises ``ConfigError`` for a column, or a place of an array, in which no training sample has a
+    value.
     """
     full, count, first = [], 0, 0
     for block in blocks:
         found, replaced, never = _without_nan(block, train)
         if never is not None:
+            whole = block.shape[1:]
             name = repr(columns[first + never]) if columns else str(never)
-            said = f"column {name} has no value in any training sample, and so no mean"
-            raise ConfigError(*origin, f"{said}; data.features=[…] leaves it out")
+            what = f"place {place_in(whole, never)}" if len(whole) > 1 else f"column {name}"
+            hint = IN_ARRAY if math.prod(whole) > 1 else "data.features=[…] leaves it out"
+            said = f"{what} has no value in any training sample, and so no mean"
+            raise ConfigError(*origin, f"{said}; {hint}")
         full.append(found)
         count, first = count + replaced, first + math.prod(block.shape[1:])
     if count:

@@ -197,11 +197,8 @@ def _require_label(settings: Settings, dataset: Dataset) -> None:
         raise ConfigError(
             "evaluate.label", label, "must be null with numeric targets: there are no labels"
         )
-    there = np.unique(dataset.y[dataset.test])
+    there = np.unique(dataset.y[dataset.test]).astype(np.int64).tolist()
     if dataset.class_of(label) not in there:
-        which = f"{there[0]:.0f} to {there[-1]:.0f}"
-        if dataset.class_names is not None:
-            asked = [name if c in there else None for c, name in enumerate(dataset.class_names)]
-            which = choices(asked, dataset.classes, label)
+        which = choices(dataset.class_names, dataset.classes, label, there)
         valid = f"must be null or {of_the(len(there), 'label', 'one')} of the test samples, {which}"
         raise ConfigError("evaluate.label", label, valid)

@@ -135,4 +135,8 @@ def test_what_messages_say() -> None:
     assert choices(None, 4) == "0 to 3"
     assert choices(("a", "b"), 2) == "a, b, or 0 to 1"
     assert choices(("1", "2"), 2) == "1, 2"
+    assert choices(("a", "b", "c"), 3, there=[0, 2]) == "a, c, or 0, 2"
+    assert choices(("a", "b", "c"), 3, there=[1, 2]) == "b, c, or 1 to 2"
+    assert choices(None, 4, there=[0, 1, 3]) == "0, 1, 3"
+    assert choices(("1", "2"), 2, there=[1]) == "2"
     assert listed([str(i) for i in range(1010)], 3) == "0, 1, 2 and 1,007 more"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,3 +255,47 @@ def test_folders_that_do_not_fit_together(tmp_path: Path) -> None:
     shard(tmp_path / "test.parquet", 200_000, 0)
     with pytest.raises(ConfigError, match=r"data\.max_mb=1"):
         Table(str(tmp_path), max_mb=1).load()
+
+
+def sequences(path: Path, x: np.ndarray, **others: np.ndarray) -> str:
+    np.savez(path, x=x, label=np.arange(len(x)) % 2, **others)
+    return str(path)
+
+
+def test_values_that_an_array_lacks_bring_no_option_that_cannot_help(tmp_path: Path) -> None:
+    """data.features can only name a whole array, and here there is but one."""
+    x = np.random.default_rng(0).normal(size=(60, 6, 3))
+    holes, ends, padded = x.copy(), x.copy(), x.copy()
+    holes[7, 2, 1] = ends[:50, 5] = padded[:, 5] = np.nan
+    marks = "write numbers into these places of the file, with a channel .* shorter$"
+    drop, mean = "data.missing=drop leaves such rows out", "data.missing=mean fills them up"
+    cases: list[tuple[np.ndarray, str, str]] = [
+        (holes, "refuse", rf"row 7 \(counted from 0\) of column 'x'; {drop}; {mean}; or {marks}"),
+        (padded, "refuse", rf"row 0 \(counted from 0\) of column 'x'; {marks}"),
+        (padded, "drop", f"would leave no row of .*; column 'x' has no value in 60 .*; {marks}"),
+        (padded, "mean", rf"place \[5, 0\] has no value in any training sample, .*; {marks}"),
+        (padded.reshape(60, -1), "mean", rf"column 'x\[15\]' has no value in any .*; {marks}"),
+    ]
+    for array, missing, said in cases:
+        with pytest.raises(ConfigError, match=said) as caught:
+            Table(sequences(tmp_path / "x.npz", array), missing=missing).load()  # type: ignore[arg-type]
+        assert "data.features" not in str(caught.value)
+    for array in (holes, ends):
+        with pytest.warns(UserWarning, match="missing values? (are|is) filled in"):
+            assert Table(sequences(tmp_path / "x.npz", array), missing="mean").load().features == (
+                6,
+                3,
+            )
+
+
+def test_an_array_that_is_joined_with_another_loses_its_shape_with_a_word(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 6, 3))
+    path = sequences(tmp_path / "x.npz", x, length=np.arange(30) % 5)
+    said = r"x, length are joined into 19 features, in which x loses its shape \[6, 3\]"
+    with pytest.warns(UserWarning, match=rf"{said}; data.features=\[x\] keeps it$"):
+        assert Table(path).load().features == (19,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Table(path, features=["x"]).load().features == (6, 3)
+        flat = sequences(tmp_path / "x.npz", x[:, 0], length=np.arange(30) % 5)
+        assert Table(flat).load().features == (4,)

@@ -221,3 +221,33 @@ def test_of_several_separators_the_better_one_is_taken(
         table = read_table(tmp_path / "t.csv", 1 << 20)
     assert list(table) == columns
     assert table[columns[0]][0] == first
+
+
+@pytest.mark.parametrize(
+    ("heading", "cut", "sep"),
+    [
+        ("a,b,c,label", "9,8", ","),
+        ("sep=;\na;b;c;label", '"9";8', ";"),
+        ("\n\na b label", '"9 8"', " "),
+        ("a,b", "first,9", ","),  # the rows have names
+    ],
+)
+def test_a_row_with_too_few_cells_is_told_by_its_line(
+    tmp_path: Path, heading: str, cut: str, sep: str
+) -> None:
+    """pandas fills it up, and data.missing=mean would put a mean there without a word."""
+    width = 3 if heading == "a,b" else heading.count(sep) + 1
+    rows = [sep.join(map(str, range(i, i + width))) for i in range(30)]
+    path, whole = tmp_path / "t.csv", heading + "\n" + "\n".join(rows)
+    line = heading.count("\n") + 1 + len(rows) + 2
+    cells = 1 if sep == " " else 2
+    form = CsvFormat(sep="blank" if sep == " " else "auto")
+    path.write_text(f"{whole}\n\n{cut}\n{rows[0]}\n")
+    said = rf"1 row has too few cells \(line {line} has {cells} of {width}\); those that lack count"
+    with pytest.warns(UserWarning, match=said):
+        read_table(path, 1 << 20, form)
+    path.write_text(f"{whole}\n\n{rows[0].rpartition(sep)[0]}{sep}NA\n")
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        read_table(path, 1 << 20, form)
+    assert not [str(one.message) for one in others if "too few" in str(one.message)]

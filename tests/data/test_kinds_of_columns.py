@@ -66,6 +66,30 @@ def test_dates_are_numbers_on_request(tmp_path: Path, kind: str) -> None:
         assert Table(path).load().columns == ("a",)
 
 
+@pytest.mark.parametrize("bad", ["31/02/2021", "2021-02-31", "soon"])
+def test_of_a_column_of_dates_the_cell_that_is_none_is_named(tmp_path: Path, bad: str) -> None:
+    moments = [f"2022-12-{1 + i % 31:02d}" for i in range(ROWS)]
+    path = stored(tmp_path, when=[*moments[:3], bad, *moments[4:]], a=np.arange(ROWS) % 7)
+    cell = rf"row 3 \(counted from 0\) is '{bad}'"
+    for options, said in (
+        ({"features": ["when"]}, rf"^features=when: has dates, but {cell}, which is no date such"),
+        (
+            {"features": ["a"], "time": "when"},
+            rf"^time=when: must hold .* in every row, and {cell}$",
+        ),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Table(path, **options).load()  # type: ignore[arg-type]
+    path = stored(tmp_path, when=[*moments[:3], None, *moments[4:]], a=np.arange(ROWS) % 7)
+    with pytest.raises(
+        ConfigError, match=r"^time=when: .*, and row 3 \(counted from 0\) is empty$"
+    ):
+        Table(path, features=["a"], time="when").load()
+    path = stored(tmp_path, when=["old", "new"] * (ROWS // 2 - 1) + moments[:2], a=range(ROWS))
+    with pytest.raises(ConfigError, match=r"^features=when: is not numeric: row 0 .* is 'old'"):
+        Table(path, features=["when"]).load()
+
+
 def holed(folder: Path) -> tuple[str, np.ndarray]:
     draw = np.random.default_rng(1)
     x = draw.normal(size=(200, 2)) + 5

@@ -194,6 +194,18 @@ def test_a_class_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path
         prepared(*words(tmp_path), "partition=rare", "partition.label=stand")
 
 
+def test_a_class_without_a_test_sample_is_not_offered(tmp_path: Path) -> None:
+    """With a single row, the class is one of the data, and its row is one for training."""
+    rows = "".join(f"{i},{'run' if i % 2 else 'sit'}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(f"a,label\n{rows}60,walk\n")
+    given = ("data=table", f"data.path={tmp_path}/t.csv", "devices=4")
+    with pytest.raises(
+        ConfigError,
+        match=r"^evaluate.label=2: .* of the 2 labels of the test samples, run, sit, or 0 to 1$",
+    ):
+        prepared(*given, "evaluate.label=2")
+
+
 def test_the_one_who_knows_a_class_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(
         "a,label\n" + "".join(f"{i},{WORDS[i % 3]}\n" for i in range(60))

@@ -32,8 +32,8 @@ class File(Static):
     directed; the other formats say it themselves. Directed graphs must be strongly connected.
 
     ``length`` names an edge attribute that becomes ``Graph.length_E``, in its own unit; for an edge
-    list it is the third column, whatever the name. Every edge must then have a length, a finite
-    number ≥ 0; of parallel edges the shortest counts.
+    list without a heading it is the third column, whatever the name. Every edge must then have a
+    length, a finite number ≥ 0; of parallel edges the shortest counts.
 
     ``weight`` names, in the same way, an edge attribute that becomes ``Graph.weight_E``, the mixing
     weights (:func:`~.brought_weights.graph_with_weights`). Without it, weights are not used, since

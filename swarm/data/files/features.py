@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from swarm.common.errors import ConfigError, meant
 from swarm.data.dataset import Ints
@@ -17,12 +18,14 @@ from swarm.data.files.readers.images import ImageFormat, is_image, pixels_of
 from swarm.data.files.readers.kinds import (
     counts_rows,
     days_of,
+    first_no_date,
     first_text,
     is_numeric,
     is_text,
     listed_columns,
     missing_of,
 )
+from swarm.data.missing import IN_ARRAY
 
 Missing = Literal["refuse", "drop", "mean"]
 Table = dict[str, Column]
@@ -78,7 +81,10 @@ def with_numbers(
         elif not is_numeric(column) and features is not None:
             days = days_of(column)
             if days is None:
+                wrong = first_no_date(column)
                 valid = f"is not numeric: {first_text(column)}; give numeric columns"
+                if wrong is not None:
+                    valid = f"has dates, but {wrong}, which is no date such as 2022-12-08"
                 raise ConfigError("features", name, valid)
             found[name] = days
     return found
@@ -117,7 +123,7 @@ def numeric_ones(
         hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
         valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
-    _warn_of_numbers_beside_images(path, table, chosen)
+    _warn_of_joined_arrays(path, table, chosen)
     if left_out:
         dates = [name for name in left_out if days_of(table[name]) is not None]
         named = listed_columns(dates)
@@ -141,15 +147,26 @@ def numeric_ones(
     return chosen
 
 
-def _warn_of_numbers_beside_images(path: object, table: Table, chosen: list[str]) -> None:
-    """Warn of numbers beside images, which often are other labels, and flatten the images."""
+def _warn_of_joined_arrays(path: object, table: Table, chosen: list[str]) -> None:
+    """Warn of numbers beside arrays of several dimensions, which become flat with them: beside
+    images they often are other labels.
+    """
+    shaped = [name for name in chosen if table[name].ndim > 2]
+    if not shaped or len(chosen) == 1:
+        return
     others = [name for name in chosen if table[name].ndim != 4]
-    if 0 < len(others) < len(chosen):
-        warnings.warn(
-            f"{path}: {listed_columns(others)}: numbers beside images are features, too, and the"
-            " images become flat; data.features=[…] leaves them out",
-            stacklevel=3,
+    if len(others) < len(chosen) and others:
+        found = (
+            f"{listed_columns(others)}: numbers beside images are features, too, and the"
+            " images become flat; data.features=[…] leaves them out"
         )
+    else:
+        first, total = shaped[0], sum(table[name][0].size for name in chosen)
+        found = (
+            f"{listed_columns(chosen)} are joined into {total} features, in which {first} loses its"
+            f" shape {list(table[first].shape[1:])}; data.features=[{first}] keeps it"
+        )
+    warnings.warn(f"{path}: {found}", stacklevel=3)
 
 
 def _is_marked(column: Column) -> bool:
@@ -177,14 +194,30 @@ def _warn_of_unnamed(path: object, unnamed: list[str]) -> None:
 def require_present(path: object, table: Table, chosen: Iterable[str]) -> None:
     """Refuse the first missing value of the features, by its row and column."""
     for name in chosen:
-        missing = missing_of(table[name])
-        if missing.any():
+        missing_S = missing_of(table[name])
+        if missing_S.any():
+            ways = _ways_out(table[name], missing_S)
             valid = (
-                f"has no value in row {int(np.argmax(missing))} (counted from 0) of column"
-                f" {name!r}; data.missing=drop leaves such rows out, and data.missing=mean fills"
-                " them up"
+                f"has no value in row {int(np.argmax(missing_S))} (counted from 0) of column"
+                f" {name!r}; {ways}"
             )
             raise ConfigError("path", path, valid)
+
+
+def _ways_out(column: Column, missing_S: npt.NDArray[np.bool_]) -> str:
+    """What can be done about the missing values of a column; of an array ``[S, …]`` only what
+    leaves a row, and finds a mean for every place."""
+    drops, fills = "data.missing=drop leaves such rows out", "data.missing=mean fills them up"
+    if not _is_array(column):
+        return f"{drops}, and {fills}"
+    ways = [] if missing_S.all() else [drops]
+    ways += [] if np.isnan(column).all(axis=0).any() else [fills]
+    return "; ".join([*ways, f"{'or ' * bool(ways)}{IN_ARRAY}"])
+
+
+def _is_array(column: Column) -> bool:
+    """Whether a column has several numbers in a row, of which data.features can choose none."""
+    return column.size > len(column)
 
 
 def without_missing(
@@ -202,10 +235,10 @@ def without_missing(
     worst = max(gone_by, key=lambda name: int(gone_by[name].sum()))
     if gone_S.all() or (test is not None and gone_S[test].all()):
         of_test = "" if gone_S.all() else " of its test set"
+        hint = IN_ARRAY if _is_array(table[worst]) else "data.features=[…] can leave it out"
         valid = (
             f"would leave no row{of_test} of {path}; column {worst!r} has no value in"
-            f" {int(gone_by[worst].sum())} of {len(gone_S)} rows, and data.features=[…] can leave"
-            " it out"
+            f" {int(gone_by[worst].sum())} of {len(gone_S)} rows; {hint}"
         )
         raise ConfigError("missing", "drop", valid)
     columns = [name for name in gone_by if gone_by[name].any()]

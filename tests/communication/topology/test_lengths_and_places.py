@@ -12,6 +12,7 @@ import pytest
 
 from swarm.common.errors import ConfigError
 from swarm.communication.topology.file import File
+from swarm.communication.topology.readers.arrays import LARGE
 from tests.communication.topology.graph_texts import as_json, file_of, named_edges, written
 
 FAR = nx.Graph()
@@ -41,7 +42,10 @@ def test_lengths(tmp_path: Path, name: str) -> None:
         weights = file_of(tmp_path, name, LENGTHS[name], 3, length="weight").graph(0).length_E
         assert weights is not None
         assert set(weights) == {7.0}
-    with pytest.raises(ConfigError, match=r"(line [0-9]+|edge . – .): the edge needs `far`"):
+    said = r"(line [0-9]+|edge . – .): the edge needs `far`"
+    if name == "f.csv":
+        said = r"^length=far: is no column of the heading in line 1; its columns are dist, Target, "
+    with pytest.raises(ConfigError, match=said):
         file_of(tmp_path, name, LENGTHS[name], 3, length="far")
 
 
@@ -57,6 +61,28 @@ def test_lengths_in_arrays(tmp_path: Path) -> None:
             graph = File(3, str(path), length="dist").graph(0)
         assert graph.length_E is not None, path
         assert graph.length_E.tolist() == [2.5, 2.5, 0.0, 0.0], path
+
+
+@pytest.mark.parametrize("name", ["g.csv", "large.csv", "g.parquet", "g.npz"])
+@pytest.mark.parametrize("option", ["weight", "length"])
+def test_a_number_of_edges_that_a_heading_lacks_is_refused(
+    tmp_path: Path, name: str, option: str
+) -> None:
+    """A third column counts whatever its name only where columns have no names."""
+    frame = pd.DataFrame({"source": [0, 1], "target": [1, 2], "strength": [0.4, 0.3]})
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        frame.to_parquet(path)
+    elif name.endswith(".npz"):
+        np.savez(path, **{str(key): frame[key].to_numpy() for key in frame})
+    else:
+        times = LARGE // 8 if name == "large.csv" else 1
+        path.write_text("source,target,strength\n" + "0,1,0.4\n1,2,0.3\n" * times)
+    for word, hint in (("foo", ""), ("strenght", r" \(did you mean strength\?\)")):
+        said = f"^{option}={word}: is no column of the (table|heading in line 1){hint}; its columns"
+        with pytest.raises(ConfigError, match=f"{said} are source, target, strength$"):
+            File(3, str(path), **{option: word})  # type: ignore[arg-type]
+    assert File(3, str(path), **{option: "Strength"}).graph(0).n == 3  # type: ignore[arg-type]
 
 
 def placed() -> dict[str, bytes]:

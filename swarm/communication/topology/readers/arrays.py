@@ -54,6 +54,8 @@ def _read_plain(data: bytes, parsed: Parsed) -> bool:
     heading = Heading.of(row, parsed.length)
     if len(row) not in (2, 3) or (heading is not None and heading.kind is not None):
         return False
+    if heading is not None and parsed.length is not None and heading.length is None:
+        return False
     place = heading or Heading(0, 1, 2 if len(row) == 3 else None, None, None, len(row))
     table = _by_pandas(body if heading is None else below, separator, place, heading is None)
     if table is None or table.shape[1] != len(row) or not _named(table, place):
@@ -133,6 +135,7 @@ def read_edge_table(path: Path, parsed: Parsed, most: int) -> None:
         pairs = ", ".join(f"{a} and {b}" for a, b in [*PAIRS, *SHORT])
         shown = ", ".join(list(table)[:8])
         raise ValueError(f"no two of its columns ({shown}) are called {pairs}")
+    heading.require_length(list(table), parsed, "the table")
     source, target = columns[heading.source], columns[heading.target]
     if source.ndim != 1 or target.ndim != 1:
         raise ValueError("source and target must be columns of single values")

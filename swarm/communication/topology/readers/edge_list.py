@@ -11,7 +11,8 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from swarm.common.names import canonical, is_number
+from swarm.common.errors import ConfigError, meant
+from swarm.common.names import canonical, is_number, listed
 from swarm.communication.topology.readers.parsed import Parsed, finite, text_of
 
 SEPARATORS = {"\t": "a tab", ";": "`;`", ",": "`,`"}
@@ -70,9 +71,8 @@ class Heading:
     def of(cls, names: Sequence[str], length: str | None, short: bool = True) -> Heading | None:
         """Return what the ``names`` of columns say, or None if they name no ends of edges.
 
-        ``short`` says whether names are understood that may also be nodes. A third column is the
-        length, whatever its name, if none is called ``length``. Raises ``ValueError`` for an end
-        that is there twice.
+        ``short`` says whether names are understood that may also be nodes. Raises ``ValueError``
+        for an end that is there twice.
         """
         own = [_tidy(name) for name in names]
         short = short and len(own) <= _MOST_BESIDE_SHORT
@@ -88,9 +88,17 @@ class Heading:
 
         source, target = own.index(pair[0]), own.index(pair[1])
         far = None if length is None else place(_tidy(length))
-        if length is not None and far is None and len(own) == 3:
-            far = 3 - source - target
         return cls(source, target, far, place("weight"), place("type"), len(own))
+
+    def require_length(self, names: Sequence[str], parsed: Parsed, where: str) -> None:
+        """Raise ``ConfigError`` if lengths are read and no column is called so; ``where`` says what
+        has the columns ``names``.
+        """
+        if parsed.length is None or self.length is not None:
+            return
+        others = [name for i, name in enumerate(names) if i not in (self.source, self.target)]
+        valid = f"is no column of {where}{meant(parsed.length, others)}; its columns are"
+        raise ConfigError(parsed.what, parsed.length, f"{valid} {listed(list(names), 30)}")
 
 
 def _tidy(name: str) -> str:
@@ -108,7 +116,7 @@ def read_edge_list(data: bytes, parsed: Parsed) -> None:
     """
     text = text_of(data).splitlines()
     split = _splitting(text)
-    heading, first = _heading(text, split, parsed.length), True
+    heading, first = _heading(text, split, parsed), True
     kinds: set[str] = set()
     for number, line, found in _lines(text):
         if first and heading is not None:
@@ -225,10 +233,22 @@ def _at(line: str, separator: str) -> list[str]:
     return [field.strip() for field in row]
 
 
-def _heading(
+def _heading(text: list[str], split: Callable[[str], list[str]], parsed: Parsed) -> Heading | None:
+    """The heading that the first line is, if it is one.
+
+    Raises ``ConfigError`` for one without the length that is read.
+    """
+    number, line, _ = next(_lines(text), (0, "", None))
+    known = _known_heading(text, split, parsed.length)
+    if known is not None:
+        known.require_length(split(line), parsed, f"the heading in line {number}")
+    return known
+
+
+def _known_heading(
     text: list[str], split: Callable[[str], list[str]], length: str | None
 ) -> Heading | None:
-    """The heading that the first line is, if it is one.
+    """What the first line says, if it is a heading.
 
     Raises ``ValueError`` for a first line of words above lines of numbers that is no known heading.
     """

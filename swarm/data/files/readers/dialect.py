@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*", re.ASCI
 _WITH_COMMA = re.compile(r"\s*[+-]?\d*,\d+([eE][+-]?\d+)?\s*", re.ASCII)
 _WITH_POINT = re.compile(r"\s*[+-]?\d*\.\d+([eE][+-]?\d+)?\s*", re.ASCII)
 _SAID = re.compile(r"\ufeff?\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # Excel's own first line
-_WORD = re.compile(r'"[^"]*"|\S+')  # a cell between blanks
+WORD = re.compile(r'"[^"]*"|\S+')  # a cell between blanks
 _THOUSANDS = re.compile(r"\s*[+-]?[1-9]\d{0,2},\d{3}\s*", re.ASCII)
 
 Header = bool | Literal["auto"]
@@ -172,7 +172,7 @@ def _rows(head: str, sep: str) -> list[list[str]]:
     """The whole rows in the first part of a file."""
     try:
         if sep == SEPARATORS["blank"]:
-            rows = [[cell.strip('"') for cell in _WORD.findall(line)] for line in head.splitlines()]
+            rows = [[cell.strip('"') for cell in WORD.findall(line)] for line in head.splitlines()]
         else:
             rows = list(csv.reader(io.StringIO(head, newline=""), delimiter=sep))
     except csv.Error:

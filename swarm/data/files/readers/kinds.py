@@ -114,9 +114,9 @@ def moments_of(column: Column, name: str) -> Ints:
         return np.unique(column, return_inverse=True)[1].astype(np.int64)
     stamps = _stamps(column)
     if stamps is None or bool(stamps.isna().any()):
-        raise ConfigError(
-            "time", name, "must hold a number or an ISO date of the years 1 to 9999 in every row"
-        )
+        valid = "must hold a number or an ISO date of the years 1 to 9999 in every row"
+        wrong = first_no_date(column)
+        raise ConfigError("time", name, valid if wrong is None else f"{valid}, and {wrong}")
     return _microseconds(stamps)
 
 
@@ -142,6 +142,26 @@ def _stamps(column: Column) -> pd.Series | None:
         return pd.to_datetime(pd.Series(column), utc=True, format="ISO8601")
     except (ValueError, TypeError):
         return None
+
+
+def first_no_date(column: Column) -> str | None:
+    """The first row of a column that is no date, in words for a message; None for a column of which
+    no more than half of the rows are dates.
+    """
+    if column.ndim != 1 or column.dtype.kind in "biuf" or is_text(column).mean() < 0.5:
+        return None
+    try:
+        stamps = pd.to_datetime(pd.Series(column), utc=True, format="ISO8601", errors="coerce")
+    except (ValueError, TypeError):
+        return None
+    none = stamps.isna()
+    text = none & pd.notna(column)  # a text that is no date says more than a cell that is empty
+    rows = np.flatnonzero(text if text.any() else none)
+    if not len(rows) or none.mean() >= 0.5:
+        return None
+    row = int(rows[0])
+    found = repr(str(column[row])[:40]) if text.any() else "empty"
+    return f"row {row} (counted from 0) is {found}"
 
 
 def _microseconds(stamps: pd.Series) -> Ints:

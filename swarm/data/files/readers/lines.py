@@ -5,9 +5,11 @@ memory they take is bounded while they are read.
 from __future__ import annotations
 
 import codecs
+import csv
 import gzip
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -24,7 +26,7 @@ from swarm.data.files.readers.columns import (
     require_room,
     require_unpacked_room,
 )
-from swarm.data.files.readers.dialect import SEPARATORS, CsvFormat, Form, decoded, form_of
+from swarm.data.files.readers.dialect import SEPARATORS, WORD, CsvFormat, Form, decoded, form_of
 
 BLANK = SEPARATORS["blank"]
 _FOUND = CsvFormat()
@@ -86,6 +88,7 @@ def read_frame(path: Path, file: BinaryIO, most: int, wanted: CsvFormat) -> pd.D
             _measure(path, text, most, columns, options)
         text.seek(0)
         frame: pd.DataFrame = pd.read_csv(text, **options)
+        _warn_of_short_rows(path, text, form, frame)
         return frame
     finally:
         text.detach()  # what opened the file closes it
@@ -128,6 +131,45 @@ def _warn_of_row_names(path: Path, text: IO[str], form: Form) -> None:
             " left out"
         )
         warnings.warn(f"{path}: {what}", stacklevel=4)
+
+
+def _warn_of_short_rows(path: Path, text: IO[str], form: Form, frame: pd.DataFrame) -> None:
+    """Warn of rows with fewer cells than the table has columns, which pandas fills up.
+
+    Such a row has nothing in the last column, so a file without a gap there is not read again.
+    """
+    if not frame.iloc[:, -1].isna().any():
+        return
+    named = not isinstance(frame.index, pd.RangeIndex)
+    width, short, first = frame.shape[1] + named, 0, ""
+    heading = form.header
+    text.seek(0)
+    for _ in range(form.skipped):
+        text.readline()
+    try:
+        for line, row in _rows(text, form.sep):
+            if len(row) < 2 and not "".join(row).strip():
+                continue  # an empty line is no row
+            if not heading and len(row) < width:
+                short += 1
+                first = first or f"line {line + form.skipped} has {len(row)} of {width}"
+            heading = False
+    except csv.Error:  # a cell too long for Python's reader, and not for pandas
+        return
+    if short:
+        found = f"{short} {'rows have' if short > 1 else 'row has'} too few cells ({first})"
+        warnings.warn(f"{path}: {found}; those that lack count as missing", stacklevel=4)
+
+
+def _rows(text: IO[str], sep: str) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, and the line in which it begins."""
+    if sep == BLANK:
+        yield from ((number, WORD.findall(line)) for number, line in enumerate(text, 1))
+        return
+    begin, rows = 1, csv.reader(text, delimiter=sep)
+    for row in rows:
+        yield begin, row
+        begin = rows.line_num + 1
 
 
 def _measure(path: Path, text: IO[str], most: int, columns: int, options: dict[str, Any]) -> None:
