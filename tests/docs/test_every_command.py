@@ -37,6 +37,7 @@ from PIL import Image
 
 import swarm
 from swarm.cli.main import main
+from tests.docs.after import after_results, after_sequences
 from tests.docs.elsewhere import ELSEWHERE, elsewhere
 from tests.docs.one_ray import OneRay
 from tests.docs.pages import PAGES, ROOT, blocks
@@ -206,6 +207,12 @@ def after_plug_ins() -> None:
     assert fifth["headline"] in page
     for tile in ("gap closed", "bytes saved"):
         assert f'<div class="key">{tile}</div>' in page
+    errors = json.loads(Path("eleventh/summary.json").read_text())["arms"]["swarm"]
+    assert errors["absolute_error_mean"] == pytest.approx(errors["loss_mean"], rel=1e-5)
+    told = [json.loads(line) for line in Path("twelfth/lines.jsonl").read_text().splitlines()]
+    assert [one["what"] for one in told] == ["start", *["record"] * 3, "finish", "conclude"]
+    assert told[3]["device_accuracy_worst"] == told[3]["accuracy_min"]
+    swarm.check_plugin("my_trackers.Lines")
     jobs = [Path(f"sweep/topology.bridges={bridges}/summary.json") for bridges in (1, 8)]
     sweep = [json.loads(job.read_text())["topology"]["edges"] for job in jobs]
     assert sweep == [2 * 45 + 1, 2 * 45 + 8]
@@ -241,8 +248,9 @@ def after_contributing() -> None:
 AFTER: dict[str, Callable[[], None]] = {
     "CONTRIBUTING.md": after_contributing,
     "docs/cluster.md": after_clusters,
-    "docs/data.md": after_prices,
+    "docs/data.md": lambda: (after_prices(), after_sequences()),
     "docs/plugins.md": after_plug_ins,
+    "docs/results.md": after_results,
     "docs/tutorial.md": after_the_tutorial,
 }
 

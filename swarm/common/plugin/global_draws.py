@@ -79,10 +79,19 @@ def _of_plugins(frame: FrameType | None) -> list[FrameType]:
 def _draws(frame: FrameType, line: int, whose: str) -> PluginError:
     """The error for plug-in code that changes a global generator in this line."""
     mine = _of_plugins(frame)
+    key, value = named(iter(mine))
     said = (
         f"its {mine[0].f_code.co_name} draws from {whose} global generator, or seeds it, which all"
-        ' parts of a run share; draw from swarm.common.rng.Keys(seed, "a purpose").generator(),'
+        f" parts of a run share; {_instead(key)}"
+    )
+    return with_code(key, value, f"{said} ({shown(frame.f_code.co_filename)}, line {line})", 2)
+
+
+def _instead(key: str) -> str:
+    """What a plug-in of the section ``key`` is to draw from; a model is not offered the seed."""
+    if key == "/model":
+        return "draw with torch alone, whose generator the run seeds for its models"
+    return (
+        'draw from swarm.common.rng.Keys(seed, "a purpose").generator(),'
         " with the seed that a constructor with the parameter seed is given"
     )
-    key, value = named(iter(mine))
-    return with_code(key, value, f"{said} ({shown(frame.f_code.co_filename)}, line {line})", 2)

@@ -262,7 +262,8 @@ class OutputMetric(_Evaluated):
         """Take b samples into the state, in place.
 
         ``out_BCb``: the outputs (of classes: logits), ``y_b``: the labels ``[b]``, or the targets
-        ``[b, C]`` in their own unit of learning; ``at``: the number of the first of these samples.
+        ``[b, C]``; ``at``: the number of the first of these samples. Numeric outputs and targets
+        are in the unit in which models learn (``data.target_scale``).
         """
 
     @abstractmethod
