@@ -72,7 +72,7 @@ def run_arms(
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
             facts = progress["tuning"][arm.name]
-            chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
+            chosen = chosen_settings(arm, facts, folder)
             sink.configure(arm.name, prepared.config(arm, chosen))
             if not is_done(prepared, arm, folder, progress):
                 progress["arms"][arm.name] = _run_arm(
@@ -102,14 +102,19 @@ def is_done(
     )
 
 
-def _variant(arm: PreparedArm, number: int, folder: Folder) -> Settings:
+def chosen_settings(arm: PreparedArm, facts: dict[str, Any], folder: Folder) -> Settings:
+    """The settings of an arm with the variant and the learning rate that its entry of ``tuning``
+    says were chosen.
+
+    Raises :class:`CheckpointError` for a variant that it does not have."""
+    number = facts["variant"]
     if number >= len(arm.variants):
         valid = (
             f"is damaged: it chose variant {number} of the arm {arm.name}, which has"
             f" {len(arm.variants)}"
         )
         raise CheckpointError("resume", folder.path / "progress.json", valid)
-    return arm.variants[number]
+    return with_lr(arm.variants[number], facts["lr"])
 
 
 def _run_arm(
