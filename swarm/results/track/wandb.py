@@ -17,7 +17,7 @@ from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import SweepRecord, Tracker, device_scores
 from swarm.results.track.jsonl import plain, read_jsonl
-from swarm.results.track.wandb_start import packages_listed, quiet, without_launch
+from swarm.results.track.wandb_start import packages_listed, silenced, without_launch
 from swarm.results.track.wandb_sweep import SWEEP, panels
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
@@ -212,7 +212,7 @@ class WandbTracker(Tracker):
             return
         import wandb
 
-        with quiet():
+        with silenced():
             self._run = self._init(REPORT, replaces=True)
             found: dict[str, Any] = {}
             for path in files:
@@ -237,7 +237,7 @@ class WandbTracker(Tracker):
         import wandb
 
         self.name, self.group = self.run, self.group[: wandb_environment.LONGEST_NAME]
-        with quiet():
+        with silenced():
             self._run = self._init(SWEEP, replaces=True)
             self._run.log(panels(wandb, found))
         self._drop_replaced(SWEEP)
@@ -260,7 +260,7 @@ class WandbTracker(Tracker):
         arm, self._next = self._next, None
         if arm is None:
             return
-        with quiet():
+        with silenced():
             self._run = self._init(arm, replaces)
             self._run.define_metric("round", hidden=True)
             self._run.define_metric("*", step_metric="round")
@@ -323,7 +323,7 @@ class WandbTracker(Tracker):
     def _end(self, exit_code: int, whole: str | None = None) -> None:
         """Ends the W&B run; ``whole`` is its arm if all was said."""
         run, self._run = self._run, None
-        with quiet():
+        with silenced():
             run.finish(exit_code=exit_code)
         if whole is not None:
             wandb_files.mark_ended(self.folder, self._id(whole))

@@ -52,7 +52,7 @@ def packages_listed(settings: type, listed: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
     have it all. The streams are the main thread's: on another one W&B is only called offline, where
     it prints nothing.
