@@ -16,7 +16,7 @@ from swarm.config.choices import choice
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs import arms, retold
+from swarm.experiments.runs import arms
 from swarm.experiments.runs.describe import tracker_of
 from swarm.experiments.runs.lr_search import WorkAhead
 from swarm.experiments.runs.memory import running_out, stated
@@ -71,7 +71,7 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     if home.finished() and not overrides:
         home.require_settings(settings.model_dump())
         summary = _summary(path)  # which may be damaged, so it is read before anything is printed
-        if not retold.missing(settings, home, summary, retold.pictures(home)):
+        if not arms.tracker_misses(settings, home, summary, arms.pictures(home)):
             print(f"{path} is finished already; nothing to do")
             return Result(path, summary)
     with home.lock():
@@ -255,12 +255,12 @@ def _complete(resolved: Resolved, home: Folder) -> Result:
     """What a run that is over still lacks: its report is drawn, and its tracker told what it has
     missed."""
     settings, summary, whole = resolved.settings, _summary(home.path), home.finished()
-    files = retold.pictures(home) if whole else _drawn(home)
+    files = arms.pictures(home) if whole else _drawn(home)
     # pictures that are new are told in any case
-    lost = retold.missing(settings, home, summary, files if whole else ())
+    lost = arms.tracker_misses(settings, home, summary, files if whole else ())
     if lost:
         print(f"{home.path}: the tracker has not all of {', '.join(lost)}, and is told again now")
-        retold.tell(resolved, home, summary, files, print)
+        arms.tell_again(resolved, home, summary, files, print)
     elif not whole:
         attach(settings, home, files, print)
     if not whole:
