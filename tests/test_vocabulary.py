@@ -45,7 +45,6 @@ KEPT = {
     ("swarm/results/schemas.py", "Progress"): "what progress.json holds",
     ("swarm/results/schemas.py", "Record"): "what a line of metrics.jsonl holds",
     ("swarm/results/track/base.py", "mirror"): "it hands a call to the mirrors",
-    ("swarm/results/track/wandb.py", "quiet"): "it keeps wandb quiet",
     ("swarm/simulation/loop.py", "awake"): SAVED,
     ("swarm/simulation/measure.py", "lived"): "the share of each concept that a device lived in",
 }

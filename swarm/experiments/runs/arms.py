@@ -1,16 +1,21 @@
-"""Runs the arms of a run one after the other, and writes their part of the summary."""
+"""Runs the arms of a run one after the other, and writes their part of the summary. Of a run that
+is over, the tracker is told what it missed, as it may be behind the run when the process is killed.
+"""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from swarm.common.errors import CheckpointError, DivergedError
+from swarm.common.errors import CheckpointError, DivergedError, SwarmError
 from swarm.common.names import few
 from swarm.common.rows import params_sha256
+from swarm.config.build import class_of
 from swarm.config.settings import Settings
-from swarm.experiments.resolved import with_lr
+from swarm.experiments.resolved import Resolved, with_lr
 from swarm.experiments.runs.describe import (
     describe_attack,
     describe_cohorts,
@@ -18,6 +23,7 @@ from swarm.experiments.runs.describe import (
     describe_scaling,
     describe_topology,
     option_name,
+    tracker_of,
     versions,
 )
 from swarm.experiments.runs.lr_search import Say, WorkAhead, costly, search_lr
@@ -27,7 +33,8 @@ from swarm.results import columns, continual
 from swarm.results.folder import Folder, kept_files
 from swarm.results.folder.arm_files import ArmFiles
 from swarm.results.provenance import made_with
-from swarm.results.track.base import DEVICES, Sink
+from swarm.results.status import PAGE, PICTURE
+from swarm.results.track.base import DEVICES, Fanout, Sink, Tracker
 from swarm.results.track.jsonl import plain
 from swarm.simulation.engine.base import Engine
 from swarm.simulation.loop import MetricsRow, Simulation
@@ -72,7 +79,7 @@ def run_arms(
                 progress["tuning"][arm.name] = facts
                 folder.write_progress(progress)
             facts = progress["tuning"][arm.name]
-            chosen = with_lr(_variant(arm, facts["variant"], folder), facts["lr"])
+            chosen = chosen_settings(arm, facts, folder)
             sink.configure(arm.name, prepared.config(arm, chosen))
             if not is_done(prepared, arm, folder, progress):
                 progress["arms"][arm.name] = _run_arm(
@@ -102,14 +109,19 @@ def is_done(
     )
 
 
-def _variant(arm: PreparedArm, number: int, folder: Folder) -> Settings:
+def chosen_settings(arm: PreparedArm, facts: dict[str, Any], folder: Folder) -> Settings:
+    """The settings of an arm with the variant and the learning rate that its entry of ``tuning``
+    says were chosen.
+
+    Raises :class:`CheckpointError` for a variant that it does not have."""
+    number = facts["variant"]
     if number >= len(arm.variants):
         valid = (
             f"is damaged: it chose variant {number} of the arm {arm.name}, which has"
             f" {len(arm.variants)}"
         )
         raise CheckpointError("resume", folder.path / "progress.json", valid)
-    return arm.variants[number]
+    return with_lr(arm.variants[number], facts["lr"])
 
 
 def _run_arm(
@@ -235,3 +247,56 @@ def _summary(prepared: PreparedRun, folder: Folder, progress: dict[str, Any]) ->
         "versions": versions(),
     }
     return {**summary, **conclusion_of(prepared.scenario, prepared.arms, run, summary)}
+
+
+def tracker_misses(
+    settings: Settings, home: Folder, summary: dict[str, Any], files: Sequence[Path]
+) -> list[str]:
+    """The arms, and what stands for ``files``, of which the tracker says that it has not got
+    everything; nothing where the tracker cannot be asked, or the folder not be written."""
+    kind = class_of(settings.tracker, Tracker, "tracker", settings.plugins)
+    if kind.missing is Tracker.missing or not os.access(home.path, os.W_OK):
+        return []
+    try:
+        tracker = tracker_of(settings, home.path, home.name)
+        return tracker.missing(list(summary.get("arms", {})), files)
+    except (Exception, SystemExit):  # a tracker never ends a run
+        return []
+
+
+def pictures(home: Folder) -> list[Path]:
+    """The page and the pictures that are there."""
+    files = [home.path / name for name in (PICTURE, PAGE, "graph.png")]
+    return [file for file in files if file.is_file()]
+
+
+def tell_again(
+    resolved: Resolved,
+    home: Folder,
+    summary: dict[str, Any],
+    files: Sequence[Path],
+    say: Callable[[str], None],
+) -> None:
+    """Have the tracker make up for the arms that it misses, and hand it ``files``; ``say`` prints
+    its errors as warnings. Arms whose config cannot be had, as the data are gone, are left out."""
+    settings = resolved.settings
+    sink = Fanout(Tracker(), [tracker_of(settings, home.path, home.name)], warn=say)
+    try:
+        configs = dict(_configs(PreparedRun.prepare(resolved), home))
+    except SwarmError as error:
+        say(f"warning: the tracker is told of no arm, as what they ran with is not there: {error}")
+    else:
+        for arm, config in configs.items():
+            sink.configure(arm, config)
+        sink.conclude(summary)
+    sink.attach(files)
+    sink.close()
+
+
+def _configs(prepared: PreparedRun, home: Folder) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each arm ran with, for trackers."""
+    tuning = home.progress()["tuning"]
+    for arm in prepared.arms:
+        if arm.name in tuning:
+            settings = chosen_settings(arm, tuning[arm.name], home)
+            yield arm.name, prepared.config(arm, settings)

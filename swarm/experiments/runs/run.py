@@ -15,7 +15,7 @@ from swarm.config.build import option
 from swarm.config.choices import choice
 from swarm.config.schema import read_json
 from swarm.config.settings import Settings
-from swarm.experiments.resolved import resolve
+from swarm.experiments.resolved import Resolved, resolve
 from swarm.experiments.runs import arms
 from swarm.experiments.runs.describe import tracker_of
 from swarm.experiments.runs.lr_search import WorkAhead
@@ -62,15 +62,18 @@ def resume(folder: str | Path, overrides: dict[str, Any]) -> Result:
     ``engine``, ``engine.*`` except ``block``, and ``tracker.*`` may change.
 
     A run that is finished already is returned as it is; if only its report is missing, that is
-    drawn. Raises :class:`ConfigError` for another change, and for a folder that cannot be resumed.
+    drawn, and a tracker that the process did not live to tell everything is told again.
+
+    Raises :class:`ConfigError` for another change, and for a folder that cannot be resumed.
     """
     path = Path(folder)
     home, settings = Folder.open(path)
     if home.finished() and not overrides:
         home.require_settings(settings.model_dump())
         summary = _summary(path)  # which may be damaged, so it is read before anything is printed
-        print(f"{path} is finished already; nothing to do")
-        return Result(path, summary)
+        if not arms.tracker_misses(settings, home, summary, arms.pictures(home)):
+            print(f"{path} is finished already; nothing to do")
+            return Result(path, summary)
     with home.lock():
         _, settings = Folder.open(path)  # read again, as another process may have changed it
         return _resume(home, settings, overrides)
@@ -93,12 +96,7 @@ def _resume(home: Folder, old: Settings, overrides: dict[str, Any]) -> Result:
         if new != old:
             # nothing is run with the new settings, but those that cannot work are refused
             PreparedRun.prepare(resolved)
-        summary = _summary(path)
-        if home.finished():
-            print(f"{path} is finished already; nothing to do")
-        else:
-            _report(new, home)
-        return Result(path, summary)
+        return _complete(resolved, home)
     if new.rounds > old.rounds > 0 and old.schedule.get("rounds") is None:
         # the rounds that are done must keep the schedule that they were run with
         new = new.with_schedule_rounds(old.rounds)
@@ -253,11 +251,23 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result
     return Result(home.path, summary)
 
 
-def _report(settings: Settings, home: Folder) -> None:
-    """Draw the report of a run that is finished without one."""
-    files = _drawn(home)
-    attach(settings, home, files, print)
-    print(f"{home.path} was finished but for its report, which is drawn now")
+def _complete(resolved: Resolved, home: Folder) -> Result:
+    """What a run that is over still lacks: its report is drawn, and its tracker told what it has
+    missed."""
+    settings, summary, whole = resolved.settings, _summary(home.path), home.finished()
+    files = arms.pictures(home) if whole else _drawn(home)
+    # pictures that are new are told in any case
+    lost = arms.tracker_misses(settings, home, summary, files if whole else ())
+    if lost:
+        print(f"{home.path}: the tracker has not all of {', '.join(lost)}, and is told again now")
+        arms.tell_again(resolved, home, summary, files, print)
+    elif not whole:
+        attach(settings, home, files, print)
+    if not whole:
+        print(f"{home.path} was finished but for its report, which is drawn now")
+    elif not lost:
+        print(f"{home.path} is finished already; nothing to do")
+    return Result(home.path, summary)
 
 
 def attach(

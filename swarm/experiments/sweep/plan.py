@@ -296,4 +296,6 @@ def _state(job: Job, code: Mapping[str, Any]) -> str:
         return "outdated"
     refuse_difference(job.folder, "holds a run with", there, job.identity)
     refuse_addition(job.folder, there, job.identity)
-    return "there" if finished(job.folder) else "resumed"
+    # a process that was killed after the last file may not have told its tracker everything
+    there_already = finished(job.folder) and facts.status != "running"
+    return "there" if there_already else "resumed"

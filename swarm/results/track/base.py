@@ -113,6 +113,14 @@ class Tracker:
         open: the name of the sweep, the job's config and its swept values may go into them."""
         return {}
 
+    def missing(self, arms: Sequence[str], files: Sequence[Path] = ()) -> list[str]:
+        """What this tracker has not got in full of a finished run, as the process was killed before
+        it was told: some of the ``arms``, and a name for ``files``, which belong to :meth:`attach`.
+        If there is anything, a resume calls :meth:`configure` for all arms, :meth:`conclude`, which
+        is to make up for those arms, and :meth:`attach`. A tracker that does not override this
+        method is not built for a run that is finished."""
+        return []
+
     def record_sweep(self, found: SweepRecord) -> None:
         """A sweep is over. The tracker was built for it alone, with the folder and the name of the
         sweep. One that does not override this method is not built."""

@@ -4,10 +4,7 @@ otherwise.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +17,7 @@ from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import SweepRecord, Tracker, device_scores
 from swarm.results.track.jsonl import plain, read_jsonl
-from swarm.results.track.wandb_start import packages_listed, without_launch
+from swarm.results.track.wandb_start import packages_listed, silenced, without_launch
 from swarm.results.track.wandb_sweep import SWEEP, panels
 
 REPORT = "report"  # the job type of the run that holds the pictures; no arm of ours is called so
@@ -179,23 +176,33 @@ class WandbTracker(Tracker):
         if arm == _waits_for_the_end(stored.read(self.folder)) and not diverged:
             self._waiting, self._run = self._run, None
         else:
-            self._end(1 if diverged else 0)
+            self._end(1 if diverged else 0, arm)
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """Writes the numbers that the scenario declared into the summary of the leading arm's W&B
-        run, and ends that run.
+        run, and ends that run. Of the arms that were over before the run was resumed, those whose
+        W&B run had not ended are written first.
         """
-        shown = stored.read(self.folder, summary)
+        shown, arms = stored.read(self.folder, summary), summary.get("arms", {})
         lead = _waits_for_the_end(shown)
-        arm = summary.get("arms", {}).get(lead)
-        if self.mode == "disabled" or arm is None:
+        earlier = [arm for arm in arms if arm not in self._over]
+        again = {lead, *self.missing(earlier)}
+        for arm in [arm for arm in earlier if arm in again]:
+            self.start(arm, arms[arm]["rounds"], done=max(1, arms[arm]["rounds"]))
+            self.finish(arm, arms[arm])
+        if self.mode == "disabled" or lead not in arms:
             return
-        if lead not in self._over:  # but before the run was resumed
-            self.start(lead, arm["rounds"], done=max(1, arm["rounds"]))
-            self.finish(lead, arm)
         figures = shown.figures("tracker", summary)
         self._concluded = {key: value for key, value in figures.items() if value is not None}
-        self._end_waiting(self._concluded)
+        self._end_waiting(self._concluded, lead)
+
+    def missing(self, arms: Sequence[str], files: Sequence[Path] = ()) -> list[str]:
+        """The arms with records whose offline W&B run has not ended, and ``report``."""
+        if self.mode != "offline":
+            return []
+        found = wandb_files.unfinished(self.folder, [*arms, *([REPORT] if files else [])])
+        told = {REPORT, *(row["arm"] for row in read_jsonl(self.folder / "metrics.jsonl"))}
+        return [arm for arm in found if arm in told and self._has_a_run(arm)]
 
     def attach(self, files: Sequence[Path]) -> None:
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
@@ -205,7 +212,7 @@ class WandbTracker(Tracker):
             return
         import wandb
 
-        with _quiet():
+        with silenced():
             self._run = self._init(REPORT, replaces=True)
             found: dict[str, Any] = {}
             for path in files:
@@ -220,7 +227,7 @@ class WandbTracker(Tracker):
                 if path.is_file():
                     self._run.save(str(path), base_path=str(self.folder), policy="now")
         self._drop_replaced(REPORT)
-        self._end(0)
+        self._end(0, REPORT)
 
     def record_sweep(self, found: SweepRecord) -> None:
         """Logs the curves, the table and the picture of a sweep as one run in the group of its
@@ -230,7 +237,7 @@ class WandbTracker(Tracker):
         import wandb
 
         self.name, self.group = self.run, self.group[: wandb_environment.LONGEST_NAME]
-        with _quiet():
+        with silenced():
             self._run = self._init(SWEEP, replaces=True)
             self._run.log(panels(wandb, found))
         self._drop_replaced(SWEEP)
@@ -240,7 +247,7 @@ class WandbTracker(Tracker):
         """Ends an arm that was cut short. W&B's service process goes with this process."""
         if self._run is not None:
             self._end(1)
-        self._end_waiting({})
+        self._end_waiting({}, None)
 
     def _has_a_run(self, arm: str) -> bool:
         if not wandb_environment.agents_run():
@@ -253,12 +260,14 @@ class WandbTracker(Tracker):
         arm, self._next = self._next, None
         if arm is None:
             return
-        with _quiet():
+        with silenced():
             self._run = self._init(arm, replaces)
             self._run.define_metric("round", hidden=True)
             self._run.define_metric("*", step_metric="round")
-        if self.mode == "offline" and replaces:
-            self._replay(arm)
+        if self.mode == "offline":
+            if replaces:
+                self._replay(arm)
+            self._drop_replaced(arm)
 
     def _init(self, arm: str, replaces: bool = False) -> Any:
         import wandb  # 0.7 s, and not needed at all in mode disabled
@@ -275,7 +284,8 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        if replaces and not online:
+        wandb_files.mark_ended(self.folder, self._id(arm), ended=False)
+        if not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
         with without_launch():
@@ -297,7 +307,6 @@ class WandbTracker(Tracker):
             if record.get("arm") == arm:
                 self.record(record | scores.get(record["round"], {}))
                 self.steps += 1
-        self._drop_replaced(arm)
 
     def _id(self, arm: str) -> str:
         return wandb_files.id_of(self.folder, self.run, arm)
@@ -305,16 +314,19 @@ class WandbTracker(Tracker):
     def _drop_replaced(self, arm: str) -> None:
         wandb_files.drop_replaced(self.folder, self._id(arm))
 
-    def _end_waiting(self, figures: dict[str, Any]) -> None:
+    def _end_waiting(self, figures: dict[str, Any], whole: str | None) -> None:
         if self._waiting is not None:
             self._run, self._waiting = self._waiting, None
             self._run.summary.update(figures)
-            self._end(0)
+            self._end(0, whole)
 
-    def _end(self, exit_code: int) -> None:
+    def _end(self, exit_code: int, whole: str | None = None) -> None:
+        """Ends the W&B run; ``whole`` is its arm if all was said."""
         run, self._run = self._run, None
-        with _quiet():
+        with silenced():
             run.finish(exit_code=exit_code)
+        if whole is not None:
+            wandb_files.mark_ended(self.folder, self._id(whole))
 
 
 def _waits_for_the_end(shown: Presentation) -> str:
@@ -328,16 +340,3 @@ def _histogram(values_N: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
     import wandb
 
     return wandb.Histogram(np_histogram=np.histogram(values_N[np.isfinite(values_N)], bins=32))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
-    have it all. The streams are the main thread's: on another one W&B is only called offline, where
-    it prints nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield

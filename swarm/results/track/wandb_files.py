@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from swarm.results.track.devices import read_devices
 
 # before the name of an offline part while the one that takes its place is written
 REPLACED = "replaced-"
+# before the id of a W&B run that has ended, as the name of an empty file in wandb/
+ENDED = "ended-"
 IDS = "wandb.json"
 """In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its
 folder has gone.
@@ -47,19 +50,58 @@ def id_of(folder: Path, run: str, arm: str) -> str:
     A new one is unique: two runs whose folders have the same name stay two runs. Under ``wandb
     agent`` it is that of the agent.
     """
+    ids = _ids(folder)
+    known = _known(ids, arm)
+    if known is None:
+        known = wandb_environment.agents_run()
+        known = known or f"{run_id(run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
+        with replacing(folder / IDS) as out:
+            out.write(json.dumps({**ids, arm: known}, indent=1).encode())
+    return known
+
+
+def _ids(folder: Path) -> dict[str, Any]:
     file = folder / IDS
     try:
         ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, RecursionError):
-        ids = {}
-    known = ids.get(arm) if isinstance(ids, dict) else None
-    if not isinstance(known, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known):
-        known = wandb_environment.agents_run()
-        known = known or f"{run_id(run, arm)[:55]}-{uuid.uuid4().hex[:8]}"
-        ids = {**(ids if isinstance(ids, dict) else {}), arm: known}
-        with replacing(file) as out:
-            out.write(json.dumps(ids, indent=1).encode())
-    return known
+        return {}
+    return ids if isinstance(ids, dict) else {}
+
+
+def _known(ids: dict[str, Any], arm: str) -> str | None:
+    known = ids.get(arm)
+    slug = isinstance(known, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", known)
+    return known if slug else None
+
+
+def unfinished(folder: Path, arms: Sequence[str]) -> list[str]:
+    """Those of ``arms`` whose W&B run has not ended, or has lost its log since."""
+    ids = _ids(folder)
+    return [arm for arm in arms if not _has_ended(folder, _known(ids, arm))]
+
+
+def _has_ended(folder: Path, id: str | None) -> bool:
+    return (
+        id is not None
+        and _mark(folder, id).exists()
+        and all(any(part.glob("*.wandb")) for part in _parts(folder, id))
+    )
+
+
+def mark_ended(folder: Path, id: str, ended: bool = True) -> None:
+    """Notes that a W&B run has ended with all that there was to say, or that it begins again."""
+    mark = _mark(folder, id)
+    if not ended:
+        mark.unlink(missing_ok=True)
+        return
+    mark.parent.mkdir(exist_ok=True)
+    with replacing(mark):
+        pass  # the file is empty: its name says it
+
+
+def _mark(folder: Path, id: str) -> Path:
+    return folder / "wandb" / f"{ENDED}{id}"
 
 
 def rename_parts(folder: Path, id: str) -> None:

@@ -6,9 +6,11 @@ that stages inputs for W&B Launch needs, and 0.3 s, for every run, a list of the
 
 from __future__ import annotations
 
+import io
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from types import ModuleType
 from typing import Any
 
@@ -47,3 +49,16 @@ def packages_listed(settings: type, listed: bool) -> dict[str, Any]:
     """The arguments of W&B's ``settings`` by which a run has the list of installed packages or not;
     none for a W&B without that setting."""
     return {PACKAGES: listed} if PACKAGES in getattr(settings, "model_fields", {}) else {}
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keeps what W&B prints off the terminal, where a progress bar is being drawn; its log files
+    have it all. The streams are the main thread's: on another one W&B is only called offline, where
+    it prints nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield

@@ -101,6 +101,14 @@ def test_offline_runs_are_complete_silent_and_survive_a_resume(tmp_path: Path) -
     assert "loss_mean" not in rounds[0]  # NaN is no value
 
 
+def test_an_arm_that_begins_anew_replaces_what_it_had_begun(tmp_path: Path) -> None:
+    """It was killed before its first checkpoint."""
+    for _ in range(2):
+        assert child(tmp_path, 0, 2).stderr == ""
+    parts = by_arm(tmp_path)
+    assert [[row["round"] for row in history(part)] for part in parts.values()] == [[0, 1, 2]] * 2
+
+
 @pytest.mark.parametrize("said", [None, ("WANDB_MODE", "disabled"), ("WANDB_DISABLED", "true")])
 def test_disabled_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: tuple[str, str] | None
