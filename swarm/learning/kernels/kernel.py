@@ -85,7 +85,8 @@ class Kernel(ABC):
         """What ``learn`` gives for the entries ``x`` of rows, and its gradients by autograd."""
         with torch.inference_mode(False), torch.enable_grad():
             parameters, statistics = split_statistics(x, self.layout)
-            leaves = {name: _apart(value).requires_grad_() for name, value in parameters.items()}
+            # copies, whose bits do not depend on how rows lie in memory
+            leaves = {name: value.clone().requires_grad_() for name, value in parameters.items()}
             held = {name: value.clone() for name, value in statistics.items()}
             out, after = learn(leaves, held, inputs.clone())
             residual = self.loss.grad_outputs(out.detach(), target.clone())
@@ -184,12 +185,6 @@ class PerDevice(Kernel):
             for name, value in statistics.items():
                 x[name][i] = value
         return torch.stack(outs)
-
-
-def _apart(value: Tensor) -> Tensor:
-    """``value`` outside of its graph; a copy of what was made in inference mode, which no gradient
-    can be taken of."""
-    return value.clone() if value.is_inference() else value.detach()
 
 
 def _gradients(out: Tensor, leaves: Views, residual: Tensor) -> Views:
