@@ -4,7 +4,8 @@ the run's own code.
 A user's code may fail in any way, often only where it is used. So a run with plug-ins begins with
 up to two rounds of one local step each, in this process, whose results are thrown away. Metrics of
 the user's own are then measured once as they are after the last round, on a block of devices. These
-rounds are played twice, with new parts, and have to come to the same numbers.
+rounds are played twice, with new parts but the update policy, which is built once for the whole
+run, and have to come to the same numbers.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def probe(e: Experiment) -> None:
                     check_step(e.model.optimizer, e.dtype)
             tries.append(without_global_draws(lambda: _play(e)))
             if e.settings.plugins and e.device.type == "cpu":
-                tries.append(without_global_draws(lambda: _play(Experiment(e.spec))))
+                policy = e.data.policy  # which the run itself has, too
+                tries.append(without_global_draws(lambda: _play(Experiment(e.spec, policy))))
     except Exception as error:
         if (
             ran_out_of_memory(error)

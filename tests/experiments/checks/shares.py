@@ -27,6 +27,7 @@ from swarm.data.partition import Iid
 from swarm.data.stream.drift import Drift
 from swarm.data.stream.labelling import LabelOracle
 from swarm.learning.optim.optimizer import SGD
+from swarm.learning.update.policy import BatchPlan, Epochs
 from swarm.simulation.metrics.column import Column
 from swarm.simulation.metrics.looking import SwarmMetric
 from swarm.simulation.metrics.views import SwarmView
@@ -185,6 +186,17 @@ class Unseeded(TrainThenAverage):
 
     def send(self, phase: int, state: State) -> Tensor:
         return super().send(phase, state) + torch.rand(1, generator=self.draw)
+
+
+class GoesOn(Epochs):
+    """Draws as many steps as its seeded generator says next, so that rounds that were tried before
+    the start would change those of the run."""
+
+    def __init__(self) -> None:
+        self.draw = np.random.default_rng(0)
+
+    def batch_plans(self, round: int) -> tuple[BatchPlan, ...]:
+        return (BatchPlan("all", learn=True, steps=int(self.draw.integers(1, 50))),)
 
 
 class Drawn(SwarmMetric):

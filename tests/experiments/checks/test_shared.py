@@ -71,6 +71,7 @@ UNSEEDED: list[tuple[str, str, dict[str, Any]]] = [
     ("topology", "Wanders", {"source": "python"}),
     ("topology", "Wanders", {"source": "module"}),
     ("protocol", "Unseeded", {}),
+    ("update", "GoesOn", {}),
 ]
 
 
