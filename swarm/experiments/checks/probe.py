@@ -71,8 +71,7 @@ def probe(e: Experiment) -> None:
                     check_step(e.model.optimizer, e.dtype)
             tries.append(without_global_draws(lambda: _play(e)))
             if e.settings.plugins and e.device.type == "cpu":
-                policy = e.data.policy  # which the run itself has, too
-                tries.append(without_global_draws(lambda: _play(Experiment(e.spec, policy))))
+                tries.append(without_global_draws(lambda: _again(e)))
     except Exception as error:
         if (
             ran_out_of_memory(error)
@@ -189,6 +188,12 @@ def _play(e: Experiment) -> Tried:
             return Tried(rows, _measure(short, engine) if short.metrics.all else {})
         finally:
             engine.stop()
+
+
+def _again(e: Experiment) -> Tried:
+    """:func:`_play` with new parts but the policy, which the run itself has, too."""
+    with warnings.catch_warnings(action="ignore"):  # each was said the first time
+        return _play(Experiment(e.spec, e.data.policy))
 
 
 def _checksum(rows: Tensor) -> int:
