@@ -26,9 +26,9 @@ Reals = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Affine(FixedArrays):
+class Affine:
     """How numbers were scaled: ``scaled = (raw − shift) / span``, so ``raw = shift + span ·
-    scaled``. Nobody can write to its arrays.
+    scaled``.
     """
 
     shift: Reals  # one number for each column; a single one where all columns are scaled alike
