@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from swarm.data.dataset import Affine, Dataset, DeviceSplit
+from swarm.data.dataset import Dataset, DeviceSplit
 from swarm.data.device_table import DeviceTable
 
 Array = npt.NDArray[Any]
@@ -48,8 +48,6 @@ def owned() -> dict[str, Array]:
         "ptr": np.array([0, 6, 12]),
         "place": np.arange(24)[::2],
         "lr": np.array([0.1, np.nan]),
-        "shift": np.zeros(3),
-        "span": np.ones(3),
         "x": np.zeros((12, 3), np.float32),
         "y": np.arange(12) % 2,
     }
@@ -57,12 +55,12 @@ def owned() -> dict[str, Array]:
 
 def made(own: dict[str, Array]) -> list[Any]:
     table = DeviceTable({"lr": own["lr"]}, "0")
-    ids, scaled = own["sample"], Affine(own["shift"], own["span"])
+    ids = own["sample"]
     inner = DeviceSplit(ids, own["ptr"])
     split = DeviceSplit(ids, own["ptr"], place=own["place"], local_test=inner, table=table)
     sets = ids[:8], ids[8:10], ids[10:]
-    data = Dataset(own["x"], own["y"], 2, None, *sets, scaling=scaled).read_only()
-    return [split, table, scaled, data]
+    data = Dataset(own["x"], own["y"], 2, None, *sets).read_only()
+    return [split, table, data]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -79,10 +77,10 @@ def test_nobody_can_write_to_arrays_that_are_for_all_to_read(way: str) -> None:
 
 def test_what_the_caller_owns_stays_his_to_write_to_and_is_not_copied() -> None:
     own = owned()
-    split, table, scaled, data = made(own)
+    split, table, data = made(own)
     assert all(each.flags.writeable for each in own.values())
     pairs = [(split.sample, "sample"), (split.place, "place"), (table.columns["lr"], "lr")]
-    pairs += [(scaled.span, "span"), (data.x, "x"), (copy.copy(split).sample, "sample")]
+    pairs += [(data.x, "x"), (copy.copy(split).sample, "sample")]
     for found, name in pairs:
         assert np.shares_memory(found, own[name])
     own["lr"][0] = 0.5

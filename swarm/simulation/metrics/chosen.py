@@ -159,7 +159,7 @@ def chosen(
             found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
-        metric = build(dict(node), Metric, SECTION, plugins, label=task.label, seed=task.seed)
+        metric = build(dict(node), Metric, SECTION, plugins, **offered(task))
         option = choice("metric", node)
         if (why := reason(metric, metric.why_not(task), "why_not()")) is not None:
             raise ConfigError(SECTION, option, why)
@@ -168,6 +168,12 @@ def chosen(
         called[metric.name] = option
     kept = tuple(metric for metric in found if task.evaluated or not metric.looks)
     return Metrics(kept, called)
+
+
+def offered(task: Task) -> dict[str, Any]:
+    """What the run offers the constructor of a metric, by the names of its parameters."""
+    units = {"target_span": task.target_span, "target_shift": task.target_shift}
+    return {"label": task.label, "seed": task.seed, **units}
 
 
 def check(e: Experiment) -> None:
