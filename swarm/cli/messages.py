@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
-from swarm.common.warned import each_warned_once
+from swarm.common.plugin.warned import each_warned_once
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

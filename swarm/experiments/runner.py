@@ -12,7 +12,7 @@ from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
 from swarm.common.system.paths import usable
 from swarm.common.system.storage import storing
-from swarm.common.warned import each_warned_once
+from swarm.common.plugin.warned import each_warned_once
 from swarm.config.build import class_of
 from swarm.config.composing.partial import complete
 from swarm.config.settings import Settings

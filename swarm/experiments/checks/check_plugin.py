@@ -19,7 +19,7 @@ from torch import nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, shape_of
-from swarm.common.warned import each_warned_once
+from swarm.common.plugin.warned import each_warned_once
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.pre_aggregator import PreAggregator
 from swarm.communication.attack.base import Attack
