@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
+from swarm.common.plugin.warned import each_warned_once
 from swarm.common.system.paths import usable
 from swarm.common.system.storage import storing
-from swarm.common.plugin.warned import each_warned_once
 from swarm.config.build import class_of
 from swarm.config.composing.partial import complete
 from swarm.config.settings import Settings
