@@ -166,9 +166,14 @@ class DeviceSplit(FixedArrays):
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
         """Make a split from the device of every sample, ``[S]`` (``-1``: the sample is nobody's).
 
-        Each device's sample ids are in ascending order.
+        Each device's sample ids are in ascending order. Raises ``ValueError`` for anything but
+        whole numbers.
         """
-        device = np.asarray(device_S, dtype=np.int64)
+        given = np.asarray(device_S)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            found = f"{given.dtype} numbers of shape {list(given.shape)}"
+            raise ValueError(f"device_S must be a whole number for each sample, and is {found}")
+        device = given.astype(np.int64)
         order = np.argsort(device, kind="stable")
         sizes_N = np.bincount(device[device >= 0], minlength=devices)
         ptr_N1 = np.concatenate([[0], np.cumsum(sizes_N)]).astype(np.int64)

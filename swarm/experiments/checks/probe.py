@@ -144,6 +144,12 @@ def _require_same(e: Experiment, one: Tried, other: Tried) -> None:
             " from the seed or the keys that constructors and methods get, as by"
             ' swarm.common.rng.Keys(seed, "…")',
         )
+    if infinite := [key for key, value in one.values.items() if value in ("inf", "-inf")]:
+        warnings.warn(
+            f"metrics: {', '.join(infinite)} had no finite value in the first rounds, which were"
+            " tried; a record has null in the place of such a number",
+            stacklevel=2,
+        )
     timed = {column.key for column in e.metrics.columns if column.timed}
     differ = [key for key in one.values if one.values[key] != other.values.get(key)]
     if differ := [key for key in differ if key not in timed]:

@@ -29,6 +29,7 @@ from swarm.simulation.metrics.base import (
     TrafficMetric,
     VoteMetric,
 )
+from swarm.simulation.metrics.declared import unknown_word
 from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.looking import BlockMetric, LooksAtBlocks, SwarmMetric
 from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
@@ -245,6 +246,8 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
         valid = f"its label is {shown(label)}; it must be what reports call it"
         raise ConfigError(SECTION, called, valid)
     columns = columns_of(metric)
+    if (why := unknown_word(metric, columns)) is not None:
+        raise ConfigError(SECTION, called, why)
     taken = {column.key: other.name for other in others for column in other.columns()}
     kept = [metric.name] if isinstance(metric, DeviceMetric) and metric.kept else []
     for key in (*kept, *(column.key for column in columns)):
