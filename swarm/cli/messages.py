@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from swarm.common.errors import ConfigError, SwarmError
+from swarm.common.plugin.warned import each_warned_once
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -46,22 +47,14 @@ def complain(error: SwarmError) -> int:
 
 @contextmanager
 def warnings_for_users() -> Iterator[None]:
-    """Print the warnings of the block without file and line, and each sentence once: every arm
-    builds topology and data again, and would say the same of them.
-    """
-    show, form, said = warnings.showwarning, warnings.formatwarning, set[str]()
-
-    def once(message: Warning | str, *rest: Any, **others: Any) -> None:
-        if str(message) not in said:
-            said.add(str(message))
-            show(message, *rest, **others)
-
+    """Print the warnings of the block without file and line, and each sentence once."""
+    form = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    warnings.showwarning = once
     try:
-        yield
+        with each_warned_once():
+            yield
     finally:
-        warnings.showwarning, warnings.formatwarning = show, form
+        warnings.formatwarning = form
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -23,6 +23,22 @@ def fixed(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+@dataclass(frozen=True)
+class FixedArrays:
+    """The base of a dataclass whose arrays nobody can write to, here and in any copy of it.
+
+    It has views of the arrays that it is given, which their owner may write to as before.
+    """
+
+    def __post_init__(self) -> None:
+        for name, each in arrays_of(self):
+            object.__setattr__(self, name, fixed(each))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # an array that is copied, or sent to a process, can be written to
 
 
 def arrays_of(held: DataclassInstance) -> Iterator[tuple[str, npt.NDArray[Any]]]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.arrays import arrays_of, fixed
+from swarm.common.arrays import FixedArrays, arrays_of, fixed
 from swarm.common.names import Maybe, Names, finder
 from swarm.common.rng import Keys
 from swarm.config.aliases.old_members import OldMembers, old_keywords
@@ -91,6 +91,14 @@ class Dataset(OldMembers):
             np.int64
         ), self.classes
 
+    def __getstate__(self) -> tuple[dict[str, Any], list[str]]:
+        """The fields, and the names of those that nobody can write to."""
+        return vars(self), [name for name, each in arrays_of(self) if not each.flags.writeable]
+
+    def __setstate__(self, state: tuple[dict[str, Any], list[str]]) -> None:
+        held, names = state
+        self.__dict__.update(held | {name: fixed(held[name]) for name in names})
+
     def class_of(self, label: int | str) -> int | None:
         """The class called ``label``, or None if there is none. Where no class has a number for
         its name, ``label`` may also be the number of a class.
@@ -128,7 +136,7 @@ class Source(ABC):
 
 
 @dataclass(frozen=True)
-class DeviceSplit:
+class DeviceSplit(FixedArrays):
     """Which samples each device holds: device *i* has ``sample[ptr_N1[i]:ptr_N1[i + 1]]``.
 
     Nobody can write to its arrays.
@@ -154,17 +162,18 @@ class DeviceSplit:
     # whether all devices are one device several times, which meets its samples in one order
     replicas: bool = False
 
-    def __post_init__(self) -> None:
-        for name, each in arrays_of(self):
-            object.__setattr__(self, name, fixed(each))
-
     @classmethod
     def group(cls, device_S: npt.ArrayLike, devices: int) -> DeviceSplit:
         """Make a split from the device of every sample, ``[S]`` (``-1``: the sample is nobody's).
 
-        Each device's sample ids are in ascending order.
+        Each device's sample ids are in ascending order. Raises ``ValueError`` for anything but
+        whole numbers.
         """
-        device = np.asarray(device_S, dtype=np.int64)
+        given = np.asarray(device_S)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            found = f"{given.dtype} numbers of shape {list(given.shape)}"
+            raise ValueError(f"device_S must be a whole number for each sample, and is {found}")
+        device = given.astype(np.int64)
         order = np.argsort(device, kind="stable")
         sizes_N = np.bincount(device[device >= 0], minlength=devices)
         ptr_N1 = np.concatenate([[0], np.cumsum(sizes_N)]).astype(np.int64)

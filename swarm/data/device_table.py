@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from swarm.common.arrays import FixedArrays, fixed
 from swarm.common.errors import ConfigError, meant
 from swarm.common.names import choices, finder
 from swarm.common.system.files import content
@@ -29,10 +30,11 @@ COHORT = "cohort"
 
 
 @dataclass(frozen=True)
-class DeviceTable:
+class DeviceTable(FixedArrays):
     """What each device does by the table, ``[N]`` for each column that it has; NaN where the device
     learns as the config says. ``sha256`` is the file's, and ``cohorts`` has the names in its column
-    ``cohort``, with None where that is empty; it is None without the column.
+    ``cohort``, with None where that is empty; it is None without the column. Nobody can write to
+    the arrays.
     """
 
     columns: Mapping[str, npt.NDArray[np.float64]]
@@ -40,8 +42,9 @@ class DeviceTable:
     cohorts: tuple[str | None, ...] | None = None
 
     def __post_init__(self) -> None:
-        for each_N in self.columns.values():
-            each_N.flags.writeable = False  # nobody can write to it, as to a split of samples
+        super().__post_init__()
+        columns = {name: fixed(each_N) for name, each_N in self.columns.items()}
+        object.__setattr__(self, "columns", columns)
 
     def or_else(self, name: str, default_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The whole numbers of a column, and ``default_N`` where it has none."""

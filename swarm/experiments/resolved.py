@@ -20,6 +20,7 @@ import numpy.typing as npt
 from torch import nn
 
 from swarm.common.errors import ConfigError
+from swarm.communication.attack.base import Attack
 from swarm.communication.topology.base import Topology, graph_of
 from swarm.communication.topology.graph import Graph
 from swarm.config.build import build, class_of, takes
@@ -173,9 +174,16 @@ def without_cohorts(arm: Arm) -> Arm:
 
 def with_hostile(settings: Settings, hostile_N: npt.NDArray[np.bool_] | None) -> Settings:
     """``settings`` that list the hostile devices, so that they are the same ones in all arms,
-    also in those without the graph by which they were found."""
+    also in those without the graph by which they were found.
+
+    Raises :class:`ConfigError` for an attack that cannot be told which they are."""
     if hostile_N is None:
         return settings
+    for name in ("devices", "placement"):
+        if not takes(name, settings.attack, Attack, "attack", settings.plugins):
+            valid = f"needs a parameter {name}: its constructor takes devices and placement, by"
+            valid += " which all arms have the same hostile devices, and hands them to Attack's"
+            raise ConfigError("attack", settings.attack["_target_"], valid)
     listed = {"devices": np.flatnonzero(hostile_N).tolist(), "placement": "random"}
     return settings.model_copy(update={"attack": {**settings.attack, **listed}})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed
+from swarm.common.plugin.warned import each_warned_once
 from swarm.common.system.paths import usable
 from swarm.common.system.storage import storing
 from swarm.config.build import class_of
@@ -33,6 +34,7 @@ __all__ = ["Prepared", "Result", "check", "resume", "run"]
 Prepared: TypeAlias = "PreparedRun | ClaimPlan | SuitePlan"
 
 
+@each_warned_once()
 def check(cfg: Any = None, *, overrides: Sequence[str] = ()) -> Prepared:
     """Check everything that can be checked without running: settings, plug-ins, data, memory.
 
@@ -57,6 +59,7 @@ def _prepared(resolved: Resolved) -> Prepared:
     return prepared
 
 
+@each_warned_once()
 def run(
     cfg: Any = None,
     folder: str | Path = "",
@@ -95,6 +98,7 @@ def run(
         return kind(prepared.kind).start(prepared, path, words)
 
 
+@each_warned_once()
 def resume(folder: str | Path, overrides: dict[str, Any], trust: bool = False) -> Result:
     """Go on with the run in ``folder`` under its own config; see
     :func:`swarm.experiments.runs.run.resume` for what ``overrides`` may change.

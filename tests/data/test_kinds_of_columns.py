@@ -90,6 +90,47 @@ def test_of_a_column_of_dates_the_cell_that_is_none_is_named(tmp_path: Path, bad
         Table(path, features=["when"]).load()
 
 
+@pytest.mark.parametrize("bad", ["31/02/2021", "2021-02-31", "soon"])
+def test_where_no_feature_is_named_a_cell_that_is_no_date_is_named_too(
+    tmp_path: Path, bad: str
+) -> None:
+    """Dates that repeat are no words, of which one-hot features would be made."""
+    moments = [f"2022-12-{1 + i % 3:02d}" for i in range(ROWS)]
+    cells = [*moments[:3], bad, *moments[4:]]
+    said = (
+        r"data\.features=\[…\] takes 'when' when each row has a date such as 2022-12-08, but row 3"
+        rf" \(counted from 0\) is '{bad}'$"
+    )
+    path = stored(tmp_path, when=cells, a=np.arange(ROWS) % 7)
+    with pytest.warns(UserWarning, match=rf"^{path}: columns that .* left out: when; {said}"):
+        assert Table(path).load().columns == ("a",)
+    with pytest.raises(ConfigError, match=rf"^path={path}: has no numeric feature; .*; {said}"):
+        Table(stored(tmp_path, when=cells)).load()
+    path = stored(tmp_path, when=cells, then=moments, word=["x", "y"] * (ROWS // 2))
+    with pytest.raises(ConfigError) as caught:
+        Table(path).load()
+    for part in ("takes a date as a number (then)", f"is '{bad}'; data.one_hot", "of text (word)"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["{day:02d}.12.2022", "12/{day}/2022", "{day}-12-22 10:30"])
+def test_dates_as_some_countries_write_them_are_said_to_be_dates(tmp_path: Path, form: str) -> None:
+    cells = [form.format(day=1 + i % 28) for i in range(ROWS)]
+    path = stored(tmp_path, when=cells, a=np.arange(ROWS) % 7)
+    cell = rf"row 0 \(counted from 0\) is '{form.format(day=1)}'"
+    with pytest.raises(ConfigError, match=rf"^features=when: has dates, but {cell}, which is no"):
+        Table(path, features=["when"]).load()
+    with pytest.raises(ConfigError, match=rf"^time=when: must hold .*, and {cell}$"):
+        Table(path, features=["a"], time="when").load()
+    with pytest.warns(UserWarning, match=rf"each row has a date such as 2022-12-08, but {cell}$"):
+        Table(path).load()
+    path = stored(tmp_path, when=["10.0.12.5"] * ROWS, a=np.arange(ROWS) % 7)
+    with pytest.raises(
+        ConfigError, match=r"^features=when: is not numeric: row 0 .*'10\.0\.12\.5'"
+    ):
+        Table(path, features=["when"]).load()
+
+
 def holed(folder: Path) -> tuple[str, np.ndarray]:
     draw = np.random.default_rng(1)
     x = draw.normal(size=(200, 2)) + 5

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dis
+import inspect
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from swarm.common.errors import ConfigError, SwarmError, with_article
 from swarm.common.plugin.registry import (
@@ -88,7 +91,9 @@ def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
         return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     mine = [(frame, line) for frame, line in frames if entry_of(module_of(frame)) is not None]
-    if not mine or not _raised_there(error, frames, mine[-1][0]):
+    if not mine:
+        return _of_another_shape(error, exit_code)
+    if not _raised_there(error, frames, mine[-1][0]):
         return None
     frame, line = mine[-1]
     key, value = named(frame for frame, _ in mine)
@@ -96,6 +101,57 @@ def fault_of(error: BaseException, exit_code: int = 1) -> PluginError | None:
     return with_code(
         key, value, f"{what} ({shown(frame.f_code.co_filename)}, line {line})", exit_code
     )
+
+
+_CALLED = re.compile(r"([\w.]+)\.(\w+)\(\) (takes|missing|got an unexpected) .*")
+
+
+def _of_another_shape(error: BaseException, exit_code: int) -> PluginError | None:
+    """The error for a plug-in object that could not be called as its base class is, or that lacks
+    an attribute that the base class's constructor sets; None for any other exception."""
+    if isinstance(error, AttributeError) and error.name and is_plugin(error.obj):
+        kind, lack = type(error.obj), _lacks(type(error.obj), error.name)
+        return _about(kind, None, lack, exit_code) if lack and kind in MADE else None
+    found = _CALLED.fullmatch(str(error)) if isinstance(error, TypeError) else None
+    if found is None:
+        return None
+    name, method = found[1], found[2]
+    kinds = (kind for kind in MADE if is_plugin(kind))
+    named_so = ((k, b) for k in kinds for b in k.__mro__ if b.__qualname__ == name)
+    meant = next(((k, b) for k, b in named_so if is_plugin(b)), None)
+    if meant is None:
+        return None
+    kind, written = meant
+    what = f"its {method}() {str(error).partition('() ')[2]}"
+    base = next((b for b in written.__mro__ if method in vars(b) and not is_plugin(b)), None)
+    if base is not None:
+        what += f"; it is called as {base.__name__}.{method}{_parameters(getattr(base, method))}"
+    return _about(kind, method, what, exit_code)
+
+
+def _lacks(kind: type, name: str) -> str | None:
+    """What is to be said of an object of a plug-in's class that lacks an attribute; None where it
+    need not have it, so that whoever asks is wrong."""
+    for base in (base for base in kind.__mro__ if not is_plugin(base)):
+        if name in vars(base).get("__annotations__", {}):
+            return f"has no {name}, which every {base.__name__} has to set"
+        code = getattr(vars(base).get("__init__"), "__code__", None)
+        if code is not None and name in code.co_names:
+            sets = f"which the constructor of {base.__name__} sets"
+            return f"has no {name}, {sets}; its __init__ must call super().__init__(…)"
+    return None
+
+
+def _parameters(method: Any) -> str:
+    """The parameters of a method, as they are written, without ``self`` and annotations."""
+    return f"({', '.join(list(inspect.signature(method).parameters)[1:])})"
+
+
+def _about(kind: type, method: str | None, valid: str, exit_code: int) -> PluginError:
+    """The error about a class that was built, at its line or that of a method."""
+    section, path = MADE[kind]
+    at = place(kind, method)
+    return with_code(f"/{section}", path, valid + (f" ({at})" if at else ""), exit_code)
 
 
 def of_torch(error: BaseException, caller: str) -> bool:

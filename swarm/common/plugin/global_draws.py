@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from swarm.common.plugin.faults import PluginError, named, with_code
-from swarm.common.plugin.registry import LISTED, entry_of, module_of, shown
+from swarm.common.plugin.registry import LISTED, entry_of, module_of, shown, within
 from swarm.common.system.generators import Watch, draws_for_nobody, states
 
 T = TypeVar("T")
@@ -82,16 +82,66 @@ def _draws(frame: FrameType, line: int, whose: str) -> PluginError:
     key, value = named(iter(mine))
     said = (
         f"its {mine[0].f_code.co_name} draws from {whose} global generator, or seeds it, which all"
-        f" parts of a run share; {_instead(key)}"
+        f" parts of a run share; {_instead(mine)}"
     )
     return with_code(key, value, f"{said} ({shown(frame.f_code.co_filename)}, line {line})", 2)
 
 
-def _instead(key: str) -> str:
-    """What a plug-in of the section ``key`` is to draw from; a model is not offered the seed."""
-    if key == "/model":
-        return "draw with torch alone, whose generator the run seeds for its models"
-    return (
-        'draw from swarm.common.rng.Keys(seed, "a purpose").generator(),'
-        " with the seed that a constructor with the parameter seed is given"
-    )
+def _instead(frames: list[FrameType]) -> str:
+    """What the plug-in object whose methods these frames run is to draw from instead: whatever its
+    kind is given for it, to the constructor or to a method."""
+    for frame in frames:
+        for base in type(frame.f_locals.get("self")).__mro__:
+            ours = within(base.__module__, "swarm") or within(base.__module__, "torch")
+            if ours and base.__name__ in _GIVEN:
+                return f"draw {_GIVEN[base.__name__]}"
+    return f"draw {_SEED}"
+
+
+_KEYS = 'swarm.common.rng.Keys({}, "a purpose")'
+_OF_CONFIG = "config['seed']"
+_SEED = (
+    f"from {_KEYS.format('seed')}.generator(), with the seed that a constructor with the parameter"
+    " seed is given"
+)
+_OWN = (
+    f"from {_KEYS.format('self.seed')}.generator(), with a seed that is an option of its own, as"
+    " its constructor is offered none"
+)
+_OF_STACK = "from stack.draws.uniform(stack.device_G, count), with the stack that {} is given"
+_OF_HEARD = (
+    "from heard.draws.uniform(numpy.array([heard.device]), count), with what {} is given as heard"
+)
+# by base class, the most special first, as a class comes before what it derives from; any other
+# kind is offered a seed
+_GIVEN = {
+    "Partition": "from keys.generator(), with the keys that assign is given",
+    "StackRule": _OF_STACK.format("combine_stack"),
+    "Aggregator": _OF_HEARD.format("combine"),
+    "PreAggregator": _OF_STACK.format("__call__"),
+    "MessageAttack": "from attacking.uniform(count), with what __call__ is given as attacking",
+    "LinkAttack": _OF_HEARD.format("message"),
+    "DataAttack": _OWN,
+    "MessageTransform": "from sending.uniform(count), with what __call__ is given as sending",
+    "Augmentation": "nothing, and use u_nD, the draws that __call__ is given",
+    "Compressor": "from draw.uniform(count), with what __call__ is given as draw",
+    "Goal": "from seen.keys.uniform(seen.device_n, seen.round, count), with what worth is given as"
+    " seen",
+    "Delay": "nothing, and use draw_S, the draws that seconds is given",
+    "Replay": "nothing, and use offer.draw_nk2, the draws that places is given in its offer",
+    "Privacy": f"from {_KEYS.format('seed')}.uniform(device_B, round, count), with the seed that"
+    " draw_noise is given",
+    "SecureSum": "from keys.generator(), with the keys that group is given",
+    "UpdatePolicy": _OWN,
+    "Personal": _OWN,
+    "Optimizer": _OWN,
+    "Schedule": _OWN,
+    "SampleLoss": _OWN,
+    "Scenario": f"from {_KEYS.format('settings.seed')}.generator(), with the settings that arms is"
+    " given",
+    "Engine": f"from {_KEYS.format('experiment.settings.seed')}.generator(), with the experiment"
+    " that start is given",
+    "Tracker": f"from {_KEYS.format(_OF_CONFIG)}.generator(), with the config that a"
+    " constructor with the parameter config is given",
+    "Module": "with torch alone, whose generator the run seeds for its models",
+}

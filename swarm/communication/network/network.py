@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from swarm.common.arrays import fixed
 from swarm.common.rng import Keys
 from swarm.communication.network.base import Bools, Churn, Clock, Delay, Floats, Ints, Outage
 from swarm.communication.network.returned import seconds_of, truths_of
@@ -220,8 +221,7 @@ class Network:
         """``make()``, cached for the latest rounds, as it is asked for many times a round."""
         key = what, round
         if key not in self._kept:
-            value = make()
-            value.setflags(write=False)
+            value = fixed(make().copy())  # a part may change its own array for the next round
             while len(self._kept) > 3 * (self.max_delay + 8):
                 self._kept.pop(next(iter(self._kept)))
             self._kept[key] = value

@@ -40,10 +40,13 @@ def validated(model: type[Model], values: dict[str, Any], prefix: str = "") -> M
 def plain(cfg: Any) -> dict[str, Any]:
     """Return ``cfg`` as nested dicts, with interpolations resolved and without Hydra's section.
 
-    Raises :class:`ConfigError` for what OmegaConf cannot resolve.
+    Raises :class:`ConfigError` for what is no mapping, or OmegaConf cannot resolve.
     """
     if isinstance(cfg, Section):
         return cfg.model_dump()
+    if not isinstance(cfg, Mapping):
+        valid = "must be a mapping of settings; words as on the command line are overrides=[…]"
+        raise ConfigError("/cfg", cfg, valid)
     if isinstance(cfg, dict):
         return {str(key): value for key, value in cfg.items() if key != "hydra"}
     from omegaconf import OmegaConf

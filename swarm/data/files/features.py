@@ -120,16 +120,13 @@ def numeric_ones(
     if not chosen and not none_will_do:
         empty = [name for name in left_out if missing_of(table[name]).all()]
         hint = f"; no row has a value of {listed_columns(empty)}" if empty else ""
+        hint = hint or _ways_in(table, left_out)
         hint = hint or "; data.one_hot=[…] makes features of text" * bool(left_out)
         valid = f"has no numeric feature; its columns are {listed_columns(table)}{hint}"
         raise ConfigError("path", path, valid)
     _warn_of_joined_arrays(path, table, chosen)
     if left_out:
-        dates = [name for name in left_out if days_of(table[name]) is not None]
-        named = listed_columns(dates)
-        words = [name for name in left_out if name not in dates and _repeats(table[name])]
-        hint = f"; data.features=[…] takes a date as a number ({named})" if dates else ""
-        hint += f"; data.one_hot=[…] makes features of text ({listed_columns(words)})" * bool(words)
+        hint = _ways_in(table, left_out)
         marked = next((name for name in left_out if _is_marked(table[name])), None)
         if marked is not None:
             cell = str(table[marked][0]).strip()
@@ -145,6 +142,27 @@ def numeric_ones(
             )
             warnings.warn(f"{path}: {found}; data.features=[…] leaves it out", stacklevel=2)
     return chosen
+
+
+def _ways_in(table: Table, left_out: list[str]) -> str:
+    """How columns that are not numeric can become features, and the first cell that keeps a column
+    of dates from it."""
+    dates = [name for name in left_out if days_of(table[name]) is not None]
+    wrong = {
+        name: said
+        for name in left_out
+        if name not in dates and (said := first_no_date(table[name])) is not None
+    }
+    words = [n for n in left_out if n not in dates and n not in wrong and _repeats(table[n])]
+    hint = ""
+    if dates:
+        hint += f"; data.features=[…] takes a date as a number ({listed_columns(dates)})"
+    for name, said in wrong.items():
+        hint += f"; data.features=[…] takes {name!r} when each row has a date such as 2022-12-08,"
+        hint += f" but {said}"
+    if words:
+        hint += f"; data.one_hot=[…] makes features of text ({listed_columns(words)})"
+    return hint
 
 
 def _warn_of_joined_arrays(path: object, table: Table, chosen: list[str]) -> None:

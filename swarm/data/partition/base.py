@@ -39,7 +39,7 @@ class Partition(OldMembers, ABC):
         set's own sample ids.
 
         Raises ``ConfigError`` when the rule does not fit the samples, leaves a device without any,
-        or gives a sample to two devices.
+        or deals a sample twice.
         """
         owner = None if dataset.owner is None else dataset.owner[dataset.train]
         holdings = self.assign(dataset.y[dataset.train], owner, keys)
@@ -56,10 +56,13 @@ class Partition(OldMembers, ABC):
                 f" {counted(len(dataset.train), 'sample')}"
             )
             raise ConfigError("/partition", called(self), valid)
-        if int(np.bincount(holdings.sample, minlength=len(dataset.train)).max()) > 1:
-            raise ConfigError(
-                "/partition", called(self), "gives a sample to two devices; one may have it"
-            )
+        times_S = np.bincount(holdings.sample, minlength=len(dataset.train))
+        if int(times_S.max()) > 1:
+            twice = holdings.device_S[holdings.sample == times_S.argmax()]
+            found = "gives a sample to two devices; one may have it"
+            if (twice == twice[0]).all():
+                found = f"gives device {twice[0]} a sample twice; it may have it once"
+            raise ConfigError("/partition", called(self), found)
         dealt = DeviceSplit(dataset.train[holdings.sample], holdings.ptr_N1).named_by_owner(dataset)
         return dealt if dataset.time is None else dealt.by_time(dataset.time)
 

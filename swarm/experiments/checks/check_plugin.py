@@ -19,6 +19,7 @@ from torch import nn
 
 from swarm.common.errors import ConfigError
 from swarm.common.plugin import blamed, shape_of
+from swarm.common.plugin.warned import each_warned_once
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.pre_aggregator import PreAggregator
 from swarm.communication.attack.base import Attack
@@ -121,6 +122,7 @@ NEEDS = {
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
 
 
+@each_warned_once()
 def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **options: Any) -> None:
     """Check a plug-in; if something is wrong with it, the error says so in one sentence.
 

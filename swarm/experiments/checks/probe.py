@@ -71,8 +71,7 @@ def probe(e: Experiment) -> None:
                     check_step(e.model.optimizer, e.dtype)
             tries.append(without_global_draws(lambda: _play(e)))
             if e.settings.plugins and e.device.type == "cpu":
-                policy = e.data.policy  # which the run itself has, too
-                tries.append(without_global_draws(lambda: _play(Experiment(e.spec, policy))))
+                tries.append(without_global_draws(lambda: _again(e)))
     except Exception as error:
         if (
             ran_out_of_memory(error)
@@ -145,6 +144,12 @@ def _require_same(e: Experiment, one: Tried, other: Tried) -> None:
             " from the seed or the keys that constructors and methods get, as by"
             ' swarm.common.rng.Keys(seed, "…")',
         )
+    if infinite := [key for key, value in one.values.items() if value in ("inf", "-inf")]:
+        warnings.warn(
+            f"metrics: {', '.join(infinite)} had no finite value in the first rounds, which were"
+            " tried; a record has null in the place of such a number",
+            stacklevel=2,
+        )
     timed = {column.key for column in e.metrics.columns if column.timed}
     differ = [key for key in one.values if one.values[key] != other.values.get(key)]
     if differ := [key for key in differ if key not in timed]:
@@ -189,6 +194,12 @@ def _play(e: Experiment) -> Tried:
             return Tried(rows, _measure(short, engine) if short.metrics.all else {})
         finally:
             engine.stop()
+
+
+def _again(e: Experiment) -> Tried:
+    """:func:`_play` with new parts but the policy, which the run itself has, too."""
+    with warnings.catch_warnings(action="ignore"):  # each was said the first time
+        return _play(Experiment(e.spec, e.data.policy))
 
 
 def _checksum(rows: Tensor) -> int:

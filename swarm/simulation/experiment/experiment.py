@@ -111,6 +111,7 @@ class Experiment:
             self.data.policy.streams,
             data.tokens is not None,
             self.settings.seed,
+            data.target,
         )
 
     @cached_property

@@ -66,7 +66,8 @@ class DeviceScores:
         devices_M: The ids of the devices; empty for the consensus model, which is nobody's.
         loss_M: Mean loss.
         hits_MC: Right answers by true class (a tie of m counts 1/m), or in regression the summed
-            squared error by target.
+            squared error by target, in the unit in which targets are learned
+            (:attr:`Task.target_span`).
         y_T: The labels, one for each position of text; ``[T, C]`` in regression.
         counts_C: How many samples each class has; in regression how many there are.
         mix_MC: Each device's own shares of the classes, where it is asked for.
@@ -263,7 +264,8 @@ class OutputMetric(_Evaluated):
 
         ``out_BCb``: the outputs (of classes: logits), ``y_b``: the labels ``[b]``, or the targets
         ``[b, C]``; ``at``: the number of the first of these samples. Numeric outputs and targets
-        are in the unit in which models learn (``data.target_scale``).
+        are in the unit in which models learn (``data.target_scale``), of which a constructor with
+        a parameter ``target_span`` is told (:attr:`Task.target_span`).
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ from swarm.simulation.metrics.base import (
     TrafficMetric,
     VoteMetric,
 )
+from swarm.simulation.metrics.declared import unknown_word
 from swarm.simulation.metrics.local import LocalMetric
 from swarm.simulation.metrics.looking import BlockMetric, LooksAtBlocks, SwarmMetric
 from swarm.simulation.metrics.record import COHORT, CONCEPT, RESERVED, RESERVED_BEGINNINGS
@@ -159,7 +160,7 @@ def chosen(
             found += [metric for metric in fitting if metric.name not in there]
             continue
         assert not isinstance(node, str)
-        metric = build(dict(node), Metric, SECTION, plugins, label=task.label, seed=task.seed)
+        metric = build(dict(node), Metric, SECTION, plugins, **offered(task))
         option = choice("metric", node)
         if (why := reason(metric, metric.why_not(task), "why_not()")) is not None:
             raise ConfigError(SECTION, option, why)
@@ -168,6 +169,12 @@ def chosen(
         called[metric.name] = option
     kept = tuple(metric for metric in found if task.evaluated or not metric.looks)
     return Metrics(kept, called)
+
+
+def offered(task: Task) -> dict[str, Any]:
+    """What the run offers the constructor of a metric, by the names of its parameters."""
+    units = {"target_span": task.target_span, "target_shift": task.target_shift}
+    return {"label": task.label, "seed": task.seed, **units}
 
 
 def check(e: Experiment) -> None:
@@ -239,6 +246,8 @@ def _require_free(metric: Metric, called: str, others: Sequence[Metric]) -> None
         valid = f"its label is {shown(label)}; it must be what reports call it"
         raise ConfigError(SECTION, called, valid)
     columns = columns_of(metric)
+    if (why := unknown_word(metric, columns)) is not None:
+        raise ConfigError(SECTION, called, why)
     taken = {column.key: other.name for other in others for column in other.columns()}
     kept = [metric.name] if isinstance(metric, DeviceMetric) and metric.kept else []
     for key in (*kept, *(column.key for column in columns)):

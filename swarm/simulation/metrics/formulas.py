@@ -14,9 +14,11 @@ def spread(name: str, values_M: Floats) -> dict[str, float]:
     """``name_mean``, ``_min``, ``_p10``, ``_median``, ``_p90``, ``_max`` over devices, of which
     there is at least one.
     """
-    low, p10, median, p90, high = np.quantile(values_M, [0.0, 0.1, 0.5, 0.9, 1.0])
+    with np.errstate(invalid="ignore"):  # of infinite values, whose difference is no number
+        low, p10, median, p90, high = np.quantile(values_M, [0.0, 0.1, 0.5, 0.9, 1.0])
+        mean = values_M.mean()
     parts = {
-        "mean": values_M.mean(),
+        "mean": mean,
         "min": low,
         "p10": p10,
         "median": median,

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm.data.dataset import Affine
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class Task:
         streams: Whether devices meet their samples one after the other.
         text: Whether classes stand for text.
         seed: The seed of the run, for metrics that draw.
+        target: How numeric targets were scaled; None if they were not.
     """
 
     classification: bool
@@ -38,3 +46,16 @@ class Task:
     streams: bool = False
     text: bool = False
     seed: int = 0
+    target: Affine | None = field(default=None, compare=False)
+
+    @property
+    def target_span(self) -> Floats:
+        """What 1 in the unit in which targets are learned is in each target's own unit, ``[T]``; an
+        error times it is in that unit."""
+        return np.ones(self.outputs) if self.target is None else self.target.span.copy()
+
+    @property
+    def target_shift(self) -> Floats:
+        """What 0 in the unit in which targets are learned is in each target's own unit, ``[T]``: an
+        answer there is ``target_shift + target_span · answer``."""
+        return np.zeros(self.outputs) if self.target is None else self.target.shift.copy()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from swarm.common.errors import ConfigError
+from swarm.communication.network.base import Bools, Churn
 from swarm.communication.network.churn import LateJoin, MarkovChurn, PermanentFailure, Trace
 from swarm.communication.network.delay import ConstantDelay
 from swarm.communication.network.network import Network
@@ -38,6 +39,29 @@ def test_markov_is_a_pure_function_of_the_round() -> None:
             MarkovChurn(50, 3, tick=0.5).online(round), forward[round - 1]
         )
         np.testing.assert_array_equal(whole.online(round), forward[round - 1])
+
+
+class Rotates(Churn):
+    """Device r is away in round r; the part changes and returns one array of its own."""
+
+    def __init__(self, devices: int) -> None:
+        self.there_N = np.ones(devices, bool)
+
+    def online(self, round: int) -> Bools:
+        self.there_N[:] = True
+        self.there_N[round] = False
+        return self.there_N
+
+
+def test_what_a_part_has_said_of_a_round_stays_whatever_it_does_to_its_own_array() -> None:
+    churn = Rotates(5)
+    network = Network(5, 0, churn=churn)
+    found = [network.online(round) for round in (1, 2, 3)]
+    for round, each in enumerate(found, 1):
+        assert each is not None
+        assert np.flatnonzero(~each).tolist() == [round]
+        assert not each.flags.writeable
+    assert churn.there_N.flags.writeable
 
 
 def test_no_rates_no_churn() -> None:

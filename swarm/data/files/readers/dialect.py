@@ -80,6 +80,8 @@ class Form:
     decimal: str
     header: bool
     skipped: int = 0  # lines before the heading
+    width: int = 0  # the cells of the heading, if most rows have as many; else 0
+    trailing: bool = False  # whether rows have one cell more than the heading, which is empty
 
 
 def decoded(
@@ -141,9 +143,10 @@ def _retried(
 def form_of(path: Path, text: io.TextIOWrapper, wanted: CsvFormat) -> Form:
     """The form of a file whose text is at its start, where it is left again.
 
-    A separator is found if it cuts all rows of the file's first part into equally many cells. If
-    several do, it is the one by which more cells are numbers; if none does, it is a comma, or
-    blanks if these cut all rows equally and half of what they cut out are numbers.
+    A separator is found if it cuts the heading and at least half of the rows in the file's first
+    part into equally many cells. If several do, it is the one by which more cells of such rows are
+    numbers. If none does, it is blanks, if these do and half of what they cut out are numbers; else
+    what cuts the heading and most rows at all; else a comma.
     """
     head = text.read(_HEAD)
     text.seek(0)
@@ -165,7 +168,11 @@ def form_of(path: Path, text: io.TextIOWrapper, wanted: CsvFormat) -> Form:
     decimal = wanted.decimal
     if decimal == "auto":
         decimal = _decimal(path, rows[int(header) :], wanted) if sep != "," else "."
-    return Form(sep, decimal, header, 0 if said is None else 1)
+    width, even, share = _width(rows, 1)
+    more = [] if even else _of_width(rows, width)
+    trailing = bool(more) and not any(row[-1].strip() for row in more)
+    usual = width if even and share >= 0.5 else 0
+    return Form(sep, decimal, header, 0 if said is None else 1, usual, trailing)
 
 
 def _rows(head: str, sep: str) -> list[list[str]]:
@@ -182,29 +189,45 @@ def _rows(head: str, sep: str) -> list[list[str]]:
 
 
 def _separator(head: str) -> str:
-    best, chosen = (False, 0.0, 0), ""
+    best, chosen, cut = (False, 0.0, 0.0, 0), "", ""
     for sep in _CANDIDATES:
         rows = _rows(head, sep)
-        if not rows:
-            continue
-        width = len(rows[-1])
-        exact = len(rows[0]) == width
-        # a heading may lack a name for the rows' names
-        fits = width > 1 and (exact or 1 < len(rows[0]) == width - 1)
-        if fits and all(len(row) == width for row in rows[1:]):
-            score = exact, _share_of_numbers(rows[1:] or rows), width
+        width, even, share = _width(rows)
+        if width > 1 and share >= 0.5:
+            score = even, _share_of_numbers(_of_width(rows, width)), share, width
             if score > best or not chosen:
                 best, chosen = score, sep
+        elif width > 1 and not cut:  # its rows are of many lengths, which their lines will tell
+            cut = sep if sum(len(row) > 1 for row in rows[1:]) * 2 > len(rows) - 1 else ""
     if chosen:
         return chosen
     blanks = _rows(head, SEPARATORS["blank"])
-    widths = {len(row) for row in blanks[1:]} or {len(row) for row in blanks[:1]}
-    # a heading may lack a name for the rows' names here, too
-    width = widths.pop() if len(widths) == 1 else 0
-    even = width > 1 and len(blanks[0]) in (width, width - 1)
+    width, _, share = _width(blanks, 1)
     alone = "," not in head
-    numbers = even and alone and _share_of_numbers(blanks[1:] or blanks) >= 0.5
-    return SEPARATORS["blank"] if numbers else ","
+    fits = width > 1 and share >= 0.5 and alone
+    numbers = fits and _share_of_numbers(_of_width(blanks, width)) >= 0.5
+    return SEPARATORS["blank"] if numbers else cut or ","
+
+
+def _width(rows: list[list[str]], least: int = 2) -> tuple[int, bool, float]:
+    """How many cells most rows have by the heading, the first of ``rows``; whether it has as many,
+    or one less, as it may lack a name for the rows' names; and the share of rows with so many.
+
+    Other rows are too short or too long, which their lines tell when the file is read. The number
+    is 0 for a heading of less than ``least`` cells.
+    """
+    named = len(rows[0]) if rows else 0
+    if named < least:
+        return 0, False, 0.0
+    others = [len(row) for row in rows[1:]]
+    exact, more = others.count(named), others.count(named + 1)
+    share = max(exact, more) / len(others) if others else 1.0
+    return named + (more > exact), exact >= more, share
+
+
+def _of_width(rows: list[list[str]], width: int) -> list[list[str]]:
+    """The rows with so many cells, without the heading if there are others."""
+    return [row for row in rows[1:] if len(row) == width] or rows
 
 
 def _share_of_numbers(rows: list[list[str]]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,6 +14,8 @@ from swarm.common.names import Names, canonical, coded, listed
 from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column
 from swarm.data.scaling import Numbers
+
+_DATE_ELSEWHERE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{2,4}([ T].*)?")
 
 
 def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
@@ -145,8 +148,8 @@ def _stamps(column: Column) -> pd.Series | None:
 
 
 def first_no_date(column: Column) -> str | None:
-    """The first row of a column that is no date, in words for a message; None for a column of which
-    no more than half of the rows are dates.
+    """The first row of a column that is no ISO date, in words for a message; None for a column of
+    which no more than half of the rows are dates, of whatever form.
     """
     if column.ndim != 1 or column.dtype.kind in "biuf" or is_text(column).mean() < 0.5:
         return None
@@ -157,11 +160,18 @@ def first_no_date(column: Column) -> str | None:
     none = stamps.isna()
     text = none & pd.notna(column)  # a text that is no date says more than a cell that is empty
     rows = np.flatnonzero(text if text.any() else none)
-    if not len(rows) or none.mean() >= 0.5:
+    if not len(rows):
+        return None
+    if none.mean() >= 0.5 and sum(map(_is_date_elsewhere, column)) <= len(column) / 2:
         return None
     row = int(rows[0])
     found = repr(str(column[row])[:40]) if text.any() else "empty"
     return f"row {row} (counted from 0) is {found}"
+
+
+def _is_date_elsewhere(value: object) -> bool:
+    """Whether a value is a date as it is written in some country, 8.12.2022 or 12/08/2022."""
+    return isinstance(value, str) and _DATE_ELSEWHERE.fullmatch(value.strip()) is not None
 
 
 def _microseconds(stamps: pd.Series) -> Ints:

@@ -10,6 +10,7 @@ import gzip
 import json
 import warnings
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
@@ -110,7 +111,10 @@ def _require_narrow(path: Path, text: IO[str], most: int, form: Form) -> None:
 
 
 def _warn_of_row_names(path: Path, text: IO[str], form: Form) -> None:
-    """Warn where the first row has one field more than the heading; refuse several more."""
+    """Warn where rows have one field more than the heading, by which pandas takes the first for
+    their name; refuse several more, an empty one behind all others, and a first row that alone is
+    longer."""
+    _require_usual_first_row(path, text, form)
     text.seek(0)
     options: dict[str, Any] = {"nrows": 1, "sep": form.sep, "skiprows": form.skipped}
     more = pd.read_csv(text, **options).index.nlevels
@@ -131,6 +135,25 @@ def _warn_of_row_names(path: Path, text: IO[str], form: Form) -> None:
             " left out"
         )
         warnings.warn(f"{path}: {what}", stacklevel=4)
+
+
+def _require_usual_first_row(path: Path, text: IO[str], form: Form) -> None:
+    """Refuse a first row that is longer than the heading and most rows, by which pandas would cut
+    all of them wrongly, and rows that end in a separator that the heading has not."""
+    text.seek(0)
+    for _ in range(form.skipped):
+        text.readline()
+    try:
+        first = list(islice((one for one in _rows(text, form.sep) if one[1]), 2))
+    except csv.Error:  # a cell too long for Python's reader, and not for pandas
+        return
+    if len(first) < 2 or len(first[1][1]) <= len(first[0][1]):
+        return
+    (_, heading), (line, row) = first
+    if form.width == len(heading) or form.trailing:
+        found = f"line {line + form.skipped} has {len(row)} cells, and the heading {len(heading)}"
+        hint = "; its last cell is empty, so the line must not end in a separator"
+        raise ConfigError("path", path, found + (hint if not row[-1].strip() else ""))
 
 
 def _warn_of_short_rows(path: Path, text: IO[str], form: Form, frame: pd.DataFrame) -> None:
