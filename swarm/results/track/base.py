@@ -220,14 +220,29 @@ class Fanout:
                 call(sink)
             except (Exception, SystemExit) as error:
                 self._mirrors = [other for other in self._mirrors if other is not sink]
-                self._drop(sink, error)
+                self.drop(sink, error)
 
-    def _drop(self, sink: Sink, error: BaseException) -> None:
+    def drop(self, sink: Sink, error: BaseException) -> None:
+        """Close a mirror that has failed, and say so."""
         reason = " ".join(str(error).split()) or type(error).__name__
         name = getattr(sink, "called", None) or called(sink)
         self._warn(f"{name} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
-        # The warning above has said it; a mirror that cannot even close has nothing left to report.
-        try:
-            sink.close()
-        except (Exception, SystemExit) as second:
-            logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)
+        _close(sink)
+
+
+class Strict(Fanout):
+    """A fan-out whose mirrors may not fail: an error of one is raised."""
+
+    def drop(self, sink: Sink, error: BaseException) -> None:
+        """Close the mirror, and raise its error."""
+        _close(sink)
+        raise error
+
+
+def _close(sink: Sink) -> None:
+    """Close a mirror that has failed, which was said; one that cannot even close has nothing left
+    to report."""
+    try:
+        sink.close()
+    except (Exception, SystemExit) as second:
+        logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)

@@ -13,6 +13,8 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
+from swarm.results import columns
+from swarm.results.columns import for_trackers
 from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import SweepRecord, Tracker, device_scores
@@ -183,17 +185,15 @@ class WandbTracker(Tracker):
         run, and ends that run. Of the arms that were over before the run was resumed, those whose
         W&B run had not ended are written first.
         """
-        shown, arms = stored.read(self.folder, summary), summary.get("arms", {})
-        lead = _waits_for_the_end(shown)
+        arms, lead = summary.get("arms", {}), _waits_for_the_end(stored.read(self.folder, summary))
         earlier = [arm for arm in arms if arm not in self._over]
         again = {lead, *self.missing(earlier)}
         for arm in [arm for arm in earlier if arm in again]:
             self.start(arm, arms[arm]["rounds"], done=max(1, arms[arm]["rounds"]))
-            self.finish(arm, arms[arm])
+            self.finish(arm, for_trackers(arms[arm], columns.read(self.folder)))
         if self.mode == "disabled" or lead not in arms:
             return
-        figures = shown.figures("tracker", summary)
-        self._concluded = {key: value for key, value in figures.items() if value is not None}
+        self._concluded = self._figures(summary)
         self._end_waiting(self._concluded, lead)
 
     def missing(self, arms: Sequence[str], files: Sequence[Path] = ()) -> list[str]:
@@ -222,7 +222,7 @@ class WandbTracker(Tracker):
                 elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
                     found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
             self._run.log(found)
-            self._run.summary.update(self._concluded)
+            self._run.summary.update(self._concluded or self._figures())
             for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
                 if path.is_file():
                     self._run.save(str(path), base_path=str(self.folder), policy="now")
@@ -302,11 +302,16 @@ class WandbTracker(Tracker):
         return run
 
     def _replay(self, arm: str) -> None:
-        scores = wandb_files.scores_by_round(self.folder, arm)
-        for record in read_jsonl(self.folder / "metrics.jsonl"):
-            if record.get("arm") == arm:
-                self.record(record | scores.get(record["round"], {}))
-                self.steps += 1
+        for record in wandb_files.records(self.folder, arm):
+            self.record(record)
+            self.steps += 1
+
+    def _figures(self, summary: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What ``summary``, or that of the folder, has of what the scenario declared for
+        trackers."""
+        summary = wandb_files.summary(self.folder) if summary is None else summary
+        found = stored.read(self.folder, summary).figures("tracker", summary)
+        return {key: value for key, value in found.items() if value is not None}
 
     def _id(self, arm: str) -> str:
         return wandb_files.id_of(self.folder, self.run, arm)

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from swarm.results import columns
 from swarm.results.track import wandb_environment
 from swarm.results.track.base import DEVICES
 from swarm.results.track.devices import read_devices
+from swarm.results.track.jsonl import read_jsonl
 
 # before the name of an offline part while the one that takes its place is written
 REPLACED = "replaced-"
@@ -60,13 +61,22 @@ def id_of(folder: Path, run: str, arm: str) -> str:
     return known
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """The ``summary.json`` of a folder; empty where there is none."""
+    return _mapping(folder / "summary.json")
+
+
 def _ids(folder: Path) -> dict[str, Any]:
-    file = folder / IDS
+    return _mapping(folder / IDS)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is damaged."""
     try:
-        ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, RecursionError):
         return {}
-    return ids if isinstance(ids, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _known(ids: dict[str, Any], arm: str) -> str | None:
@@ -134,6 +144,15 @@ def _parts(folder: Path, id: str, prefix: str = "") -> list[Path]:
         for part in (folder / "wandb").glob(glob)
         if part.is_dir()
     ]
+
+
+def records(folder: Path, arm: str) -> Iterator[dict[str, Any]]:
+    """The records of an arm out of its run's folder, as trackers got them when they were new: less
+    the numbers that are not for trackers, and with the devices' main scores."""
+    known, scores = columns.read(folder), scores_by_round(folder, arm)
+    for record in read_jsonl(folder / "metrics.jsonl"):
+        if record.get("arm") == arm:
+            yield columns.for_trackers(record, known) | scores.get(record["round"], {})
 
 
 def scores_by_round(folder: Path, arm: str) -> dict[int, dict[str, Any]]:
