@@ -71,6 +71,15 @@ def test_a_line_has_one_look_in_all_charts_of_a_claim() -> None:
     assert looks(charts) == {"mean": 0, "median": 1, "krum": 2, "none": 3}
 
 
+def test_what_is_said_of_a_line_behind_its_name_changes_no_colour() -> None:
+    charts = [chart("ring", "star"), chart("star, 32 devices", "ring: 16"), chart("none", "ring")]
+    found = looks(charts)
+    assert found["ring"] == found["ring: 16"] == 0
+    assert found["star"] == found["star, 32 devices"] == 1
+    both = looks([chart("swarm", "swarm, deltas only"), chart("swarm, deltas only", "alone")])
+    assert both == {"swarm": 0, "swarm, deltas only": 1, "alone": 2}
+
+
 def test_no_chart_uses_a_colour_twice_while_another_is_free() -> None:
     """With more names on the page than there are colours."""
     few = [chart(*(f"{page}{i}" for i in range(6))) for page in "abc"]

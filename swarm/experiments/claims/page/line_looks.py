@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,19 +21,17 @@ def looks(charts: Sequence[Chart]) -> Looks:
     """The looks of all lines on a page with these charts.
 
     Lines of one chart differ in their colours as long as there are any, and so do all lines of the
-    page if there are enough. The first chart has the first colours.
+    page if there are enough. The first chart has the first colours. ``ring`` and ``ring, 16
+    devices`` are two lines of one thing, which has one look, unless a chart has both.
     """
-    found = _in_turn(charts, _names(charts))
+    called = _things(charts)
+    pages = [[called[name] for name in measured(chart)] for chart in charts]
+    found = _in_turn(pages, [name for names in pages for name in names])
     if max(found.values(), default=0) >= COLOURS:
         # with names in another order, no chart may have to use a colour twice
-        again = _in_turn(charts, _most_bound_first(charts))
+        again = _in_turn(pages, _most_bound_first(pages))
         found = again if max(again.values()) < max(found.values()) else found
-    return found
-
-
-def _names(charts: Sequence[Chart]) -> list[str]:
-    """The measured lines, in the order in which a reader meets them."""
-    return list(dict.fromkeys(name for chart in charts for name in measured(chart)))
+    return {name: found[thing] for name, thing in called.items()}
 
 
 def measured(chart: Chart) -> list[str]:
@@ -39,21 +39,33 @@ def measured(chart: Chart) -> list[str]:
     return list(dict.fromkeys(line.name for line in chart.lines if line.kind != "law"))
 
 
-def _neighbours(charts: Sequence[Chart]) -> dict[str, set[str]]:
+def _things(charts: Sequence[Chart]) -> dict[str, str]:
+    """What each line is of: the beginning of its name, if no chart has another line of that."""
+    names = [measured(chart) for chart in charts]
+    stems = [Counter(map(_stem, each)) for each in names]
+    shared = {stem for counts in stems for stem, count in counts.items() if count > 1}
+    every = dict.fromkeys(name for each in names for name in each)
+    return {name: name if _stem(name) in shared else _stem(name) for name in every}
+
+
+def _stem(name: str) -> str:
+    return re.split(r", |: | \(", name)[0]
+
+
+def _neighbours(pages: Sequence[Sequence[str]]) -> dict[str, set[str]]:
     """The lines that share a chart with each line."""
     found: dict[str, set[str]] = {}
-    for chart in charts:
-        names = measured(chart)
+    for names in pages:
         for name in names:
-            found.setdefault(name, set()).update(set(names) - {name})
+            found.setdefault(name, set()).update({*names} - {name})
     return found
 
 
-def _in_turn(charts: Sequence[Chart], names: Sequence[str]) -> dict[str, int]:
+def _in_turn(pages: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, int]:
     """Give each name, in this order, a colour that none of its neighbours has: one that nobody has
     yet, or else the one with fewest lines."""
-    beside, found = _neighbours(charts), dict[str, int]()
-    for name in names:
+    beside, found = _neighbours(pages), dict[str, int]()
+    for name in dict.fromkeys(names):
         taken = {found[other] for other in beside[name] if other in found}
         free = [place for place in range(COLOURS) if place not in taken]
         counts = [*found.values()]
@@ -64,9 +76,9 @@ def _in_turn(charts: Sequence[Chart], names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _most_bound_first(charts: Sequence[Chart]) -> list[str]:
+def _most_bound_first(pages: Sequence[Sequence[str]]) -> list[str]:
     """The names by how many neighbours they have (Welsh & Powell 1967)."""
-    beside = _neighbours(charts)
+    beside = _neighbours(pages)
     return sorted(beside, key=lambda name: -len(beside[name]))
 
 
