@@ -18,7 +18,7 @@ from swarm.results.columns import for_trackers
 from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import SweepRecord, Tracker, device_scores
-from swarm.results.track.jsonl import plain, read_jsonl
+from swarm.results.track.jsonl import plain
 from swarm.results.track.wandb_start import packages_listed, silenced, without_launch
 from swarm.results.track.wandb_sweep import SWEEP, panels
 
@@ -145,10 +145,8 @@ class WandbTracker(Tracker):
         self._begin(replaces=False)
         if self._run is None:
             return
-        values: dict[str, Any] = {
-            key: value for key, value in record.items() if not key.startswith("_")
-        }
-        values = {key: plain(value) for key, value in values.items() if key != "arm"}
+        kept = {key: record[key] for key in record if key != "arm" and not key.startswith("_")}
+        values: dict[str, Any] = {key: plain(value) for key, value in kept.items()}
         values = {key: value for key, value in values.items() if value is not None}
         values |= {name: _histogram(each) for name, each in device_scores(record).items()}
         self._run.log(values)
@@ -197,12 +195,15 @@ class WandbTracker(Tracker):
         self._end_waiting(self._concluded, lead)
 
     def missing(self, arms: Sequence[str], files: Sequence[Path] = ()) -> list[str]:
-        """The arms with records whose offline W&B run has not ended, and ``report``."""
+        """The arms with records whose offline W&B run has not ended or is behind, and
+        ``report``."""
         if self.mode != "offline":
             return []
-        found = wandb_files.unfinished(self.folder, [*arms, *([REPORT] if files else [])])
-        told = {REPORT, *(row["arm"] for row in read_jsonl(self.folder / "metrics.jsonl"))}
-        return [arm for arm in found if arm in told and self._has_a_run(arm)]
+        rounds = wandb_files.rounds_by_arm(self.folder)
+        told = [*(arm for arm in arms if arm in rounds), *([REPORT] if files else [])]
+        rounds[REPORT] = max(rounds.values(), default=0)
+        found = wandb_files.unfinished(self.folder, {arm: rounds[arm] for arm in told})
+        return [arm for arm in found if self._has_a_run(arm)]
 
     def attach(self, files: Sequence[Path]) -> None:
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
@@ -284,7 +285,7 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        wandb_files.mark_ended(self.folder, self._id(arm), ended=False)
+        wandb_files.mark_begun(self.folder, self._id(arm))
         if not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
@@ -307,8 +308,7 @@ class WandbTracker(Tracker):
             self.steps += 1
 
     def _figures(self, summary: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """What ``summary``, or that of the folder, has of what the scenario declared for
-        trackers."""
+        """What the scenario declared for trackers, of ``summary`` or that of the folder."""
         summary = wandb_files.summary(self.folder) if summary is None else summary
         found = stored.read(self.folder, summary).figures("tracker", summary)
         return {key: value for key, value in found.items() if value is not None}
@@ -331,7 +331,9 @@ class WandbTracker(Tracker):
         with silenced():
             run.finish(exit_code=exit_code)
         if whole is not None:
-            wandb_files.mark_ended(self.folder, self._id(whole))
+            rounds = wandb_files.rounds_by_arm(self.folder)  # those of the report are all there are
+            most = rounds.get(whole, max(rounds.values(), default=0))
+            wandb_files.mark_ended(self.folder, self._id(whole), most)
 
 
 def _waits_for_the_end(shown: Presentation) -> str:

@@ -147,6 +147,17 @@ def test_a_report_that_is_told_later_has_the_figures_too(mirrored: Path, tmp_pat
     assert again["gap_closed"] == figures["gap_closed"]
 
 
+def test_rounds_that_were_played_without_a_tracker_are_told_later(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert ended(*RUN[:-2], "scenario.arms=[swarm]", "report=false", f"hydra.run.dir={folder}").returncode == 0  # fmt: skip
+    more = ended(f"resume={folder}", "rounds=6", "tracker.mode=disabled")
+    assert more.returncode == 0, more.stderr
+    again = ended(f"resume={folder}", "tracker.mode=offline")
+    assert "the tracker has not all of swarm, and is told again now" in again.stdout
+    assert [row["round"] for row in history(by_arm(folder)["swarm"])] == [*range(7)]
+    assert "nothing to do" in ended(f"resume={folder}", "tracker.mode=offline").stdout
+
+
 def test_a_sweep_makes_up_for_a_job_that_was_killed_after_its_last_file(tmp_path: Path) -> None:
     words = ["-m", *RUN[:-2], "scenario.arms=[swarm]", "report=false", "seed=0,1"]
     words.append(f"hydra.sweep.dir={tmp_path}")
