@@ -20,9 +20,9 @@ from swarm.learning.cohorts.saved import COHORT, own_state, saved_layout
 from swarm.results import columns
 from swarm.results.columns import DEFAULTS, Score
 from swarm.results.folder import typed_words
+from swarm.results.folder.run_tables import devices_in, metrics_in, no_devices
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.presentation import UNDECLARED, Presentation, stored
-from swarm.results.run_tables import devices_in, metrics_in, no_devices
 from swarm.results.schemas import Graph, Summary, read_config, read_summary
 from swarm.simulation.metrics.base import Column
 

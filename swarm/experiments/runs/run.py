@@ -223,7 +223,7 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result
     console.say(stated(prepared.footprint))
     for said in prepared.about_noise:
         console.say(said)
-    summary = _told(prepared, home, sink, console.say, ahead)
+    summary = _played(prepared, home, sink, console.say, ahead)
     print_summary(summary, columns=found, presentation=prepared.presentation)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
@@ -238,7 +238,7 @@ def run_for(tracker: Callable[[Path, str], Tracker], prepared: PreparedRun, home
         mirror = beside(tracker(home.path, home.name))
         found = _begin(prepared, home)
         sink = Strict(JsonlSink(home.path / "metrics.jsonl"), [mirror], columns=found)
-        _told(prepared, home, sink, lambda text: None, ahead)
+        _played(prepared, home, sink, lambda text: None, ahead)
 
 
 def _begin(prepared: PreparedRun, home: Folder) -> tuple[Column, ...]:
@@ -260,7 +260,7 @@ def _begin(prepared: PreparedRun, home: Folder) -> tuple[Column, ...]:
     return columns.complete(first.metrics.columns)
 
 
-def _told(
+def _played(
     prepared: PreparedRun, home: Folder, sink: Sink, say: Callable[[str], None], ahead: WorkAhead
 ) -> dict[str, Any]:
     """Run all arms, whose records and pictures ``sink`` gets; returns the summary."""

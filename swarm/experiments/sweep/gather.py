@@ -20,6 +20,7 @@ import pandas as pd
 from swarm.common.errors import SwarmError, counted
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
+from swarm.experiments.sweep.rows import Rows
 from swarm.results.columns import Score, measured, on
 from swarm.results.load import Run, load_numbers
 from swarm.results.presentation import UNDECLARED, Presentation
@@ -30,24 +31,6 @@ SEED = "seed"
 ANY = "any"
 COSTS = ("bytes_total", "virtual_s", "joules_total", "wall_s")
 OWN = ("wall_s", "spectral_gap", "run")  # columns about a run, not about a control in it
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a table: ``rows[name]`` are their values in a column."""
-
-    table: Mapping[str, npt.NDArray[Any]]
-    places: Sequence[int] | npt.NDArray[np.int64]
-
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return self.table[name][self.places]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def where(self, keep: npt.NDArray[np.bool_]) -> Rows:
-        """Those for which ``keep`` is true."""
-        return Rows(self.table, np.asarray(self.places, np.int64)[keep])
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from swarm.experiments.sweep.gather import ANY, Rows, SweepResults, rows_of
+from swarm.experiments.sweep.gather import ANY, SweepResults, rows_of
 from swarm.experiments.sweep.picture.looks import Look, Looks
+from swarm.experiments.sweep.rows import Rows
 from swarm.results.report.axes import decorate
 from swarm.results.report.style import muted, muted_line
 from swarm.results.track.units import human_bytes
