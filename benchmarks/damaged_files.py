@@ -16,10 +16,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pandas as pd
-from swarm.cli.report import main as report
 
 import swarm
 from benchmarks.strikes import Tally, config, judged, outcome_of
+from swarm.cli.commands.report import main as report
 from swarm.experiments import runner
 
 # --- flips and damage -----------------------------------------------------------------------------

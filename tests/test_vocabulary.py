@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from swarm.config.aliases import module_of, target
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*(ROOT / "swarm").rglob("*.py"), *(ROOT / "scenarios").rglob("*.py")])
+OURS = ("swarm", "scenarios", "tests", "benchmarks", "examples")
 
 OLD = """
 pupils Pupils Progress met lately Lesson Policy Passes Forget Offer Learnt Scores watch residual
@@ -83,3 +86,31 @@ def test_what_is_kept_is_still_there() -> None:
     for where, word in KEPT:
         tree = ast.parse((ROOT / where).read_text(encoding="utf-8"))
         assert word in {plain(name) for _, name in defined(tree)}, (where, word)
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The dotted path of every module, and of every name in one, that a module imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, each.name) for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.lineno, node.module
+            yield from ((node.lineno, f"{node.module}.{each.name}") for each in node.names)
+
+
+def is_old(path: str) -> bool:
+    """Whether only the table of old names knows the module or the name at ``path``."""
+    return path.startswith("swarm.") and (module_of(path) is not None or target(path) != path)
+
+
+def test_nothing_of_ours_is_imported_under_an_old_name() -> None:
+    """It works, with a ``DeprecationWarning`` that pytest shows at the end and nobody reads."""
+    assert is_old("swarm.cli.report")
+    files = [file for name in OURS for file in sorted((ROOT / name).rglob("*.py"))]
+    found = [
+        f"{file.relative_to(ROOT)}:{line}: {path}"
+        for file in files
+        for line, path in imported(ast.parse(file.read_text(encoding="utf-8")))
+        if is_old(path)
+    ]
+    assert not found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_numeric_dtype
 from torch import Tensor
 
 from swarm.common.errors import ConfigError
@@ -22,12 +20,10 @@ from swarm.learning.cohorts.saved import COHORT, own_state, saved_layout
 from swarm.results import columns
 from swarm.results.columns import DEFAULTS, Score
 from swarm.results.folder import typed_words
+from swarm.results.folder.run_tables import devices_in, metrics_in, no_devices
 from swarm.results.folder.saved_rows import saved_rows
 from swarm.results.presentation import UNDECLARED, Presentation, stored
 from swarm.results.schemas import Graph, Summary, read_config, read_summary
-from swarm.results.track.devices import device_table
-from swarm.results.track.jsonl import read_jsonl
-from swarm.simulation.checkpoint.manifest import PART
 from swarm.simulation.metrics.base import Column
 
 T = TypeVar("T")
@@ -196,6 +192,24 @@ def load(folder: str | Path) -> Run:
     return _read(path, None)
 
 
+def load_numbers(folder: Path) -> Run:
+    """Reads the records and the summary of a run, and what they are called: all that a table of
+    many runs needs. The run has no config, no graph and no results of single devices.
+
+    Raises as :func:`load`.
+    """
+    _require_run(folder, ("config.yaml",))
+    found = _summary(folder / "summary.json")
+    presentation, known = stored.read(folder, found), columns.read(folder)
+    summary = stored.with_numbers(presentation, found, folder / "summary.json")
+    keys = tuple(column.key for column in known)
+    metrics = metrics_in(folder / "metrics.jsonl", None, keys)
+    devices = no_devices().copy()
+    return Run(
+        folder, {}, metrics, devices, summary, None, columns=known, presentation=presentation
+    )
+
+
 def load_partial(folder: str | Path) -> Run:
     """What can be read of a run folder, damaged or not; ``notes`` says what cannot.
 
@@ -208,6 +222,9 @@ def load_partial(folder: str | Path) -> Run:
     run = _read(path, notes)
     if not (run.config or run.arms):
         raise ConfigError("/run folder", folder, f"nothing of it can be read ({'; '.join(notes)})")
+    said = any("metrics.jsonl" in note for note in notes)
+    if (run.summary or {}).get("arms") and not run.arms and not said:
+        notes.append(f"{path / 'metrics.jsonl'}: has no record, though the run is finished")
     return replace(run, notes=tuple(notes))
 
 
@@ -254,8 +271,8 @@ def _read(path: Path, notes: list[str] | None) -> Run:
     return Run(
         path,
         attempt(lambda file: read_config(file, "/config.yaml"), "config.yaml", {}),
-        _metrics(path / "metrics.jsonl", notes, tuple(column.key for column in known)),
-        _devices(path / "devices.parquet", notes),
+        metrics_in(path / "metrics.jsonl", notes, tuple(column.key for column in known)),
+        devices_in(path / "devices.parquet", notes),
         summary,
         attempt(_graph, "graph.json", None),
         columns=known,
@@ -264,80 +281,8 @@ def _read(path: Path, notes: list[str] | None) -> Run:
     )
 
 
-def _metrics(path: Path, notes: list[str] | None, numbers: tuple[str, ...] = ()) -> pd.DataFrame:
-    damaged: list[int] | None = None if notes is None else []
-    try:
-        records = read_jsonl(path, damaged)
-    except ConfigError as error:
-        if notes is None:
-            raise
-        notes.append(str(error))
-        records = []
-    if damaged:
-        assert notes is not None
-        notes.append(
-            f"{path}: {len(damaged)} of {len(records) + len(damaged)} lines are damaged, the first"
-            f" is {damaged[0]}"
-        )
-    if not records:
-        return pd.DataFrame({"arm": pd.Series(dtype=str), "round": pd.Series(dtype="int64")})
-    metrics, wrong = _numeric(pd.DataFrame(records), numbers)
-    if wrong and notes is None:
-        raise ConfigError(
-            "/metrics.jsonl", path.parent, f"damaged; `{wrong[0]}` must be a number in every record"
-        )
-    if wrong and notes is not None:
-        notes.append(f"{path}: not a number in every record: {', '.join(wrong)}")
-    return metrics
-
-
 def _summary(path: Path) -> dict[str, Any] | None:
     return read_summary(path, Summary, "/summary.json") if path.exists() else None
-
-
-def _numeric(metrics: pd.DataFrame, known: tuple[str, ...]) -> tuple[pd.DataFrame, list[str]]:
-    """Columns that are null throughout an arm come out of JSON as objects; everything but text
-    becomes a number.
-
-    The names are those of columns of numbers that hold something else as well, which is left out.
-    """
-    wrong = []
-    for column in metrics.columns.drop(["arm", "round"]):
-        if is_numeric_dtype(metrics[column]):
-            continue
-        values = [value if isinstance(value, int | float) else np.nan for value in metrics[column]]
-        numbers = pd.Series(values, index=metrics.index, dtype=np.float64)
-        lost = numbers.isna() & metrics[column].notna()
-        if lost.all() and not (column in known or columns.is_number(column)):
-            continue  # a text column: leave it as it is
-        metrics[column] = numbers
-        wrong += [column] if lost.any() else []
-    return metrics, wrong
-
-
-def _no_devices() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=float) for name in columns.DEVICE}).astype(
-        {"arm": str}
-    )
-
-
-def _devices(path: Path, notes: list[str] | None) -> pd.DataFrame:
-    """``devices.parquet``; while the run goes on, what its arms have put beside their checkpoints
-    so far.
-    """
-    found = path.parent.glob("checkpoints/*/devices_*.parquet")
-    parts = (
-        [path] if path.exists() else sorted(part for part in found if re.fullmatch(PART, part.name))
-    )
-    tables = []
-    for part in parts:
-        try:
-            tables.append(device_table(part))
-        except ConfigError as error:
-            if notes is None:
-                raise
-            notes.append(str(error))
-    return pd.concat(tables, ignore_index=True) if tables else _no_devices()
 
 
 def _graph(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from swarm.common.system.dataset_cache import home
 
 from scenarios.all import judging
 from swarm.common.system import paths
@@ -19,6 +18,7 @@ from swarm.config.build import option
 from swarm.config.plug_in_lists import KEYED, LISTED
 from swarm.config.plug_ins import load_plugins
 from swarm.config.settings import sections
+from swarm.data.fetch.dataset_cache import home
 from swarm.experiments.checks.check_plugin import check_plugin
 from tests.contracts.needs import USER_DATA, USER_MODELS, needs
 from tests.support import groups, options, run

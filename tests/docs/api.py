@@ -16,11 +16,15 @@ import swarm
 ROLE = re.compile(r":\w+:`~?([^`]*)`")  # Sphinx's :meth:`state_dict`
 SENTENCE = re.compile(r"(?<=[^.][.:;])(?=\s+[A-Z]|$)")
 ERRORS = ("ConfigError", "SwarmError")  # the page has a sentence on them
+FIRST = ("run", "resume", "load", "check", "compose", "check_plugin")
+"""What most scripts call, in the order in which they call it."""
 
 
 def entries() -> Iterator[str]:
-    """The lines of the list, as the page has them."""
-    for name in swarm.__all__:
+    """The lines of the list, as the page has them: what people call, from a run to what is made of
+    it, then the classes of what these functions return.
+    """
+    for name in sorted(swarm.__all__, key=place):
         thing = getattr(swarm, name)
         if name in ERRORS:
             continue
@@ -29,6 +33,13 @@ def entries() -> Iterator[str]:
             continue
         yield f"- `swarm.{name}`: {sentence(thing)}"
         yield from members(thing)
+
+
+def place(name: str) -> tuple[bool, int, str]:
+    """Where a name stands in the list: functions before classes, and among those the most called
+    ones in front."""
+    first = FIRST.index(name) if name in FIRST else len(FIRST)
+    return inspect.isclass(getattr(swarm, name)), first, name
 
 
 def members(kind: type) -> Iterator[str]:

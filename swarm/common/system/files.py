@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -19,6 +20,12 @@ from typing import IO, BinaryIO
 
 from swarm.common.errors import ConfigError, meant
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_LONGEST_S = 30.0  # that a writer of the same file is waited for; it may hang
 # Windows has neither flag; there, a user needs a special right to make a link.
 _OWN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MOST_MEANT = 1000  # files of a folder that are looked at for the one that was meant
@@ -121,7 +128,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     The new file is on the disk before it takes that place, so that a reader, or a crash, sees the
     old content or the new, and nothing between. If the block raises, ``path`` stays as it was.
     While the block runs, the file is called ``NAME.tmp``. It is always created anew: what had that
-    name before (the leftover of a killed run, or a link) is removed first.
+    name before (the leftover of a killed run, or a link) is removed first. Of two processes that
+    replace one file at a time, the second waits for the first.
 
     Raises :class:`ConfigError` if a folder is called ``NAME.tmp``, and OSError if the file cannot
     be written.
@@ -144,9 +152,62 @@ def _created(path: Path) -> IO[bytes]:
         raise ConfigError(
             f"/{path.name}", path, "is a folder where a file has to be written; remove it"
         )
-    path.unlink(missing_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OWN | _BINARY
-    return os.fdopen(os.open(path, flags, 0o666), "w+b")
+    while True:
+        _remove_left(path)
+        try:
+            file = os.fdopen(os.open(path, flags, 0o666), "w+b")
+        except FileExistsError:
+            continue  # another process was quicker, and is waited for
+        _lock(file.fileno())
+        if _is_at(path, file.fileno()):
+            return file
+        file.close()
+
+
+def _remove_left(path: Path) -> None:
+    """Remove the file that another process was writing at ``path`` when it was killed, or a link;
+    one that is being written is waited for, as its writer is about to put it in its place."""
+    try:
+        regular = stat.S_ISREG(path.lstat().st_mode)
+        there = os.open(path, os.O_RDONLY | _AT_ONCE | _OWN) if regular and fcntl else None
+    except FileNotFoundError:
+        return  # also when another process has just put it in its place
+    except OSError:  # not ours to read
+        there = None
+    if there is None:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        _lock(there)
+        if _is_at(path, there):
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(there)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file, which the operating system frees with its process. One that is locked
+    elsewhere is waited for, ``_LONGEST_S`` at most; where there are no locks, nothing is done."""
+    deadline = time.monotonic() + _LONGEST_S
+    while fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        except OSError:  # a file system without locks
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one at ``path``."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def appending(path: Path) -> IO[bytes]:

@@ -39,7 +39,8 @@ from swarm.data.dataset import Source
 from swarm.data.partition import Partition
 from swarm.data.stream.drift import Drift
 from swarm.data.stream.labelling import LabelOracle
-from swarm.experiments.checks.contracts import check_tracker, require_kept
+from swarm.experiments.checks.contracts import require_kept
+from swarm.experiments.checks.tracker_contract import check_tracker
 from swarm.experiments.checks.trial import ContractError
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.runner import check
@@ -117,6 +118,7 @@ NEEDS = {
     "attack": ("topology=torus",),
     "pre_aggregator": ("topology=torus", "aggregator=coordinate_median", "aggregator.f=1"),
     "privacy": ("partition=iid",),
+    "tracker": ("report=true",),
     "goal": ("data.local_validation=0.2", "partition=iid", "topology=ring"),
 }
 IMAGES = ("data=digits", "data.flat=false")  # where the user chooses no data for an augmentation
@@ -150,7 +152,8 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
       depend on the other devices;
     - a metric has the same numbers however the swarm is cut into shards, has some numbers, and
       leaves the devices as they are;
-    - a tracker accepts everything that a run sends it, and can be closed twice.
+    - a tracker mirrors a run of two arms with a report, by the same calls and within its
+      ``deadline_s``; it can be closed twice, and misses nothing afterwards.
 
     Raises:
         ConfigError: A run would refuse the plug-in.
@@ -163,7 +166,7 @@ def check_plugin(plugin: str | type | Callable[..., Any], *settings: str, **opti
     many = section == "scenario" and not _is_one_run(made)
     cfg = _composed(section, path, options, settings, small=() if many else SMALL)
     if section == "tracker":
-        check_tracker(cfg)
+        check_tracker(cfg, made, f"tracker={path}")
         return
     prepared = check(cfg)
     if isinstance(prepared, PreparedRun):  # for a claim the check of its conditions is enough
@@ -244,11 +247,9 @@ def _composed(
     section: str, path: str, options: dict[str, Any], settings: Sequence[str], small: Sequence[str]
 ) -> dict[str, Any]:
     """The config of a small run with the plug-in in it."""
-    arms = (
-        []
-        if section == "scenario" or any(w.startswith("scenario") for w in settings)
-        else ["scenario.arms=[swarm]"]
-    )
+    arms = [f"scenario.arms=[{'swarm,isolated' if section == 'tracker' else 'swarm'}]"]
+    if section == "scenario" or any(w.startswith("scenario") for w in settings):
+        arms = []
     needed = NEEDS.get(section, ())
     if section == "augmentation" and not any(word.startswith("data") for word in settings):
         needed = IMAGES

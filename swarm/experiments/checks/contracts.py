@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from swarm.common.plugin import blamed
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.checks.message_contracts import (
     check_aggregator,
@@ -25,7 +22,6 @@ from swarm.experiments.checks.trial import Rows, fail, first_of, run_here, run_s
 from swarm.experiments.runner import check
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.learning.optim.optimizer import check_step
-from swarm.results.presentation import stored
 from swarm.simulation.engine.local import LocalEngine
 from swarm.simulation.experiment import Experiment
 from swarm.simulation.loop import Simulation
@@ -271,31 +267,3 @@ _CHECKS: dict[str, tuple[Callable[[PreparedRun, Any, str], None], ...]] = {
     **dict.fromkeys(("data", "partition", "drift", "labels"), (_check_data,)),
     **dict.fromkeys(("churn", "outage", "clock", "delay", "fleet"), (_check_network,)),
 }
-
-
-def check_tracker(cfg: dict[str, Any]) -> None:
-    """Send the tracker of ``cfg`` what a run sends it, in the order of a run.
-
-    Raises what the tracker raises, which a run would turn into a warning."""
-    prepared = check(cfg)
-    assert isinstance(prepared, PreparedRun)
-    with tempfile.TemporaryDirectory() as folder, blamed(2):
-        stored.write(Path(folder), prepared.presentation)
-        tracker = prepared.made_tracker(Path(folder), "check")
-        for arm in prepared.presentation.arms:
-            tracker.start(arm, 2, 0)
-            for round in range(3):
-                record = {
-                    "arm": arm,
-                    "round": round,
-                    "virtual_s": float(round),
-                    "accuracy_mean": 0.5,
-                    "train_loss": None,
-                }
-                tracker.record({**record, "_device_accuracy": np.full(12, 0.5)})
-            tracker.finish(arm, {"rounds": 2, "accuracy_mean": 0.5})
-        finals = {arm: {"rounds": 2, "accuracy_mean": 0.5} for arm in prepared.presentation.arms}
-        tracker.conclude({"arms": finals})
-        tracker.attach([])
-        tracker.close()
-        tracker.close()

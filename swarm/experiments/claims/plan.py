@@ -20,7 +20,7 @@ from swarm.config.explain import shown
 from swarm.config.settings import Settings, sections
 from swarm.experiments.claims.base import Claim, Condition
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs.describe import option_name, tracker_of
+from swarm.experiments.runs.describe import option_name, require_tracker
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.scenario import KindName
 from swarm.results.provenance import WITHOUT_NUMBERS
@@ -163,7 +163,7 @@ class ClaimPlan:
 
         Raises :class:`ConfigError` for the first that cannot work.
         """
-        tracker_of(self.settings, Path(), "check")
+        require_tracker(self.settings)
         with only_new_garbage():
             for trial in self.trials:
                 if trial.seed == self.first_seed:

@@ -17,8 +17,9 @@ from rich.console import Console
 from swarm.common.errors import ConfigError, SwarmError
 from swarm.common.plugin import blamed
 from swarm.config.schema import read_json
+from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Verdict, verdicts_of
-from swarm.experiments.claims.page.page import PAGE, write_pages
+from swarm.experiments.claims.page.page import PAGE, pages_in, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
 from swarm.experiments.claims.plan import ClaimPlan, Trial, folder_of
 from swarm.experiments.claims.results import Results, of_runs
@@ -32,8 +33,9 @@ from swarm.experiments.claims.trials import (
     set_outdated_aside,
 )
 from swarm.experiments.resolved import resolve
+from swarm.experiments.runs.arms import tracker_misses
 from swarm.experiments.runs.describe import versions
-from swarm.experiments.runs.run import Result, attach, overridden
+from swarm.experiments.runs.run import Result, attach, overridden, told_again
 from swarm.results.folder import Folder
 from swarm.results.load import load
 from swarm.results.provenance import code_version
@@ -68,7 +70,7 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
 
     Raises :class:`ConfigError` for another change, and :class:`UnjudgedError` as :func:`start`
     does."""
-    home, _ = Folder.open(folder)
+    home, settings = Folder.open(folder)
     if "rounds" in overrides:
         raise ConfigError(
             "rounds",
@@ -76,7 +78,8 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
             "cannot change on resume of a scenario that judges a claim",
         )
     summary = summary_of(folder, ClaimSummary)
-    if home.finished() and not overrides and summary and not summary["failed"]:
+    done = home.finished() and not overrides and summary and not summary["failed"]
+    if summary and done and not _lost(settings, home):
         print(f"{folder} is finished already; nothing to do")
         return Result(folder, summary)
     with home.lock():
@@ -85,21 +88,37 @@ def resume(folder: Path, overrides: dict[str, Any]) -> Result:
         if (summary := summary_of(folder, ClaimSummary)) and not summary["failed"]:
             return _complete(plan, home, summary)
         if (folder / UNJUDGED).exists() and all(finished(folder, trial) for trial in plan.trials):
-            files = redrawn(plan, home)
-            attach(plan.settings, home, [*files, folder / PREDICTION], print)
+            redrawn(plan, home)
+            attach(plan.settings, home, _written(home), print)
             return Result(folder, summary_in(folder) or {})
         plan.check()
         return _run_and_conclude(plan, home)
 
 
 def _complete(plan: ClaimPlan, home: Folder, summary: dict[str, Any]) -> Result:
-    """The result of a claim that is judged; its page is drawn if it is missing."""
-    if home.finished():
-        print(f"{home.path} is finished already; nothing to do")
-    else:
-        attach(plan.settings, home, redrawn(plan, home), print)
+    """The result of a claim that is judged; its page is drawn if it is missing, and its tracker
+    told of it if the process was killed before that."""
+    if not home.finished():
+        redrawn(plan, home)
+        attach(plan.settings, home, _written(home), print)
         print(f"{home.path} was finished but for its page, which is drawn now")
+    elif lost := _lost(plan.settings, home):
+        print(told_again(home, lost))
+        attach(plan.settings, home, _written(home), print)
+    else:
+        print(f"{home.path} is finished already; nothing to do")
     return Result(home.path, summary)
+
+
+def _lost(settings: Settings, home: Folder) -> list[str]:
+    """What the tracker has not got of the pages of a claim that is judged."""
+    return tracker_misses(settings, home, {}, _written(home))
+
+
+def _written(home: Folder) -> list[Path]:
+    """What a tracker gets of a claim: its pages, and its prediction if there is one."""
+    files = [*pages_in(home.path), home.path / PREDICTION]
+    return [file for file in files if file.is_file()]
 
 
 def redraw(folder: Path) -> list[Path]:
@@ -148,8 +167,8 @@ def _run_and_conclude(plan: ClaimPlan, home: Folder) -> Result:
         failed = _run(plan, home.path, code, say)
     results, damaged = _results(home.path, plan.trials)
     failed |= damaged
-    summary, files = _conclude(plan, home, code, results, failed)
-    attach(plan.settings, home, [*files, home.path / PREDICTION], say)
+    summary, _ = _conclude(plan, home, code, results, failed)
+    attach(plan.settings, home, _written(home), say)
     print_verdicts([(home.path, summary)])
     print(f"run folder: {home.path}")
     if failed:

@@ -24,7 +24,7 @@ from swarm.experiments.claims.page.talk import TALK, chart_of, talk
 from swarm.experiments.claims.page.verdicts import by_number, print_verdicts, sentence, summary_in
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.resolved import Resolved, resolve
-from swarm.experiments.runs.describe import tracker_of
+from swarm.experiments.runs.describe import require_tracker
 from swarm.experiments.runs.run import Result, attach, overridden
 from swarm.experiments.runs.scenario import KindName
 from swarm.results.folder import Folder
@@ -58,7 +58,7 @@ class SuitePlan:
         """
         settings, suite = resolved.settings, resolved.scenario
         assert isinstance(suite, Suite)
-        tracker_of(settings, Path(), "check")
+        require_tracker(settings)
         each = [
             settings.model_copy(update={"scenario": option("scenario", name)})
             for name in suite.members()

@@ -6,8 +6,10 @@ import importlib.metadata
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -213,3 +215,17 @@ def tracker_of(
     config = {**settings.model_dump(), **(names or {})}
     context = {"folder": folder, "run": run, "config": config, "versions": versions()}
     return build(settings.tracker, Tracker, "tracker", settings.plugins, **context)
+
+
+def require_tracker(
+    settings: Settings, names: Mapping[str, list[str | None]] | None = None
+) -> None:
+    """Build the tracker of a run or claim that is checked, in a folder that is gone afterwards, as
+    a tracker may open its files at once.
+
+    Raises :class:`ConfigError`, or what its constructor raises, if it cannot be built."""
+    with TemporaryDirectory() as folder:
+        tracker = tracker_of(settings, Path(folder), "check", names)
+        # a run goes on without a tracker that fails later
+        with suppress(Exception, SystemExit):
+            tracker.close()

@@ -34,7 +34,7 @@ from swarm.experiments.resolved import (
     without_cohorts,
 )
 from swarm.experiments.run_data import load_data
-from swarm.experiments.runs.describe import describe_noise, tracker_of
+from swarm.experiments.runs.describe import describe_noise, require_tracker, tracker_of
 from swarm.experiments.runs.idle import idle, warn_of_idle
 from swarm.experiments.runs.memory import running_out, with_searches, with_tries
 from swarm.experiments.runs.preflight import (
@@ -177,7 +177,7 @@ class PreparedRun(Resolved):
             warn_of_unused_public_samples(s, any(arm.predicts for arm, _ in checked))
         if experiment.data.privacy.counted and any(len(arm.rates) > 1 for arm, _ in checked):
             warn_of_an_uncounted_search()
-        prepared.made_tracker(Path(), "check")
+        require_tracker(s, prepared.names)
         return prepared
 
     @property

@@ -29,9 +29,10 @@ from swarm.results.provenance import OF_ENGINE
 from swarm.results.schemas import Graph, Summary
 from swarm.results.status import summary_of
 from swarm.results.track.background import beside
-from swarm.results.track.base import Fanout, Tracker
+from swarm.results.track.base import Fanout, Sink, Strict, Tracker
 from swarm.results.track.console import ConsoleSink, print_summary
 from swarm.results.track.jsonl import JsonlSink, read_jsonl
+from swarm.simulation.metrics.column import Column
 
 
 @dataclass(frozen=True, repr=False)
@@ -210,22 +211,8 @@ def _run(prepared: PreparedRun, home: Folder) -> Result:
 
 
 def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result:
-    settings = prepared.settings
     tracker = prepared.tracker(home.path, home.name)
-    progress = home.progress()
-    for arm in prepared.arms:
-        if not (progress["arms"].get(arm.name) or {}).get(
-            "diverged"
-        ):  # a diverged arm is not run again, so its records stay
-            home.arm(arm.name, settings.checkpoint.keep).rewind()
-    kept_tokens.write(home.path, prepared.dataset)
-    stored.write(home.path, prepared.presentation)
-    first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
-    hostile = np.flatnonzero(~first.communication.honest_N).tolist()
-    names = None if prepared.arms[0].pooled else prepared.split.names  # one node is nobody's
-    home.write_graph(first.communication.graph(1), names, hostile)
-    columns.write(home.path, first.metrics.columns)
-    found = columns.complete(first.metrics.columns)
+    found = _begin(prepared, home)
     console = ConsoleSink(
         past=read_jsonl(home.path / "metrics.jsonl"),
         presentation=prepared.presentation,
@@ -236,19 +223,60 @@ def _run_beside(prepared: PreparedRun, home: Folder, ahead: WorkAhead) -> Result
     console.say(stated(prepared.footprint))
     for said in prepared.about_noise:
         console.say(said)
-    try:
-        with running_out(
-            f"(resume={home.path} goes on where the run was)", prepared.footprint, settings.devices
-        ):
-            summary = arms.run_arms(prepared, home, sink, console.say, ahead)
-            sink.conclude(summary)
-            if settings.report:
-                sink.attach(_drawn(home, ahead))
-    finally:
-        sink.close()
+    summary = _played(prepared, home, sink, console.say, ahead)
     print_summary(summary, columns=found, presentation=prepared.presentation)
     print(f"run folder: {home.path}")
     return Result(home.path, summary)
+
+
+def run_for(tracker: Callable[[Path, str], Tracker], prepared: PreparedRun, home: Folder) -> None:
+    """Run into the new folder ``home`` for the tracker alone that ``tracker`` builds, by the calls
+    of any other run, and without a word.
+
+    Raises what the tracker raises, which ends the run."""
+    with arms.work_ahead(prepared, home) as ahead:
+        mirror = beside(tracker(home.path, home.name))
+        found = _begin(prepared, home)
+        sink = Strict(JsonlSink(home.path / "metrics.jsonl"), [mirror], columns=found)
+        _played(prepared, home, sink, lambda text: None, ahead)
+
+
+def _begin(prepared: PreparedRun, home: Folder) -> tuple[Column, ...]:
+    """Write what a folder has before its arms run, and cut off the records that are not kept;
+    returns the columns of the records."""
+    progress = home.progress()
+    for arm in prepared.arms:
+        if not (progress["arms"].get(arm.name) or {}).get(
+            "diverged"
+        ):  # a diverged arm is not run again, so its records stay
+            home.arm(arm.name, prepared.settings.checkpoint.keep).rewind()
+    kept_tokens.write(home.path, prepared.dataset)
+    stored.write(home.path, prepared.presentation)
+    first = prepared.experiment(prepared.arms[0], prepared.arms[0].first)
+    hostile = np.flatnonzero(~first.communication.honest_N).tolist()
+    names = None if prepared.arms[0].pooled else prepared.split.names  # one node is nobody's
+    home.write_graph(first.communication.graph(1), names, hostile)
+    columns.write(home.path, first.metrics.columns)
+    return columns.complete(first.metrics.columns)
+
+
+def _played(
+    prepared: PreparedRun, home: Folder, sink: Sink, say: Callable[[str], None], ahead: WorkAhead
+) -> dict[str, Any]:
+    """Run all arms, whose records and pictures ``sink`` gets; returns the summary."""
+    try:
+        with running_out(
+            f"(resume={home.path} goes on where the run was)",
+            prepared.footprint,
+            prepared.settings.devices,
+        ):
+            summary = arms.run_arms(prepared, home, sink, say, ahead)
+            sink.conclude(summary)
+            if prepared.settings.report:
+                sink.attach(_drawn(home, ahead))
+    finally:
+        sink.close()
+    return summary
 
 
 def _complete(resolved: Resolved, home: Folder) -> Result:
@@ -259,7 +287,7 @@ def _complete(resolved: Resolved, home: Folder) -> Result:
     # pictures that are new are told in any case
     lost = arms.tracker_misses(settings, home, summary, files if whole else ())
     if lost:
-        print(f"{home.path}: the tracker has not all of {', '.join(lost)}, and is told again now")
+        print(told_again(home, lost))
         arms.tell_again(resolved, home, summary, files, print)
     elif not whole:
         attach(settings, home, files, print)
@@ -268,6 +296,11 @@ def _complete(resolved: Resolved, home: Folder) -> Result:
     elif not lost:
         print(f"{home.path} is finished already; nothing to do")
     return Result(home.path, summary)
+
+
+def told_again(home: Folder, lost: Sequence[str]) -> str:
+    """The sentence about what a tracker has ``lost`` of a finished folder."""
+    return f"{home.path}: the tracker has not all of {', '.join(lost)}, and is told again now"
 
 
 def attach(

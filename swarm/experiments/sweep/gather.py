@@ -8,17 +8,21 @@ there are stands beside the mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from swarm.common.errors import SwarmError, counted
 from swarm.common.statistics import interval
 from swarm.experiments.sweep.job import ANEW, Job
+from swarm.experiments.sweep.rows import Rows
 from swarm.results.columns import Score, measured, on
-from swarm.results.load import Run, load
+from swarm.results.load import Run, load_numbers
 from swarm.results.presentation import UNDECLARED, Presentation
 from swarm.simulation.metrics.base import Column
 
@@ -71,16 +75,30 @@ class SweepResults:
         without learning: the column of the tables."""
         return self.main.name
 
-    @property
+    @cached_property
     def combinations(self) -> list[dict[str, str]]:
         """The combinations of the leading arm, in the order of the command."""
         rows = self.table[self.table["arm"] == self.lead]
         return [{key: str(row[key]) for key in self.keys} for row in rows.to_dict("records")]
 
-    @property
+    @cached_property
     def arms(self) -> list[str]:
         """All arms, the leading one first."""
         return [self.lead, *(arm for arm in self.table["arm"].unique() if arm != self.lead)]
+
+    @cached_property
+    def _rows(self) -> dict[str, dict[tuple[str, ...], Rows]]:
+        """The rows of the table and of the curves by arm and combination."""
+        found: dict[str, dict[tuple[str, ...], Rows]] = {}
+        for name, frame in (("table", self.table), ("curves", self.curves)):
+            columns = {str(key): frame[key].to_numpy() for key in frame}
+            by = [frame[key].tolist() for key in ("arm", *self.keys) if key in frame]
+            places: dict[tuple[str, ...], list[int]] = {}
+            for place, values in enumerate(zip(*by, strict=True)):
+                places.setdefault(values, []).append(place)
+            found[name] = {values: Rows(columns, each) for values, each in places.items()}
+            found[name][()] = Rows(columns, [])
+        return found
 
     def title(self, row: Mapping[Any, Any]) -> str:
         """The title of a row: its combination, and its arm if that is not the leading one."""
@@ -89,6 +107,14 @@ class SweepResults:
             return arm
         name = label({key: str(row[key]) for key in self.keys})
         return name if arm == self.lead else f"{name}, {arm}"
+
+
+def rows_of(
+    found: SweepResults, name: Literal["table", "curves"], values: Mapping[str, str], arm: str
+) -> Rows:
+    """The rows of the table or of the curves that belong to an arm of a combination."""
+    rows = found._rows[name]
+    return rows.get((arm, *(values[key] for key in found.keys)), rows[()])
 
 
 def gather(jobs: Sequence[Job]) -> SweepResults | None:
@@ -100,7 +126,7 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
     for job in jobs:
         if job.state in ("finished", "there"):
             try:
-                run = load(job.folder)
+                run = load_numbers(job.folder)
                 if run.summary is None:
                     raise SwarmError(f"{job.folder} has no summary.json any more")
                 if run.arms and not {"arms", "seed"} <= run.summary.keys():
@@ -128,7 +154,7 @@ def gather(jobs: Sequence[Job]) -> SweepResults | None:
             for row in _finals(job, run, keys, score, first, further, declared)
         ]
     )
-    curves = pd.concat([_curve(job, run, keys, score) for job, run in runs], ignore_index=True)
+    curves = _curves(runs, keys, score)
     common = _common(finals, keys, first, (*OWN, *declared))
     by = [*keys, "arm"]
     each = _collapsed(finals, keys, common)
@@ -175,17 +201,28 @@ def _finals(
     return rows
 
 
-def _curve(job: Job, run: Run, keys: list[str], score: Score) -> pd.DataFrame:
-    wanted = ("arm", "round", score.mean, "bytes_total", "virtual_s")
-    name = score.name
-    rows = run.metrics[[key for key in wanted if key in run.metrics]]
-    rows = rows.rename(columns={score.mean: name})
-    rows = rows.dropna(subset=[name]) if name in rows else rows.assign(**{name: math.nan}).iloc[:0]
-    ended = {arm for arm, final in (run.summary or {})["arms"].items() if final.get("diverged")}
-    values = {key: job.values.get(key, "") for key in keys}
-    return rows.assign(
-        **values, **{SEED: (run.summary or {})["seed"]}, diverged=rows["arm"].isin(ended)
-    )
+def _curves(runs: Sequence[tuple[Job, Run]], keys: list[str], score: Score) -> pd.DataFrame:
+    """The evaluated rounds of all runs, one row per run, arm and round."""
+    wanted = {"arm": "arm", "round": "round", score.mean: score.name}
+    there = {name for _, run in runs for name in run.metrics}
+    wanted |= {name: name for name in ("bytes_total", "virtual_s") if name in there}
+    parts: dict[str, list[npt.NDArray[Any]]] = {}
+    for job, run in runs:
+        rows, summary = run.metrics, run.summary or {}
+        scored = score.mean in rows
+        kept = rows[score.mean].notna().to_numpy() if scored else np.zeros(len(rows), np.bool_)
+        found = {
+            name: rows[key].to_numpy()[kept] if key in rows else np.full(kept.sum(), np.nan)
+            for key, name in wanted.items()
+        }
+        ended = [arm for arm, final in summary["arms"].items() if final.get("diverged")]
+        values = {key: job.values.get(key, "") for key in keys}
+        same = {key: np.full(kept.sum(), value, object) for key, value in values.items()}
+        found |= {**same, SEED: np.full(kept.sum(), summary["seed"])}
+        found["diverged"] = np.isin(found["arm"].astype(object), ended)
+        for name, column in found.items():
+            parts.setdefault(name, []).append(column)
+    return pd.DataFrame({name: np.concatenate(each) for name, each in parts.items()})
 
 
 def _common(finals: pd.DataFrame, keys: list[str], first: str, own: Sequence[str]) -> list[str]:
@@ -222,44 +259,57 @@ def _collapsed(
     return pd.concat([rows[~shared], once], ignore_index=True)
 
 
-def _over_seeds(rows: pd.DataFrame, by: list[str], row: Any) -> pd.DataFrame:
+def _over_seeds(
+    rows: pd.DataFrame, by: list[str], row: Callable[[Rows], dict[str, Any]]
+) -> pd.DataFrame:
     """One row for each group, in the order in which the groups first appear."""
-    made = []
-    for values, group in rows.groupby(by, sort=False, dropna=False):
-        made.append({**dict(zip(by, values, strict=True)), **row(group)})
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, values in enumerate(zip(*(rows[name].tolist() for name in by), strict=True)):
+        groups.setdefault(values, []).append(place)
+    table = {str(name): _numbers(rows[name]) for name in rows if name not in by}
+    made = [
+        {**dict(zip(by, values, strict=True)), **row(Rows(table, places))}
+        for values, places in groups.items()
+    ]
     return pd.DataFrame(made, columns=None if made else by)
 
 
-def _row(rows: pd.DataFrame, score: str, further: list[str], declared: list[str]) -> dict[str, Any]:
-    good = rows[~rows["diverged"]]
+def _numbers(column: pd.Series[Any]) -> npt.NDArray[Any]:
+    """A column as numbers, or as it is where it has others than numbers."""
+    try:
+        return np.asarray(pd.to_numeric(column))
+    except (TypeError, ValueError):
+        return column.to_numpy()
+
+
+def _row(rows: Rows, score: str, further: list[str], declared: list[str]) -> dict[str, Any]:
+    diverged = rows["diverged"].astype(np.bool_)
+    good = rows.where(~diverged)
     mean, low, high = interval(good[score])
-    means = {
-        name: interval(pd.to_numeric(good[name]))[0]
-        for name in ("worst_decile", "consensus", *COSTS, "lr")
-    }
+    means = {name: interval(good[name])[0] for name in ("worst_decile", "consensus", *COSTS, "lr")}
     own: dict[str, float] = {}
     for name in (*further, *declared):
-        own |= dict(zip((name, f"{name}_low", f"{name}_high"), _interval(good[name]), strict=True))
+        ends = zip((name, f"{name}_low", f"{name}_high"), interval(good[name]), strict=True)
+        own |= dict(ends)
     return {
         "seeds": len(good),
-        "diverged": int(rows["diverged"].sum()),
+        "diverged": int(diverged.sum()),
         score: mean,
         f"{score}_low": low,
         f"{score}_high": high,
         **means,
         **own,
-        "spectral_gap": _interval(rows["spectral_gap"])[0],
+        "spectral_gap": interval(rows["spectral_gap"])[0],
     }
 
 
-def _interval(values: pd.Series[Any]) -> tuple[float, float, float]:
-    return interval(pd.to_numeric(values))
-
-
-def _point(rows: pd.DataFrame, score: str) -> dict[str, Any]:
+def _point(rows: Rows, score: str) -> dict[str, Any]:
     mean, low, high = interval(rows[score])
-    costs = {name: interval(rows[name])[0] for name in ("bytes_total", "virtual_s") if name in rows}
-    return {"seeds": len(rows), score: mean, f"{score}_low": low, f"{score}_high": high, **costs}
+    known = [name for name in ("bytes_total", "virtual_s") if name in rows.table]
+    costs = {name: interval(rows[name])[0] for name in known}
+    return {
+        "seeds": len(rows), score: mean, f"{score}_low": low, f"{score}_high": high, **costs,
+    }  # fmt: skip
 
 
 def label(values: Mapping[str, str]) -> str:

@@ -3,7 +3,6 @@ sentence on top."""
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -33,12 +32,14 @@ _OTHERS = (
     ("#cc79a7", "#f0a3cc"),
     ("#b8860b", "#f0c040"),
     ("#7a5195", "#b79bea"),
-    ("#56b4e9", "#8fd3ff"),
+    ("#56b4e9", "#58e0f0"),
     ("#8c564b", "#d09a8c"),
     ("#6b7280", "#aab2c0"),
+    ("#009e73", "#34d3a2"),
 )
 _DASHES: dict[Role, Dash] = {"upper": "dashed"}
 SOFT = "#666666"  # of what stays in the background
+_MUTED_OTHERS = (SOFT, "#8a6a52", "#6f6796", "#8a5a74", "#7d8450")
 
 
 def named_label(run: Run, metric: str) -> str | None:
@@ -61,12 +62,7 @@ def colours(run: Run) -> dict[str, tuple[str, str]]:
     """A (light page, dark page) pair of colours for each arm: the one that its scenario gave it, or
     that of its role; the arm in front has the lead's, others take turns.
     """
-    styles = {arm: run.presentation.style(arm) for arm in run.arms}
-    found = {arm: style.colour or _ROLES.get(style.role) for arm, style in styles.items()}
-    if found and found[run.lead] is None:
-        found[run.lead] = _ROLES["lead"]
-    turns = itertools.cycle(_OTHERS)
-    return {arm: pair or next(turns) for arm, pair in found.items()}
+    return {arm: pair for arm, (pair, _) in _looks(run).items()}
 
 
 def dashes(arm: str, run: Run) -> Dash:
@@ -76,29 +72,57 @@ def dashes(arm: str, run: Run) -> Dash:
     style = run.presentation.style(arm)
     if style.dash or style.role in _DASHES:
         return style.dash or _DASHES[style.role]
-    others = [other for other in run.arms if _takes_turns(run, other)]
-    turn = others.index(arm) // len(_OTHERS) if arm in others else 0
+    turn = _looks(run)[arm][1] if arm in run.arms else 0
     lines: tuple[Dash, ...] = ("solid", "dashed", "dashdot", "dotted")
     return lines[turn % 4]
 
 
-def _takes_turns(run: Run, arm: str) -> bool:
-    """Whether the arm has neither a colour nor a role with one, and is not in front."""
-    style = run.presentation.style(arm)
-    return not style.colour and style.role not in _ROLES and arm != run.lead
+def _looks(run: Run) -> dict[str, tuple[tuple[str, str], int]]:
+    """The colours of each arm, and how often they were given to another arm that takes turns. No
+    colour is, as long as there is one that no arm has.
+    """
+    styles = {arm: run.presentation.style(arm) for arm in run.arms}
+    found = {arm: style.colour or _ROLES.get(style.role) for arm, style in styles.items()}
+    if found and found[run.lead] is None:
+        found[run.lead] = _ROLES["lead"]
+    given = [pair for pair in found.values() if pair is not None]
+    light = {pair[0].lower() for pair in given}
+    turns = [pair for pair in (*_OTHERS, *_ROLES.values()) if pair[0] not in light] or [*_OTHERS]
+    others = {arm: turn for turn, arm in enumerate(arm for arm in found if found[arm] is None)}
+    return {
+        arm: (turns[others[arm] % len(turns)], others[arm] // len(turns))
+        if pair is None
+        else (pair, 0)
+        for arm, pair in found.items()
+    }
 
 
 def muted(arm: str, presentation: Presentation) -> str:
     """The colour of a control in the picture of a sweep."""
     style = presentation.style(arm)
-    return style.muted or _MUTED.get(style.role, SOFT)
+    given = style.muted or _MUTED.get(style.role)
+    return given or _MUTED_OTHERS[_muted_turn(arm, presentation) % len(_MUTED_OTHERS)]
 
 
 def muted_line(arm: str, presentation: Presentation) -> Dash:
     """The line of a control in the picture of a sweep; solid lines are the combinations'."""
     style = presentation.style(arm)
-    found = style.dash or _DASHES.get(style.role, "dotted")
+    lines: tuple[Dash, ...] = ("dotted", "dashdot", "dashed")
+    turn = _muted_turn(arm, presentation) // len(_MUTED_OTHERS)
+    found = style.dash or _DASHES.get(style.role, lines[turn % 3])
     return "dotted" if found == "solid" else found
+
+
+def _muted_turn(arm: str, presentation: Presentation) -> int:
+    """The place of an arm among those to whose muted colour no scenario and no role says
+    anything, the leading one, which is no control, left out."""
+    lead = presentation.lead(presentation.arms)
+    others = [
+        name
+        for name, style in presentation.arms.items()
+        if not style.muted and style.role not in _MUTED and name != lead
+    ]
+    return others.index(arm) if arm in others else 0
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from failing a run.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from swarm.common.plugin import called
+from swarm.common.plugin import called, fault_of
 from swarm.results.columns import for_trackers
 from swarm.simulation.metrics.base import Column
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+SLOW_S = 5.0  # a mirror that takes this long, and half of the time, is named
 DEVICES = "_device_"
 """How the key begins under which a record brings each device's value of the main score."""
 
@@ -171,6 +173,9 @@ class Fanout:
         self._primary = primary
         self._mirrors = list(mirrors)
         self._warn = warn if warn is not None else logging.getLogger(__name__).warning
+        self._began = time.perf_counter()
+        self._took: dict[str, float] = {}  # seconds, by what a mirror is called
+        self._slow: set[str] = set()
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
@@ -188,12 +193,12 @@ class Fanout:
         Each mirror gets its own copy: none can change what another sees.
         """
         self._primary.record(record)
-        self._mirror(lambda sink: sink.record(for_trackers(record, self._columns)))
+        self._mirror(lambda sink: sink.record(self._meant_for(sink, record)))
 
     def finish(self, arm: str, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.finish`."""
         self._primary.finish(arm, summary)
-        self._mirror(lambda sink: sink.finish(arm, for_trackers(summary, self._columns)))
+        self._mirror(lambda sink: sink.finish(arm, self._meant_for(sink, summary)))
 
     def conclude(self, summary: dict[str, Any]) -> None:
         """See :meth:`Sink.conclude`."""
@@ -217,17 +222,51 @@ class Fanout:
             # SystemExit: a library that gives up by sys.exit. Ctrl-C stays the user's and goes
             # through.
             try:
+                began = time.perf_counter()
                 call(sink)
+                self._say_if_slow(sink, time.perf_counter() - began)
             except (Exception, SystemExit) as error:
                 self._mirrors = [other for other in self._mirrors if other is not sink]
-                self._drop(sink, error)
+                self.drop(sink, error)
 
-    def _drop(self, sink: Sink, error: BaseException) -> None:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    def _meant_for(self, sink: Sink, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of the record, less what trackers are not to get; the terminal is none."""
+        is_tracker = getattr(sink, "is_tracker", True)
+        return for_trackers(record, self._columns) if is_tracker else dict(record)
+
+    def _say_if_slow(self, sink: Sink, seconds: float) -> None:
+        """Say once that a mirror takes most of the run's time."""
+        name = getattr(sink, "called", None) or called(sink)
+        took = self._took[name] = self._took.get(name, 0.0) + seconds
+        since = time.perf_counter() - self._began
+        if took > SLOW_S and 2 * took > since and name not in self._slow:
+            self._slow.add(name)
+            text = f"{name} has taken {took:.0f} of the {since:.0f} s since the start, in which the"
+            self._warn(f"warning: {text} run waited for it.")
+
+    def drop(self, sink: Sink, error: BaseException) -> None:
+        """Close a mirror that has failed, and say so."""
+        fault = fault_of(error)  # of a plug-in: which call, what it raises, and the line
+        said = str(error) if fault is None else fault.valid
+        reason = " ".join(said.split()) or type(error).__name__
         name = getattr(sink, "called", None) or called(sink)
         self._warn(f"{name} stopped: {reason}. The run goes on; metrics.jsonl is complete.")
-        # The warning above has said it; a mirror that cannot even close has nothing left to report.
-        try:
-            sink.close()
-        except (Exception, SystemExit) as second:
-            logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)
+        _close(sink)
+
+
+class Strict(Fanout):
+    """A fan-out whose mirrors may not fail: an error of one is raised."""
+
+    def drop(self, sink: Sink, error: BaseException) -> None:
+        """Close the mirror, and raise its error."""
+        _close(sink)
+        raise error
+
+
+def _close(sink: Sink) -> None:
+    """Close a mirror that has failed, which was said; one that cannot even close has nothing left
+    to report."""
+    try:
+        sink.close()
+    except (Exception, SystemExit) as second:
+        logging.getLogger(__name__).debug("%s did not close: %s", type(sink).__name__, second)

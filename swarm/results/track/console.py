@@ -57,6 +57,8 @@ class ConsoleSink(Tracker):
         columns: Of the run; they say which number is its main score.
     """
 
+    is_tracker = False
+
     def __init__(
         self,
         console: Console | None = None,

@@ -13,10 +13,12 @@ from pydantic import Field
 
 from swarm.common.errors import ConfigError
 from swarm.common.system.machine import is_installed
+from swarm.results import columns
+from swarm.results.columns import for_trackers
 from swarm.results.presentation import Presentation, stored
 from swarm.results.track import wandb_environment, wandb_files, wandb_names
 from swarm.results.track.base import SweepRecord, Tracker, device_scores
-from swarm.results.track.jsonl import plain, read_jsonl
+from swarm.results.track.jsonl import plain
 from swarm.results.track.wandb_start import packages_listed, silenced, without_launch
 from swarm.results.track.wandb_sweep import SWEEP, panels
 
@@ -143,10 +145,8 @@ class WandbTracker(Tracker):
         self._begin(replaces=False)
         if self._run is None:
             return
-        values: dict[str, Any] = {
-            key: value for key, value in record.items() if not key.startswith("_")
-        }
-        values = {key: plain(value) for key, value in values.items() if key != "arm"}
+        kept = {key: record[key] for key in record if key != "arm" and not key.startswith("_")}
+        values: dict[str, Any] = {key: plain(value) for key, value in kept.items()}
         values = {key: value for key, value in values.items() if value is not None}
         values |= {name: _histogram(each) for name, each in device_scores(record).items()}
         self._run.log(values)
@@ -183,26 +183,27 @@ class WandbTracker(Tracker):
         run, and ends that run. Of the arms that were over before the run was resumed, those whose
         W&B run had not ended are written first.
         """
-        shown, arms = stored.read(self.folder, summary), summary.get("arms", {})
-        lead = _waits_for_the_end(shown)
+        arms, lead = summary.get("arms", {}), _waits_for_the_end(stored.read(self.folder, summary))
         earlier = [arm for arm in arms if arm not in self._over]
         again = {lead, *self.missing(earlier)}
         for arm in [arm for arm in earlier if arm in again]:
             self.start(arm, arms[arm]["rounds"], done=max(1, arms[arm]["rounds"]))
-            self.finish(arm, arms[arm])
+            self.finish(arm, for_trackers(arms[arm], columns.read(self.folder)))
         if self.mode == "disabled" or lead not in arms:
             return
-        figures = shown.figures("tracker", summary)
-        self._concluded = {key: value for key, value in figures.items() if value is not None}
+        self._concluded = self._figures(summary)
         self._end_waiting(self._concluded, lead)
 
     def missing(self, arms: Sequence[str], files: Sequence[Path] = ()) -> list[str]:
-        """The arms with records whose offline W&B run has not ended, and ``report``."""
+        """The arms with records whose offline W&B run has not ended or is behind, and
+        ``report``."""
         if self.mode != "offline":
             return []
-        found = wandb_files.unfinished(self.folder, [*arms, *([REPORT] if files else [])])
-        told = {REPORT, *(row["arm"] for row in read_jsonl(self.folder / "metrics.jsonl"))}
-        return [arm for arm in found if arm in told and self._has_a_run(arm)]
+        rounds = wandb_files.rounds_by_arm(self.folder)
+        told = [*(arm for arm in arms if arm in rounds), *([REPORT] if files else [])]
+        rounds[REPORT] = max(rounds.values(), default=0)
+        found = wandb_files.unfinished(self.folder, {arm: rounds[arm] for arm in told})
+        return [arm for arm in found if self._has_a_run(arm)]
 
     def attach(self, files: Sequence[Path]) -> None:
         """Logs pictures and pages into a run of their own, beside those of the arms, and keeps them
@@ -222,7 +223,7 @@ class WandbTracker(Tracker):
                 elif path.suffix == ".html" and path.stat().st_size < MOST_HTML:
                     found[path.stem] = wandb.Html(path.read_text(encoding="utf-8"), inject=False)
             self._run.log(found)
-            self._run.summary.update(self._concluded)
+            self._run.summary.update(self._concluded or self._figures())
             for path in (*files, self.folder / "config.yaml", self.folder / "summary.json"):
                 if path.is_file():
                     self._run.save(str(path), base_path=str(self.folder), policy="now")
@@ -284,7 +285,7 @@ class WandbTracker(Tracker):
         )  # fmt: skip
         # W&B would otherwise move to the system's temporary folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        wandb_files.mark_ended(self.folder, self._id(arm), ended=False)
+        wandb_files.mark_begun(self.folder, self._id(arm))
         if not online:
             wandb_files.rename_parts(self.folder, self._id(arm))
         name = self.name or wandb_names.title(self.config) or self.run
@@ -302,11 +303,15 @@ class WandbTracker(Tracker):
         return run
 
     def _replay(self, arm: str) -> None:
-        scores = wandb_files.scores_by_round(self.folder, arm)
-        for record in read_jsonl(self.folder / "metrics.jsonl"):
-            if record.get("arm") == arm:
-                self.record(record | scores.get(record["round"], {}))
-                self.steps += 1
+        for record in wandb_files.records(self.folder, arm):
+            self.record(record)
+            self.steps += 1
+
+    def _figures(self, summary: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the scenario declared for trackers, of ``summary`` or that of the folder."""
+        summary = wandb_files.summary(self.folder) if summary is None else summary
+        found = stored.read(self.folder, summary).figures("tracker", summary)
+        return {key: value for key, value in found.items() if value is not None}
 
     def _id(self, arm: str) -> str:
         return wandb_files.id_of(self.folder, self.run, arm)
@@ -326,7 +331,9 @@ class WandbTracker(Tracker):
         with silenced():
             run.finish(exit_code=exit_code)
         if whole is not None:
-            wandb_files.mark_ended(self.folder, self._id(whole))
+            rounds = wandb_files.rounds_by_arm(self.folder)  # those of the report are all there are
+            most = rounds.get(whole, max(rounds.values(), default=0))
+            wandb_files.mark_ended(self.folder, self._id(whole), most)
 
 
 def _waits_for_the_end(shown: Presentation) -> str:

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from swarm.results import columns
 from swarm.results.track import wandb_environment
 from swarm.results.track.base import DEVICES
 from swarm.results.track.devices import read_devices
+from swarm.results.track.jsonl import read_jsonl
 
 # before the name of an offline part while the one that takes its place is written
 REPLACED = "replaced-"
-# before the id of a W&B run that has ended, as the name of an empty file in wandb/
+# before the id of a W&B run that has ended, as the name of a file in wandb/ that says how many
+# rounds it has
 ENDED = "ended-"
 IDS = "wandb.json"
 """In the run folder: the W&B id of each arm, so that a resumed run stays one run wherever its
@@ -60,13 +62,22 @@ def id_of(folder: Path, run: str, arm: str) -> str:
     return known
 
 
+def summary(folder: Path) -> dict[str, Any]:
+    """The ``summary.json`` of a folder; empty where there is none."""
+    return _mapping(folder / "summary.json")
+
+
 def _ids(folder: Path) -> dict[str, Any]:
-    file = folder / IDS
+    return _mapping(folder / IDS)
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    """What a file holds; nothing where it is damaged."""
     try:
-        ids = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError, RecursionError):
         return {}
-    return ids if isinstance(ids, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _known(ids: dict[str, Any], arm: str) -> str | None:
@@ -75,29 +86,33 @@ def _known(ids: dict[str, Any], arm: str) -> str | None:
     return known if slug else None
 
 
-def unfinished(folder: Path, arms: Sequence[str]) -> list[str]:
-    """Those of ``arms`` whose W&B run has not ended, or has lost its log since."""
+def unfinished(folder: Path, rounds: Mapping[str, int]) -> list[str]:
+    """Those arms whose W&B run has not ended, has lost its log since, or has fewer than their
+    ``rounds``."""
     ids = _ids(folder)
-    return [arm for arm in arms if not _has_ended(folder, _known(ids, arm))]
+    return [arm for arm in rounds if not _has_ended(folder, _known(ids, arm), rounds[arm])]
 
 
-def _has_ended(folder: Path, id: str | None) -> bool:
-    return (
-        id is not None
-        and _mark(folder, id).exists()
-        and all(any(part.glob("*.wandb")) for part in _parts(folder, id))
-    )
+def _has_ended(folder: Path, id: str | None, rounds: int) -> bool:
+    if id is None or not (mark := _mark(folder, id)).exists():
+        return False
+    text = mark.read_text(encoding="utf-8", errors="replace").strip()
+    if text.isdecimal() and int(text) < rounds:  # one of an earlier version is empty
+        return False
+    return all(any(part.glob("*.wandb")) for part in _parts(folder, id))
 
 
-def mark_ended(folder: Path, id: str, ended: bool = True) -> None:
-    """Notes that a W&B run has ended with all that there was to say, or that it begins again."""
+def mark_begun(folder: Path, id: str) -> None:
+    """Notes that a W&B run begins, perhaps again, so that it has not ended."""
+    _mark(folder, id).unlink(missing_ok=True)
+
+
+def mark_ended(folder: Path, id: str, rounds: int) -> None:
+    """Notes that a W&B run has ended with all that there was to say of so many ``rounds``."""
     mark = _mark(folder, id)
-    if not ended:
-        mark.unlink(missing_ok=True)
-        return
     mark.parent.mkdir(exist_ok=True)
-    with replacing(mark):
-        pass  # the file is empty: its name says it
+    with replacing(mark) as out:
+        out.write(f"{rounds}\n".encode())
 
 
 def _mark(folder: Path, id: str) -> Path:
@@ -134,6 +149,23 @@ def _parts(folder: Path, id: str, prefix: str = "") -> list[Path]:
         for part in (folder / "wandb").glob(glob)
         if part.is_dir()
     ]
+
+
+def rounds_by_arm(folder: Path) -> dict[str, int]:
+    """The last recorded round of each arm of the run in ``folder``."""
+    found: dict[str, int] = {}
+    for row in read_jsonl(folder / "metrics.jsonl"):
+        found[row["arm"]] = max(row["round"], found.get(row["arm"], 0))
+    return found
+
+
+def records(folder: Path, arm: str) -> Iterator[dict[str, Any]]:
+    """The records of an arm out of its run's folder, as trackers got them when they were new: less
+    the numbers that are not for trackers, and with the devices' main scores."""
+    known, scores = columns.read(folder), scores_by_round(folder, arm)
+    for record in read_jsonl(folder / "metrics.jsonl"):
+        if record.get("arm") == arm:
+            yield columns.for_trackers(record, known) | scores.get(record["round"], {})
 
 
 def scores_by_round(folder: Path, arm: str) -> dict[int, dict[str, Any]]:

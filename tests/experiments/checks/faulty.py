@@ -304,10 +304,14 @@ class Chooses(Scenario):
 
 
 class Tracks(Tracker):
-    def __init__(self, folder: Any, how: str) -> None:
-        if how == "late" and str(folder) != ".":
+    def __init__(self, run: str, how: str) -> None:
+        if how == "late" and run != "check":
             sys.exit(0)
         self.how = how
+
+    def configure(self, arm: str, config: dict[str, Any]) -> None:
+        if self.how == "configure":
+            config["arm_name"]
 
     def record(self, record: dict[str, Any]) -> None:
         if self.how == "record":

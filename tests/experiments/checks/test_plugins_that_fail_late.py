@@ -67,6 +67,14 @@ def test_a_tracker_never_ends_a_run(tmp_path: Path, how: str) -> None:
     assert result.summary["rounds"] == 4
 
 
+def test_the_warning_says_what_a_tracker_did_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swarm.run(settings("tracker", "Tracks", {"how": "configure"}), tmp_path / "run")
+    said = r"faulty.Tracks stopped: its configure raises KeyError: 'arm_name' \(\S+faulty\.py, line \d+\)\."
+    assert re.search(said, " ".join(capsys.readouterr().out.split()))
+
+
 def test_on_the_command_line_sys_exit_is_no_success(tmp_path: Path) -> None:
     words = [
         f"plugins=[{FAULTY}]",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from swarm.cli.report import main as report
 
+from swarm.cli.commands.report import main as report
 from swarm.config.build import option
 from swarm.experiments.claims.base import Verdict
 from swarm.simulation import checkpoint
@@ -240,6 +240,22 @@ def test_page_verdict_and_pictures_go_to_the_tracker(judged: Path, command: Comm
     kept = {file.name for file in (part / "files").iterdir()}
     assert {"report.html", "verdict.md", "chart1.png", "summary.json", "prediction.json"} <= kept
     assert not [*judged.glob("runs/*/wandb")]
+    (mark,) = judged.glob("wandb/ended-*")
+    nothing, before = "c is finished already; nothing to do\n", stamps()
+    for gone in ("", "page"):
+        mark.unlink()  # as a process leaves it that is killed in the middle of this
+        if gone == "page":
+            (judged / "report.html").unlink()
+        done = command("resume=c", "--trust")
+        assert done.code == 0
+        assert ("c: the tracker has not all of report, and is told again now" in done.out) == (
+            gone != "page"
+        )
+        assert mark.exists()
+        (part,) = judged.glob("wandb/offline-run-*")
+        assert kept == {file.name for file in (part / "files").iterdir()}
+        assert command("resume=c").out == nothing
+    assert stamps() == before
 
 
 def test_trials_have_a_tracker_if_told(tiny: Tiny) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.cli import publish
+from swarm.cli.commands import publish
 from swarm.experiments.claims.page.talk import sentence
 
 from .conftest import facts, rewrite

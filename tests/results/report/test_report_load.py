@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from swarm.cli.commands.report import main
 from swarm.common.errors import ConfigError
 from swarm.experiments.sweep import plan
-from swarm.results.load import SWEEP, load_partial
+from swarm.results.load import SWEEP, load_numbers, load_partial
 from swarm.results.report import load, write_report
 from swarm.results.report.html.page import page
 from tests.support import run as small
@@ -140,6 +141,32 @@ def test_of_a_damaged_run_the_rest_is_salvaged(
     shown = page(run)
     assert "Not shown: " in shown
     assert name in shown
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_finished_run_that_has_lost_its_records_says_so(
+    make_run: MakeRun, left: bytes | None
+) -> None:
+    folder = make_run(rounds=5)
+    (folder / "metrics.jsonl").unlink()
+    if left is not None:
+        (folder / "metrics.jsonl").write_bytes(left)
+    [note] = load_partial(folder).notes
+    assert note == f"{folder / 'metrics.jsonl'}: has no record, though the run is finished"
+
+
+def test_the_numbers_alone_are_those_of_the_run(make_run: MakeRun) -> None:
+    """A sweep reads no more, and so not the results of single devices."""
+    folder = make_run(rounds=5)
+    whole = load(folder)
+    (folder / "devices.parquet").write_bytes(b"damaged")
+    found = load_numbers(folder)
+    pd.testing.assert_frame_equal(found.metrics, whole.metrics)
+    assert found.summary == whole.summary
+    assert (found.columns, found.presentation) == (whole.columns, whole.presentation)
+    (folder / "metrics.jsonl").write_text("nonsense\n{}\n")
+    with pytest.raises(ConfigError, match="damaged; line 1"):
+        load_numbers(folder)
 
 
 def test_one_bad_line_costs_one_line(make_run: MakeRun) -> None:

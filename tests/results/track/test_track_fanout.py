@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from swarm.results.track import Fanout, Sink, Tracker
+from swarm.results.track import ConsoleSink, Fanout, Sink, Tracker, base
+from swarm.simulation.metrics.column import Column
 
 
 class Recorder(Tracker):
@@ -106,3 +107,46 @@ def test_mirrors_cannot_change_each_others_records() -> None:
 
 def test_trackers_are_sinks() -> None:
     assert isinstance(Tracker(), Sink)
+
+
+def test_a_mirror_that_takes_most_of_the_time_is_named_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run waits for it, and its user sees no reason why."""
+    now = [0.0]
+    monkeypatch.setattr(base.time, "perf_counter", lambda: now[0])
+
+    class Slow(Recorder):
+        def record(self, record: dict[str, Any]) -> None:
+            now[0] += 3.0
+
+    said: list[str] = []
+    sink = Fanout(Recorder(), [Recorder(), Slow()], warn=said.append)
+    now[0] = 1.0  # of the run's own
+    run(sink)
+    text = "Slow has taken 6 of the 7 s since the start, in which the run waited for it."
+    assert said == [f"warning: {text}"]
+    said.clear()
+    now[0] = 100.0
+    run(Fanout(Recorder(), [Slow()], warn=said.append))
+    sink = Fanout(Recorder(), [Slow()], warn=said.append)
+    now[0] += 1000.0
+    run(sink)
+    assert len(said) == 1  # of the first of the two: 9 s of an hour are nothing
+
+
+def test_the_terminal_shows_what_is_not_for_trackers() -> None:
+    """The main score of a run may be a metric that no tracker is to get."""
+    hidden = Column("own_score", "own score", shown=("table",))
+    seen: dict[str, set[str]] = {}
+
+    class Keys(Tracker):
+        def __init__(self, name: str, is_tracker: bool) -> None:
+            self.name, self.is_tracker = name, is_tracker
+
+        def record(self, record: dict[str, Any]) -> None:
+            seen[self.name] = set(record)
+
+    mirrors = [Keys("terminal", ConsoleSink.is_tracker), Keys("tracker", True)]
+    Fanout(Tracker(), mirrors, columns=[hidden]).record({"round": 1, "own_score": 0.5})
+    assert seen == {"terminal": {"round", "own_score"}, "tracker": {"round"}}

@@ -20,6 +20,7 @@ import yaml
 from swarm.common.errors import counted
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.charts import Chart
+from swarm.experiments.claims.page.line_looks import Looks, looks
 from swarm.experiments.claims.page.pictures import DARK, NARROW, draw
 from swarm.experiments.claims.plan import ClaimPlan
 from swarm.experiments.claims.results import Results
@@ -61,7 +62,7 @@ def write_pages(
 
     table = made(plan.claim.table, pd.DataFrame(), "table")
     charts = made(plan.claim.charts, list[Chart](), "charts")
-    drawn = [draw(chart) for chart in charts]
+    drawn = [draw(chart, places=looks(charts)) for chart in charts]
     files = {home / picture(number): png for number, png in enumerate(drawn, 1)}
     files[home / MARKDOWN] = markdown(plan, table, charts, summary, notes).encode()
     files[home / TABLE] = table.to_csv(index=False).encode()
@@ -73,6 +74,13 @@ def write_pages(
     for old in set(home.glob(picture("*"))) - set(files):
         old.unlink()
     return list(files)
+
+
+def pages_in(home: Path) -> list[Path]:
+    """What :func:`write_pages` has written into the claim's folder ``home``."""
+    charts = sorted(home.glob(picture("*")), key=lambda file: (len(file.name), file.name))
+    named = [home / name for name in (MARKDOWN, TABLE, RUNS, PAGE)]
+    return [*charts, *(file for file in named if file.is_file())]
 
 
 def picture(number: int | str) -> str:
@@ -123,7 +131,7 @@ def page(
         *(f'<p class="card note" role="alert">{escape(line)}</p>' for line in notes),
         *map(_verdict, summary["verdicts"]),
         _about(plan.claim),
-        *map(_figure, charts, drawn),
+        *(_figure(chart, png, looks(charts)) for chart, png in zip(charts, drawn, strict=True)),
         f'<section class="card"><h2>Results</h2><div class="scroll">{_table(table)}</div>'
         f'<p class="hint">{escape(INTERVALS)}</p></section>' if len(table.columns) else "",
         f'<section class="card"><h2>{UNTESTED}</h2><p>{escape(plan.claim.untested)}</p></section>'
@@ -190,12 +198,12 @@ def badge(verdict: str) -> str:
     return f'<span class="badge {escape(verdict)}">{escape(verdict)}</span>'
 
 
-def _figure(chart: Chart, on_light: bytes) -> str:
+def _figure(chart: Chart, on_light: bytes, places: Looks) -> str:
     dark, narrow = "(prefers-color-scheme:dark)", "(max-width:640px)"
     others = {
-        f"{narrow} and {dark}": draw(chart, DARK, NARROW),
-        narrow: draw(chart, form=NARROW),
-        dark: draw(chart, DARK),
+        f"{narrow} and {dark}": draw(chart, DARK, NARROW, places),
+        narrow: draw(chart, form=NARROW, places=places),
+        dark: draw(chart, DARK, places=places),
     }
     sources = "".join(
         f'<source media="{media}" srcset="{inline_png(png)}">' for media, png in others.items()

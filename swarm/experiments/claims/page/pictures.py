@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.page.line_looks import Look, Looks, looks, measured
 
 
 class Theme(NamedTuple):
@@ -46,7 +47,7 @@ _PALE = (
     "#34d3a2",
     "#f0a3cc",
     "#f0c040",
-    "#8fd3ff",
+    "#58e0f0",
     "#b79bea",
     "#d09a8c",
     "#e6e6e6",
@@ -55,6 +56,8 @@ _PALE = (
 LIGHT = Theme("#ffffff", "#1c2330", "#5d6675", "#e2e6ec", _DEEP)
 DARK = Theme("#1a2029", "#e7ebf2", "#9aa5b5", "#2c3542", _PALE)
 _MARKS = "osD^vPX*<>"
+_DASHES: tuple[Any, ...] = ("solid", "dashed", "dashdot", (0, (7, 1.5, 1, 1.5, 1, 1.5)))
+_LAWS: tuple[Any, ...] = ("dashed", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 _MARKS_A_CURVE = 7
 CLOSE = 1.15  # the labels of two ticks with a smaller ratio would overlap
 
@@ -71,8 +74,11 @@ WIDE = Format(8, 4.72, 80)  # 1,120 × 660 pixels
 NARROW = Format(3.9, 4.4, 46)  # for a telephone, with text of the same size
 
 
-def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
-    """The chart as a PNG."""
+def draw(
+    chart: Chart, theme: Theme = LIGHT, form: Format = WIDE, places: Looks | None = None
+) -> bytes:
+    """The chart as a PNG; ``places`` are the looks of the lines of its page, by default those of a
+    page with this chart alone."""
     figure = Figure(figsize=(form.width, form.height), dpi=140, facecolor=theme.page)
     FigureCanvasAgg(figure)
     title, names = textwrap.wrap(chart.title, form.title), _wrapped(chart.names, form)
@@ -89,10 +95,7 @@ def draw(chart: Chart, theme: Theme = LIGHT, form: Format = WIDE) -> bytes:
     axes.set_title(
         _plain("\n".join(title)), fontsize=11.5, color=theme.ink, loc="left", x=-0.6 / form.width
     )
-    measured = [line.name for line in chart.lines if line.kind != "law"]
-    for line in chart.lines:
-        place = measured.index(line.name) if line.name in measured else len(measured)
-        _draw_line(axes, line, theme, place, len(set(measured)), joined=not names)
+    _draw_lines(axes, chart, theme, looks([chart]) if places is None else places)
     if chart.level is not None:
         axes.axhline(
             chart.level[0],
@@ -174,17 +177,21 @@ def _clip(axes: Axes, chart: Chart) -> None:
     axes.set_ylim(max(low, -0.05), min(high, 1.05))
 
 
-def _marks(place: int, of: int, points: int) -> dict[str, Any]:
-    """Markers at some points of a curve, at others for each of the ``of`` curves, so that one which
+def _mark(look: Look) -> str:
+    return _MARKS[(look.place + look.again) % len(_MARKS)]
+
+
+def _marks(look: Look, points: int) -> dict[str, Any]:
+    """Markers at some points of a curve, at others for each curve of the chart, so that one which
     lies on another can be seen. A curve of one point would be invisible without a marker.
     """
-    if of == 1:
+    if look.of == 1:
         return {"marker": _MARKS[0] if points == 1 else None}
     every = max(2, -(-points // _MARKS_A_CURVE))
     return {
-        "marker": _MARKS[place % len(_MARKS)],
+        "marker": _mark(look),
         "markersize": 5.5,
-        "markevery": (place % every if points > 1 else 0, every),
+        "markevery": (look.turn % every if points > 1 else 0, every),
         "markeredgecolor": "white",
         "markeredgewidth": 0.5,
     }
@@ -196,26 +203,33 @@ def _wrapped(names: Sequence[str], form: Format) -> list[str]:
     return ["\n".join(textwrap.wrap(_plain(name), max(room, 1))) for name in names]
 
 
-def _draw_line(
-    axes: Axes, line: Line, theme: Theme, place: int, of: int, joined: bool = True
-) -> None:
-    """Draw one of ``of`` measured lines, the one at ``place``, or a law; points may be joined."""
-    colour, name = theme.lines[place % len(theme.lines)], _plain(line.name)
-    if line.kind == "law":
-        axes.plot(
-            line.x_K,
-            line.y_K,
-            color=theme.ink,
-            linewidth=1.0,
-            linestyle="dashed",
-            label=name,
-            zorder=2,
-        )
-        return
+def _draw_lines(axes: Axes, chart: Chart, theme: Theme, places: Looks) -> None:
+    """Draw the measured lines and the laws of a chart; points on named places are not joined."""
+    names = measured(chart)
+    laws = [line.name for line in chart.lines if line.kind == "law" and line.name[:1] != "_"]
+    for line in chart.lines:
+        if line.kind == "law":
+            number = laws.index(line.name) if line.name in laws else 0
+            dash = _LAWS[number % len(_LAWS)]
+            axes.plot(
+                line.x_K, line.y_K, color=theme.ink, linewidth=1.0, linestyle=dash,
+                label=_plain(line.name), zorder=2,
+            )  # fmt: skip
+        else:
+            look = Look(places[line.name], names.index(line.name), len(names))
+            _draw_line(axes, line, theme, look, joined=not chart.names)
+
+
+def _draw_line(axes: Axes, line: Line, theme: Theme, look: Look, joined: bool) -> None:
+    """Draw a measured line with its intervals."""
+    colour, name = theme.lines[look.colour], _plain(line.name)
+    dash = _DASHES[look.again % len(_DASHES)]
     known = np.isfinite(line.low_K) & np.isfinite(line.high_K)
     if line.kind == "line":
-        marks = _marks(place, of, len(line.x_K))
-        axes.plot(line.x_K, line.y_K, color=colour, linewidth=2, label=name, zorder=4, **marks)
+        axes.plot(
+            line.x_K, line.y_K, color=colour, linestyle=dash, linewidth=2, label=name, zorder=4,
+            **_marks(look, len(line.x_K)),
+        )  # fmt: skip
         axes.fill_between(
             line.x_K, line.low_K, line.high_K, where=known, color=colour, alpha=0.17, linewidth=0
         )
@@ -226,9 +240,9 @@ def _draw_line(
         line.y_K,
         yerr=np.maximum(ends, 0),
         color=colour,
-        marker=_MARKS[place % len(_MARKS)],
+        marker=_mark(look),
         markersize=5.5,
-        linestyle="solid" if joined else "none",
+        linestyle=dash if joined else "none",
         linewidth=1.3,
         capsize=3,
         label=name,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from swarm.experiments.sweep.gather import ANY, SweepResults
-from swarm.experiments.sweep.picture.finals import rows_of
+from swarm.experiments.sweep.gather import ANY, SweepResults, rows_of
 from swarm.experiments.sweep.picture.looks import Look, Looks
+from swarm.experiments.sweep.rows import Rows
 from swarm.results.report.axes import decorate
 from swarm.results.report.style import muted, muted_line
 from swarm.results.track.units import human_bytes
@@ -29,8 +28,8 @@ def draw_curves(
         return
     one = len(found.combinations) == 1
     for values in found.combinations:
-        rows = rows_of(found.curves, values, found.lead)
-        rows = rows[rows[x] > 0] if x == "bytes_total" else rows
+        rows = rows_of(found, "curves", values, found.lead)
+        rows = rows.where(rows[x] > 0) if x == "bytes_total" else rows
         look = looks(values)
         axes.plot(
             rows[x],
@@ -73,11 +72,11 @@ def _control(
 
     One of a combination has its colour, and its marker without a filling.
     """
-    rows = rows_of(found.curves, values, arm)
+    rows = rows_of(found, "curves", values, arm)
     colour = look.colour if look else muted(arm, found.presentation)
     dash = muted_line(arm, found.presentation)
     style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.4}
-    paid = rows[rows[x] > 0] if x == "bytes_total" else rows
+    paid = rows.where(rows[x] > 0) if x == "bytes_total" else rows
     if len(paid):
         marks: dict[str, Any] = {"marker": "o" if len(paid) == 1 else None}
         if look:
@@ -90,9 +89,9 @@ def _control(
         axes.plot(paid[x], paid[found.score], **style, **marks)
         _band(axes, found, paid, x, colour)
     elif len(rows):
-        last = rows.iloc[-1]
-        axes.axhline(last[found.score], **style)
-        ends = last[f"{found.score}_low"], last[f"{found.score}_high"]
+        score = found.score
+        last, *ends = (rows[f"{score}{end}"][-1] for end in ("", "_low", "_high"))
+        axes.axhline(last, **style)
         if np.isfinite(ends[0]):
             axes.axhspan(*ends, color=colour, alpha=0.75 * _alpha(found), linewidth=0)
 
@@ -102,9 +101,9 @@ def _alpha(found: SweepResults) -> float:
     return 0.16 * min(1.0, 4 / len(found.combinations)) if found.combinations else 0.16
 
 
-def _band(axes: Axes, found: SweepResults, rows: pd.DataFrame, x: str, colour: Any) -> None:
+def _band(axes: Axes, found: SweepResults, rows: Rows, x: str, colour: Any) -> None:
     low, high = f"{found.score}_low", f"{found.score}_high"
-    rows = rows.dropna(subset=[low])
+    rows = rows.where(~np.isnan(rows[low]))
     if len(rows):
         alpha = _alpha(found)
         axes.fill_between(rows[x], rows[low], rows[high], color=colour, alpha=alpha, linewidth=0)

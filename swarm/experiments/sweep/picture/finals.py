@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from swarm.experiments.sweep.gather import SweepResults, label
+from swarm.experiments.sweep.gather import SweepResults, label, rows_of
 from swarm.experiments.sweep.picture.looks import Looks
 from swarm.results.report.axes import decorate
 from swarm.results.report.style import literal, muted, muted_line
@@ -70,7 +69,9 @@ def _of_combination(
         if arm in found.common:
             continue
         hollow = {} if arm == found.lead else {"markerfacecolor": "white", "markersize": 5}
-        for row in rows_of(found.table, values, arm).to_dict("records"):
+        rows = rows_of(found, "table", values, arm)
+        for place in range(len(rows)):
+            row = {name: rows[name][place] for name in rows.table}
             _point(axes, found, row, x, color=look.colour, marker=look.mark, **hollow)
 
 
@@ -118,12 +119,3 @@ def _name_places(axes: Axes, names: list[str]) -> None:
 def _line(found: SweepResults, arm: str) -> dict[str, Any]:
     presentation = found.presentation
     return {"color": muted(arm, presentation), "linestyle": muted_line(arm, presentation)}
-
-
-def rows_of(frame: pd.DataFrame, values: dict[str, str], arm: str) -> pd.DataFrame:
-    """The rows of ``frame`` that belong to an arm of a combination."""
-    keep = frame["arm"] == arm
-    for key, value in values.items():
-        keep &= frame[key] == value
-    rows: pd.DataFrame = frame[keep]
-    return rows

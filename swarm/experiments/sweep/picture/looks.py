@@ -53,13 +53,16 @@ class Looks:
         """The keys that have the lines and markers; none where one key is swept."""
         self.colours = self._values(self.tinted)
         self.lines = self._values(self.lined) if self.factorial else []
+        self._colour_of = _places(self.colours)
+        self._line_of = _places(self.lines)
+        self._turn_of = _places(self._combinations)
 
     def __call__(self, values: Combination) -> Look:
         """The look of one of the combinations."""
-        place = self.colours.index(_part(values, self.tinted))
-        line = self.lines.index(_part(values, self.lined)) if self.factorial else 0
+        place = self._colour_of[_key(_part(values, self.tinted))]
+        line = self._line_of[_key(_part(values, self.lined))] if self.factorial else 0
         mark = MARKS[(line if self.factorial else place) % len(MARKS)]
-        turn = self._combinations.index(dict(values))
+        turn = self._turn_of[_key(values)]
         return Look(self.colour(place), DASHES[line % len(DASHES)], mark, turn)
 
     def colour(self, place: int) -> Any:
@@ -72,10 +75,10 @@ class Looks:
         """Where a combination stands side by side with the others: the place of its colour, and how
         far beside it, between -0.3 and 0.3.
         """
-        place = self.colours.index(_part(values, self.tinted))
+        place = self._colour_of[_key(_part(values, self.tinted))]
         if not self.factorial:
             return place, 0.0
-        line, count = self.lines.index(_part(values, self.lined)), len(self.lines)
+        line, count = self._line_of[_key(_part(values, self.lined))], len(self.lines)
         return place, 0.6 * (line / (count - 1) - 0.5) if count > 1 else 0.0
 
     def entries(self) -> list[tuple[str, list[tuple[str, Look]]]]:
@@ -96,12 +99,20 @@ class Looks:
 
     def _values(self, keys: tuple[str, ...]) -> list[dict[str, str]]:
         """The different values of some keys together, in the order of the command."""
-        found: list[dict[str, str]] = []
+        found: dict[frozenset[tuple[str, str]], dict[str, str]] = {}
         for values in self._combinations:
             part = _part(values, keys)
-            if part not in found:
-                found.append(part)
-        return found
+            found.setdefault(_key(part), part)
+        return [*found.values()]
+
+
+def _key(values: Combination) -> frozenset[tuple[str, str]]:
+    return frozenset(values.items())
+
+
+def _places(found: Sequence[Combination]) -> dict[frozenset[tuple[str, str]], int]:
+    """The place of each of some different combinations."""
+    return {_key(values): place for place, values in enumerate(found)}
 
 
 def _part(values: Combination, keys: Sequence[str]) -> dict[str, str]:
