@@ -1,5 +1,6 @@
 """Confidence intervals over seeds, laws of growth, and the density of models."""
 
+from swarm.common.statistics.crossing import falls_to
 from swarm.common.statistics.density import (
     LossLaw,
     Reference,
@@ -18,7 +19,9 @@ from swarm.common.statistics.growth import (
     aic_difference,
     growth,
     growth_aicc,
+    growth_law,
     power_law,
+    slope,
 )
 from swarm.common.statistics.intervals import (
     LEVEL,
@@ -44,9 +47,11 @@ __all__ = [
     "Trend",
     "aic_difference",
     "doubling",
+    "falls_to",
     "geometric",
     "growth",
     "growth_aicc",
+    "growth_law",
     "holds_if_all",
     "interval",
     "loss_law",
@@ -55,5 +60,6 @@ __all__ = [
     "power_law",
     "reference",
     "score_curve",
+    "slope",
     "trend",
 ]

@@ -123,11 +123,19 @@ class Hypothesis:
     chart: int = 1
 
     def judged(
-        self, bounds: Mapping[str, Bound], because: str, missing: str = "", **figures: Any
+        self,
+        bounds: Mapping[str, Bound],
+        because: str,
+        missing: str = "",
+        only_if: bool | None = True,
+        **figures: Any,
     ) -> Verdict:
         """The verdict where the rule asks that every one of ``bounds``, by name, holds, and refutes
-        by any one that does not."""
+        by any one that does not. Without what it confirms ``only_if``, which refutes nothing, it
+        stays undecided where it would be confirmed."""
         holds = holds_if_all(bound.holds for bound in bounds.values())
+        if holds and not only_if:
+            holds = None
         return self.verdict(holds, because, bounds, missing, **figures)
 
     def verdict(

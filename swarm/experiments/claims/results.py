@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Interval, falls_to, interval
 from swarm.experiments.claims.charts import Line
 from swarm.results.load import Run
 
@@ -179,6 +179,17 @@ class Results:
         with its 95% interval."""
         return interval((self.by_seed(metric, **a) - self.by_seed(metric, **b)).dropna().to_numpy())
 
+    def ratio(self, metric: str, a: Row, b: Row) -> Interval:
+        """The mean over seeds of the final ``metric`` of ``a`` divided by that of ``b``, paired by
+        seed, with its 95% interval."""
+        return interval(self.by_seed(metric, **a) / self.by_seed(metric, **b))
+
+    def difference_along(self, metric: str, x: str, at: Sequence[Any], a: Row, b: Row) -> Interval:
+        """The difference as in :meth:`difference`, mean over the values ``at`` of ``x``: of the
+        seeds that have all of them."""
+        both = (self.by_seed_along(metric, x, at, **row) for row in (a, b))
+        return interval((next(both) - next(both)).mean(axis=1, skipna=False))
+
     def by_seed_along(self, metric: str, x: str, at: Sequence[Any], **where: Any) -> pd.DataFrame:
         """The final ``metric`` by seed, one column for each of the values ``at`` of ``x``; NaN
         where a seed has none."""
@@ -211,6 +222,18 @@ class Results:
             name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
         )
 
+    def lines_along(
+        self,
+        metric: str,
+        x: str,
+        lines: Mapping[str, Row],
+        kind: Literal["line", "points"] = "points",
+        **where: Any,
+    ) -> list[Line]:
+        """A line :meth:`along` ``x`` for each name of ``lines``: of the rows with its values, and
+        with the values ``where`` that all lines share."""
+        return [self.along(metric, x, name, kind, **{**where, **row}) for name, row in lines.items()]
+
     def by_round(self, metric: str, name: str, **where: Any) -> Line:
         """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
         rows = _chosen(self.curves, where)
@@ -228,6 +251,32 @@ class Results:
         """A line :meth:`by_round` for each name of ``lines``: of the rows with its values, and with
         the values ``where`` that all lines share."""
         return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
+
+    def falls_to(self, metric: str, level: float, **where: Any) -> pd.Series[float]:
+        """The round in which ``metric`` has fallen to ``level``, as :func:`falls_to
+        <swarm.common.statistics.falls_to>` finds it between rounds, by seed; NaN where it never
+        has."""
+        rows = _chosen(self.curves, where)
+        if rows.empty or metric not in rows:
+            return pd.Series(dtype=np.float64)
+        runs = rows.dropna(subset=[metric]).sort_values("round").groupby(SEED)
+        found = {seed: falls_to(run["round"], run[metric], level) for seed, run in runs}
+        return pd.Series(found, dtype=np.float64)
+
+    def of_device(self, metric: str, device: int, **where: Any) -> pd.Series[float]:
+        """``metric`` of one device after the last round, by seed."""
+        rows = _chosen(self.devices, {**where, "device": device})
+        if rows.empty or metric not in rows:
+            return pd.Series(dtype=np.float64)
+        found: pd.Series[float] = rows.set_index(SEED)[metric].dropna().sort_index()
+        return found
+
+    def assigned(self, **metrics: Callable[[pd.DataFrame], Any]) -> Results:
+        """The same results with further final metrics by name, each a function of :attr:`finals`,
+        such as ``error=lambda finals: 1 - finals["accuracy_mean"]``."""
+        if self.finals.empty:
+            return self
+        return replace(self, finals=self.finals.assign(**metrics))
 
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
