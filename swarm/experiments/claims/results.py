@@ -278,6 +278,20 @@ class Results:
             return self
         return replace(self, finals=self.finals.assign(**metrics))
 
+    def unfolded(self, key: str, metrics: Mapping[Any, Mapping[str, str]]) -> Results:
+        """The same results with a row for each value of ``key`` in place of one, where a final
+        metric has several names: ``metrics`` has by value of ``key`` what it is called there, by
+        the name that it gets, such as ``{0.5: {"calls": "calls_50"}, 0.9: {"calls": "calls_90"}}``.
+        """
+        if self.finals.empty:
+            return self
+        each = [
+            self.finals.assign(**{key: value})
+            .assign(**{name: self.finals.get(metric, np.nan) for name, metric in named.items()})
+            for value, named in metrics.items()
+        ]  # fmt: skip
+        return replace(self, finals=pd.concat(each, ignore_index=True))
+
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     if rows.empty:
