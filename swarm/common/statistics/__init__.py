@@ -32,6 +32,7 @@ from swarm.common.statistics.intervals import (
     interval,
 )
 from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
+from swarm.common.statistics.ridge import left_out_loss
 
 __all__ = [
     "LAWS",
@@ -54,6 +55,7 @@ __all__ = [
     "growth_law",
     "holds_if_all",
     "interval",
+    "left_out_loss",
     "loss_law",
     "passing_law",
     "passing_rate",
