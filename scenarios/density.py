@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pandas as pd
 
-from scenarios import ARMS
+from scenarios import ARMS, by_arm
 from swarm.common.statistics import Bound, Interval, Trend, doubling, interval, slope, trend
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -214,7 +214,7 @@ class Density(Claim):
             "effective size": Mean(effective, 0),
             "density ρ": lambda row: families.text(results.by_seed(ACCURACY, **row), row["size"]),
         }
-        return results.table(sorted(self.rows(), key=lambda row: ARMS.index(row["arm"])), columns)
+        return results.table(sorted(self.rows(), key=by_arm), columns)
 
     def _families(self, results: Results) -> Families:
         sizes = [parameters_of(width) for width in self.budget.widths]
