@@ -112,9 +112,9 @@ class Architecture(Claim):
         """Each length with all models in turns, and with each model that learns; then the speed of
         narrower and wider models."""
         lengths, widths = self.budget.lengths, self.budget.widths
-        valid = f"must be different divisors of {STEP} in ascending order"
-        divide = lengths == sorted(set(lengths)) and not any(STEP % each for each in lengths)
-        self.require(lengths and divide, "lengths", valid)
+        self.require_ascending("lengths", what="lengths")
+        divide = not any(STEP % each for each in lengths)
+        self.require(divide, "lengths", f"must be divisors of {STEP}")
         others = all(each % CHANNELS == 0 and each != WIDTH for each in widths)
         self.require(others, "widths", f"must be multiples of {CHANNELS} other than {WIDTH}")
         found = []
@@ -125,14 +125,13 @@ class Architecture(Claim):
 
     def _timed(self, length: int, width: int) -> Condition:
         """A run in which nobody learns, and a device of each architecture is timed in turns."""
-        others, sizes = enumerate(_compared(length, width)[1:], start=1), sizes_of(width)
-        cohorts = {m: {"devices": [at], "model": {m: sizes[m]}} for at, m in others}
-        devices = {"devices": 1 + len(cohorts), "cohorts": cohorts, "protocol": "none"}
-        measured = {"rounds": 0, "metrics": ["loss", "speed"], "scenario.arms": ["isolated"]}
-        return Condition(
-            {"model": IN_TURNS, "length": length, "width": width},
-            {**_settings(TRANSFORMER, width, length, 4), **devices, **measured},
-        )
+        models, sizes = _compared(length, width), sizes_of(width)
+        others = {m: {"devices": [at], "model": {m: sizes[m]}} for at, m in enumerate(models) if at}
+        devices = {"devices": len(models), "cohorts": others, "protocol": "none"}
+        measured = {"rounds": 0, "metrics": ["loss", "speed"]}
+        values = {"model": IN_TURNS, "length": length, "width": width}
+        settings = _settings(TRANSFORMER, width, length, 4)
+        return Condition.of(values, settings, devices, measured, arms=["isolated"])
 
     def _learning(self, length: int, model: str) -> Condition:
         """A run in which devices of one architecture learn from a stream, each sequence once. The
@@ -214,7 +213,9 @@ class Architecture(Claim):
 
         def mean(what: str) -> Only:
             of = partial(_mean, results, what)
-            return Only(Figure(lambda row: of(row["model"], row["length"]).mean, ",.0f"), arm="swarm")
+            return Only(
+                Figure(lambda row: of(row["model"], row["length"]).mean, ",.0f"), arm="swarm"
+            )
 
         def rounds(row: Row) -> pd.Series[float]:
             return _by_seed(results, ROUNDS, **row)

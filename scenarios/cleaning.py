@@ -17,8 +17,9 @@ from swarm.common.statistics import Bound, left_out_loss
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
+from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Mean, Results, Text
+from swarm.experiments.claims.results import Mean, Results, Row, Text
 
 Filter = Literal["loss", "oracle", "random"]
 FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")
@@ -119,16 +120,9 @@ class Cleaning(Claim):
         b = self.budget
         most = b.wrong[-1]
         judged = [_kept(most, kept) for kept in (b.kept[0], _right(most), 1.0)]
-        fixed = {
-            **b.size(5),
-            "train.batch": BATCH,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.cleaning.NoisyDigits",
-            "data.per_device": EACH,
-        }
+        fixed = {**b.size(5), "train.batch": BATCH, "train.local_steps": STEPS}
         return [
-            Condition.of(values, fixed, {f"data.{key}": value for key, value in values.items()},
+            Condition.of(values, fixed, custom("data", NoisyDigits, per_device=EACH, **values),
                          arms=arms(values in judged))
             for wrong, kept, name in product(b.wrong, b.kept, FILTERS)
             if name == "loss" or (kept < 1 and (wrong or name == "random"))
@@ -157,7 +151,7 @@ class Cleaning(Claim):
         x, y = "share of samples that is kept", "final accuracy, mean over devices"
         most = self.budget.wrong[-1]
         shares = {f"{each:.0%} wrong": {"wrong": each} for each in self.budget.wrong}
-        filters = {name: {"filter": name} for name in FILTERS}
+        filters: dict[str, Row] = {name: {"filter": name} for name in FILTERS}
         where = {"wrong": most, "filter": "loss", "arm": "swarm"}
         return [
             Chart("What the filter gives and takes", x, y,
@@ -191,11 +185,11 @@ class Cleaning(Claim):
     def _noisy(self) -> list[float]:
         return [wrong for wrong in self.budget.wrong if wrong]
 
-    def _best(self, results: Results, wrong: float) -> float:
+    def _best(self, results: Results, wrong: float) -> Any:
         """The share with the highest mean accuracy."""
         where = {"wrong": wrong, "filter": "loss", "arm": "swarm"}
         each = results.by_seed_along(ACCURACY, "kept", self.budget.kept, **where)
-        return float(each.mean().fillna(-np.inf).idxmax())
+        return each.mean().fillna(-np.inf).idxmax()
 
 
 def _kept(wrong: float, kept: float, name: Filter = "loss") -> dict[str, Any]:

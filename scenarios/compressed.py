@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scenarios.density import ACCURACY, LOSS, parameters_of
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, geometric, interval
+from swarm.common.statistics import Bound, geometric
 from swarm.communication.topology.base import Static
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.claims.base import (
@@ -28,7 +28,8 @@ from swarm.experiments.claims.base import (
     Verdict,
 )
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.families import Families, inside
+from swarm.experiments.claims.densities import Densities
+from swarm.experiments.claims.derived import assigned
 from swarm.experiments.claims.results import SEED, Mean, Results, Row
 from swarm.learning.model_compression import prune_neurons, quantise
 from swarm.learning.models.dense import MLP
@@ -37,7 +38,7 @@ FROM_SCRATCH, PRUNED, DISTILLED = "from scratch", "pruned", "distilled"
 LONGER, QUANTISED = "from scratch, with the teacher's computation", "quantised"
 SWARM, SWARM_PRUNED = "from scratch, in a swarm", "pruned, in a swarm"
 COMPRESSED = (PRUNED, DISTILLED)
-REFERENCES = {"method": FROM_SCRATCH, "arm": "centralised"}
+REFERENCES: dict[str, Any] = {"method": FROM_SCRATCH, "arm": "centralised"}
 BITS, STUDENT = 4, 1
 MARGIN = 1.1  # densities that differ by less are called equal
 _RULE = (
@@ -143,77 +144,53 @@ class Compressed(Claim):
         ]
 
     def conclude(self, results: Results) -> list[Verdict]:
+        rho, made = self._densities(results), self._made()
         return [
-            self._judged(_of_the_student(results), hypothesis, than)
+            _judged(hypothesis, rho, made, than)
             for hypothesis, than in zip(self.hypotheses, (FROM_SCRATCH, LONGER), strict=True)
         ]
 
-    def _judged(self, results: Results, hypothesis: Hypothesis, than: str) -> Verdict:
-        families, size = self._families(results), parameters_of(self.budget.small)
-        named = {name: self._made()[name] for name in (*COMPRESSED, than)}
-        scores = {name: results.by_seed(ACCURACY, **row) for name, row in named.items()}
-        rho = {name: families.density(score, size) for name, score in scores.items()}
-        outside = {name: score for name, score in scores.items() if not inside(rho[name])}
-        if outside:
-            said = [f"{name} is {families.text(score, size)}" for name, score in outside.items()]
-            missing = "more widths, so that the reference curve reaches as far"
-            because = f"{'; '.join(said)} the reference curve"
-            return hypothesis.verdict(None, because, missing=missing)
-        ratios = {name: geometric(rho[name] / rho[than]) for name in COMPRESSED}
-        parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
-        each = ", ".join(f"{name} {interval(values).text(2)}" for name, values in rho.items())
-        because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
-        bounds = {f"{name} over {than}": Bound(each, below=MARGIN) for name, each in ratios.items()}
-        densities: dict[str, Any] = {f"density, {n}": interval(x) for n, x in rho.items()}
-        return hypothesis.judged(bounds, because, **densities)
-
     def charts(self, results: Results) -> list[Chart]:
-        families, made = self._families(results), self._made()
-        results = _of_the_student(results)
+        rho, made = self._densities(results), self._made()
         by_size = [
             results.along(ACCURACY, "size", "reference, from scratch", **REFERENCES),
-            *families.lines("fitted (mean over seeds)"),
-            *(Line.through(name, [made[name]["size"]], [results.mean(ACCURACY, **made[name])],
-                           "points") for name in (PRUNED, DISTILLED, LONGER, QUANTISED)),
-        ]  # fmt: skip
+            *rho.lines("fitted (mean over seeds)"),
+        ]
+        for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
+            reached = rho.results.mean(ACCURACY, **made[name])
+            by_size.append(Line.through(name, [made[name]["size"]], [reached], "points"))
         names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
-        scores = [results.by_seed(ACCURACY, **made[name]) for name in names]
-        rho = [interval(families.density(score, made[PRUNED]["size"])) for score in scores]
         shown = [name.replace(LONGER, "from scratch, longer") for name in names]
+        means = [rho.mean(made[name]) for name in names]
         return [
             Chart("Density of small models", "how the model was made", "density ρ",
-                  [Line.through("small models", range(len(names)), rho, "points")],
+                  [Line.through("small models", range(len(names)), means, "points")],
                   level=(1.0, "the reference family"), names=shown),
             Chart("Accuracy by size", "parameters", "accuracy", by_size, log_x=True),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        families, results = self._families(results), _of_the_student(results)
+        rho, b = self._densities(results), self.budget
+        after = b.rounds * b.steps
         of = {each.values["method"]: each for each in self.conditions()}
-        steps = self.budget.steps
-        after = self.budget.rounds * steps
         columns = {
             "parameters": "size",
-            "steps of its own": lambda row: of[row["method"]].changes["rounds"] * steps,
+            "steps of its own": lambda row: of[row["method"]].changes["rounds"] * b.steps,
             "steps of its teacher": lambda row: after if of[row["method"]].start else 0,
             "accuracy": Mean(ACCURACY),
-            "density ρ": lambda row: families.text(results.by_seed(ACCURACY, **row), row["size"]),
+            "density ρ": rho.text,
         }
-        return results.table(self.rows(), columns, own=("method", "arm"))
+        return rho.results.table(self.rows(), columns, own=("method", "arm"))
 
-    def _families(self, results: Results) -> Families:
+    def _densities(self, results: Results) -> Densities:
         sizes = [parameters_of(width) for width in self.budget.widths]
-        return Families.of(results, sizes, LOSS, ACCURACY, **REFERENCES)
+        return Densities.of(_of_the_student(results), sizes, LOSS, ACCURACY, **REFERENCES)
 
     def _made(self) -> dict[str, Row]:
         """The row of each way to make a model, in the swarm where it is made in one; of those from
         scratch the small one's."""
-        small = parameters_of(self.budget.small)
-        return {
-            row["method"]: row
-            for row in reversed(self.rows())
-            if row["method"] != FROM_SCRATCH or row["size"] == small
-        }
+        rows: dict[str, Row] = {row["method"]: row for row in reversed(self.rows())}
+        return rows | {FROM_SCRATCH: {**REFERENCES, "size": parameters_of(self.budget.small)}}
 
     # --- runs -------------------------------------------------------------------------------------
 
@@ -222,9 +199,7 @@ class Compressed(Claim):
         evaluated = {"rounds": rounds, "evaluate.every": max(1, rounds)}
         return {**evaluated, "model.hidden": [width], "train.local_steps": self.budget.steps}
 
-    def _alone(
-        self, method: str, width: int, rounds: int, start: Start | None = None
-    ) -> Condition:
+    def _alone(self, method: str, width: int, rounds: int, start: Start | None = None) -> Condition:
         """One model that learns from all samples."""
         changes = {**self._learning(width, rounds), "devices": 1, "topology": "none",
                    "data.per_device": self.budget.samples, "protocol": "none",
@@ -253,15 +228,33 @@ class Compressed(Claim):
         }
 
 
+def _judged(hypothesis: Hypothesis, rho: Densities, made: Mapping[str, Row], than: str) -> Verdict:
+    """The verdict on models that are compressed, beside those that are made as ``than`` says."""
+    rows = {name: made[name] for name in (*COMPRESSED, than)}
+    outside = [f"{name} is {rho.text(row)}" for name, row in rows.items() if not rho.inside(row)]
+    if outside:
+        because = f"{'; '.join(outside)} the reference curve"
+        missing = "more widths, so that the reference curve reaches as far"
+        return hypothesis.verdict(None, because, missing=missing)
+    own = rho.by_seed(rows[than])
+    ratios = {name: geometric(rho.by_seed(rows[name]) / own) for name in COMPRESSED}
+    parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
+    means = {name: rho.mean(row) for name, row in rows.items()}
+    each = ", ".join(f"{name} {mean.text(2)}" for name, mean in means.items())
+    because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
+    bounds = {f"{name} over {than}": Bound(each, below=MARGIN) for name, each in ratios.items()}
+    densities: dict[str, Any] = {f"density, {name}": mean for name, mean in means.items()}
+    return hypothesis.judged(bounds, because, **densities)
+
+
 def _of_the_student(results: Results) -> Results:
     """The results with the accuracy of the student where there are two."""
     student = results.of_device("accuracy", STUDENT, method=DISTILLED)
 
-    def accuracy(finals: pd.DataFrame) -> pd.Series[float]:
-        alone: pd.Series[float] = finals[ACCURACY]
-        return alone.mask(finals["method"] == DISTILLED, finals[SEED].map(student))
+    def accuracy(finals: pd.DataFrame) -> Any:
+        return finals[ACCURACY].mask(finals["method"] == DISTILLED, finals[SEED].map(student))
 
-    return results.assigned(**{ACCURACY: accuracy})
+    return assigned(results, **{ACCURACY: accuracy})
 
 
 def _pruned(state: Mapping[str, Tensor], large: int, small: int) -> dict[str, Tensor]:

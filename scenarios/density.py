@@ -15,12 +15,12 @@ from scenarios import ARMS, by_arm
 from swarm.common.statistics import Bound, Interval, Trend, doubling, interval, slope, trend
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.families import Families, inside
-from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row
+from swarm.experiments.claims.densities import Densities
+from swarm.experiments.claims.results import Figure, Mean, Only, Results
 
 ACCURACY, LOSS = "accuracy_mean", "loss_mean"
 REFERENCE = "reference"
-REFERENCES = {"method": REFERENCE, "arm": "centralised"}
+REFERENCES: dict[str, Any] = {"method": REFERENCE, "arm": "centralised"}
 LEAST, PAPER = 5, 95  # generations that a trend needs; days in which the density of LLMs doubles
 DAYS = 365.25
 SGD_RATES, ADAM_RATES = [0.03, 0.1, 0.3, 1.0, 3.0], [0.003, 0.01, 0.03, 0.1, 0.3]
@@ -29,43 +29,39 @@ SCATTER = "more generations of methods, as no number of seeds lessens their scat
 
 class Generation(NamedTuple):
     """A generation of methods: the one before with one part replaced by a newer method, which was
-    published in this ``month`` of this ``year`` (of its first version on arXiv)."""
+    ``published`` in this month (its first version on arXiv)."""
 
     name: str
     part: str
-    year: int
-    month: int
+    published: str
     paper: str
     changes: dict[str, Any]
 
     @property
     def time(self) -> float:
         """The middle of the month, in years."""
-        return self.year + (self.month - 0.5) / 12
-
-    @property
-    def published(self) -> str:
-        return f"{self.year}-{self.month:02d}"
+        year, month = map(int, self.published.split("-"))
+        return year + (month - 0.5) / 12
 
 
 GENERATIONS = (
-    Generation("gossip learning", "exchange, with plain SGD", 2011, 9, "1109.1396",
+    Generation("gossip learning", "exchange, with plain SGD", "2011-09", "1109.1396",
                {"protocol": "gossip_learning", "topology": "epidemic", "topology.fanout": 1,
                 "topology.variant": "local", "optimizer": "sgd", "lr_search.lrs": SGD_RATES}),
-    Generation("Adam", "optimiser", 2014, 12, "1412.6980",
+    Generation("Adam", "optimiser", "2014-12", "1412.6980",
                {"optimizer": "adam", "lr_search.lrs": ADAM_RATES}),
-    Generation("FedAvg", "exchange", 2016, 2, "1602.05629",
+    Generation("FedAvg", "exchange", "2016-02", "1602.05629",
                {"protocol": "fedavg", "topology": "none"}),
-    Generation("cosine", "schedule", 2016, 8, "1608.03983", {"schedule": "cosine"}),
-    Generation("D-PSGD", "exchange", 2017, 5, "1705.09056",
+    Generation("cosine", "schedule", "2016-08", "1608.03983", {"schedule": "cosine"}),
+    Generation("D-PSGD", "exchange", "2017-05", "1705.09056",
                {"protocol": "dpsgd", "topology": "ring"}),
-    Generation("AdamW", "optimiser", 2017, 11, "1711.05101", {"optimizer": "adamw"}),
-    Generation("one-peer exponential", "graph", 2021, 10, "2110.13363",
+    Generation("AdamW", "optimiser", "2017-11", "1711.05101", {"optimizer": "adamw"}),
+    Generation("one-peer exponential", "graph", "2021-10", "2110.13363",
                {"topology": "one_peer_exponential"}),
-    Generation("base graph", "graph", 2023, 5, "2305.11420", {"topology": "base_graph"}),
-    Generation("DiLoCo", "exchange", 2023, 11, "2311.08105",
+    Generation("base graph", "graph", "2023-05", "2305.11420", {"topology": "base_graph"}),
+    Generation("DiLoCo", "exchange", "2023-11", "2311.08105",
                {"protocol": "diloco", "topology": "none"}),
-    Generation("WSD", "schedule", 2024, 4, "2404.06395", {"schedule": "wsd"}),
+    Generation("WSD", "schedule", "2024-04", "2404.06395", {"schedule": "wsd"}),
 )  # fmt: skip
 FIRST = GENERATIONS[0]
 
@@ -145,7 +141,7 @@ class Density(Claim):
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        found, (hypothesis,) = self._densities(results), self.hypotheses
+        found, (hypothesis,) = self._by_seed(self._densities(results)), self.hypotheses
         there = _inside(found)
         outside = [each.name for each in GENERATIONS if each not in there]
         left_out = f"; outside the reference curve: {', '.join(outside)}" if outside else ""
@@ -174,18 +170,17 @@ class Density(Claim):
         return [hypothesis.verdict(holds, because, bounds, missing, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
-        found, name = self._densities(results), "generations"
-        times = np.array([each.time for each in GENERATIONS])
-        rho = [interval(found[each.name]) for each in GENERATIONS]
-        density = [Line.through(name, times, rho, "points")]
+        rho, name, size = self._densities(results), "generations", parameters_of(self.budget.width)
+        found, times = self._by_seed(rho), np.array([each.time for each in GENERATIONS])
+        means = [interval(found[each.name]) for each in GENERATIONS]
+        density = [Line.through(name, times, means, "points")]
         if len(_inside(found)) >= LEAST:
             density.append(Line.law("ln ρ = A·t + B", times, np.exp(_slopes(found)[1].at(times))))
-        sizes = [parameters_of(self.budget.width)] * len(GENERATIONS)
         reached = [results.mean(ACCURACY, method=g.name, arm="swarm") for g in GENERATIONS]
         family = [
             results.along(ACCURACY, "size", "reference models", **REFERENCES),
-            *self._families(results).lines("fitted (mean over seeds)"),
-            Line.through(name, sizes, reached, "points"),
+            *rho.lines("fitted (mean over seeds)"),
+            Line.through(name, [size] * len(reached), reached, "points"),
         ]
         published = "published (generations in the order of the table)"
         return [
@@ -195,14 +190,8 @@ class Density(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        families = self._families(results)
-        of = {each.name: each for each in GENERATIONS}
+        rho, of = self._densities(results), {each.name: each for each in GENERATIONS}
         called = {"isolated": "isolated, plain SGD", "centralised": "reference, centralised"}
-
-        def effective(row: Row) -> Interval | None:
-            rho = families.density(results.by_seed(ACCURACY, **row), row["size"])
-            return interval(rho * row["size"]) if inside(rho) else None
-
         columns = {
             "method": lambda row: called.get(row["arm"], row["method"]),
             "replaces": Only(lambda row: of[row["method"]].part, arm="swarm"),
@@ -211,22 +200,24 @@ class Density(Claim):
             "MB sent": Only(Figure("bytes_total", ".1f", per=1e6), arm="swarm"),
             "parameters": "size",
             "accuracy": Mean(ACCURACY),
-            "effective size": Mean(effective, 0),
-            "density ρ": lambda row: families.text(results.by_seed(ACCURACY, **row), row["size"]),
+            "effective size": Mean(rho.effective_size, 0),
+            "density ρ": rho.text,
         }
         return results.table(sorted(self.rows(), key=by_arm), columns)
 
-    def _families(self, results: Results) -> Families:
+    def _densities(self, results: Results) -> Densities:
         sizes = [parameters_of(width) for width in self.budget.widths]
-        return Families.of(results, sizes, LOSS, ACCURACY, **REFERENCES)
+        return Densities.of(results, sizes, LOSS, ACCURACY, **REFERENCES)
 
-    def _densities(self, results: Results) -> pd.DataFrame:
+    def _by_seed(self, rho: Densities) -> pd.DataFrame:
         """ρ by seed and generation, NaN outside the reference curve; of the seeds that have all
         generations."""
-        families, size = self._families(results), parameters_of(self.budget.width)
-        names = [each.name for each in GENERATIONS]
-        scores = results.by_seed_along(ACCURACY, "method", names, arm="swarm").dropna()
-        return pd.DataFrame({name: families.density(scores[name], size) for name in names})
+        size = parameters_of(self.budget.width)
+        each = {
+            g.name: rho.by_seed({"method": g.name, "size": size, "arm": "swarm"})
+            for g in GENERATIONS
+        }
+        return pd.concat(each, axis=1, join="inner")
 
 
 def _replaced(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,7 +228,7 @@ def _replaced(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str
 
 def _inside(found: pd.DataFrame) -> list[Generation]:
     """The generations that are inside the reference curve under every seed."""
-    return [each for each in GENERATIONS if inside(found[each.name])]
+    return [g for g in GENERATIONS if len(found) and found[g.name].notna().all()]
 
 
 def _slopes(found: pd.DataFrame) -> tuple[Interval, Trend]:

@@ -20,7 +20,9 @@ from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
+from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.derived import assigned
 from swarm.experiments.claims.results import NOTHING, Mean, Only, Results, Row
 
 Kind = Literal["silent", "alone", "pairs", "groups"]
@@ -193,17 +195,11 @@ class Interaction(Claim):
         self.require_ascending("sizes", 5, "sizes")
         self.require_ascending("utterances")
         first = b.utterances[0]
-        fixed = {
-            "rounds": b.rounds,
-            "evaluate.every": b.rounds,
-            "train.batch": BATCH,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.interaction.Talk",
-        }
+        rounds = {"rounds": b.rounds, "evaluate.every": b.rounds}
+        fixed = {**rounds, "train.batch": BATCH, "train.local_steps": STEPS}
         return [
-            Condition.of({"time": time, "talk": kind, "devices": n}, fixed,
-                         {"devices": n, "data.talk": kind, "data.utterances": turns},
+            Condition.of({"time": time, "talk": kind, "devices": n}, fixed, {"devices": n},
+                         custom("data", Talk, talk=kind, utterances=turns),
                          arms=arms((time, n) == (first, b.sizes[-1])))
             for time, kind, n in product(self._times(), KINDS, b.sizes)
             if kind != "silent" or time == first
@@ -220,9 +216,7 @@ class Interaction(Claim):
             sizes = self.budget.sizes
             gain = results.difference_along(ACCURACY, "devices", sizes, meeting, alone)
             bounds[f"{kind}, {time} turns"] = Bound(gain, above=0)
-            told.append(
-                f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points"
-            )
+            told.append(f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points")
         return [
             self._growth(results, equal, self.budget.utterances),
             self._growth(results, growing, [GROWING]),
@@ -251,7 +245,7 @@ class Interaction(Claim):
             f"{kind}, {_said(time)}": {"time": time, "talk": kind}
             for time, kind in product(times, MEETINGS)
         }
-        kinds = {kind: {"time": first, "talk": kind} for kind in KINDS}
+        kinds: dict[str, Row] = {kind: {"time": first, "talk": kind} for kind in KINDS}
         longer = {f"pairs, {_said(time)}": {"time": time, "talk": "pairs"} for time in times}
         sizes = np.array(b.sizes, float)
         least = found.mean(MADE, **kinds["alone"], devices=b.sizes[0], arm="swarm").mean
@@ -297,9 +291,7 @@ class Interaction(Claim):
 
 def _counted(results: Results) -> Results:
     """The results with the number of distinct samples that were made."""
-    return results.assigned(
-        **{MADE: lambda finals: finals["train_samples"] - ITEMS * finals["devices"]}
-    )
+    return assigned(results, made=lambda it: it["train_samples"] - ITEMS * it["devices"])
 
 
 def _said(time: int | str) -> str:

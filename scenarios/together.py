@@ -3,7 +3,7 @@ where they are unsure."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -11,6 +11,7 @@ from scenarios import arms
 from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.derived import assigned, unfolded
 from swarm.experiments.claims.results import Figure, Mean, Results, Text
 from swarm.simulation.metrics.asking import suffix
 
@@ -72,7 +73,7 @@ class Together(Claim):
 
     def conditions(self) -> list[Condition]:
         """The mixed swarm, and a swarm of each model."""
-        mixed = {
+        mixed: dict[str, Any] = {
             "model.hidden": [WIDTHS[LARGE]],
             "cohorts": {"small": {"devices": SHARE, "model": {"hidden": [WIDTHS[SMALL]]}}},
             "metrics": ["standard", {"asking": {"thresholds": list(THRESHOLDS)}}],
@@ -144,14 +145,12 @@ class Together(Claim):
 def _asked(results: Results) -> Results:
     """The answers of small devices, with a row for each threshold below which they ask. Their FLOP
     are a share of the large model's, which are those of asking for all less those for nothing."""
-    called = {
-        t: {
-            **{key: f"asking_{key}_{suffix(t)}" for key in ("accuracy", "calls", "flops", "bytes")},
-            "own": f"asking_flops_{suffix(0.0)}",
-            "most": f"asking_flops_{suffix(1.0)}",
-            "asked": f"asking_calls_{suffix(1.0)}",
-        }
-        for t in THRESHOLDS
+    keys = ("accuracy", "calls", "flops", "bytes")
+    called = {t: {key: f"asking_{key}_{suffix(t)}" for key in keys} for t in THRESHOLDS}
+    ends = {
+        "own": called[0.0]["flops"],
+        "most": called[1.0]["flops"],
+        "asked": called[1.0]["calls"],
     }
-    found = results.unfolded("threshold", called)
-    return found.assigned(flops=lambda it: it["flops"] / ((it["most"] - it["own"]) / it["asked"]))
+    found = unfolded(results, "threshold", {t: names | ends for t, names in called.items()})
+    return assigned(found, flops=lambda it: it["flops"] / ((it["most"] - it["own"]) / it["asked"]))

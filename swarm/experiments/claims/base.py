@@ -131,11 +131,9 @@ class Hypothesis:
         **figures: Any,
     ) -> Verdict:
         """The verdict where the rule asks that every one of ``bounds``, by name, holds, and refutes
-        by any one that does not. Without what it confirms ``only_if``, which refutes nothing, it
-        stays undecided where it would be confirmed."""
+        by any one that does not. What it asks besides, ``only_if``, confirms but never refutes."""
         holds = holds_if_all(bound.holds for bound in bounds.values())
-        if holds and not only_if:
-            holds = None
+        holds = None if holds and not only_if else holds
         return self.verdict(holds, because, bounds, missing, **figures)
 
     def verdict(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from swarm.common.statistics import Interval, falls_to, interval
 from swarm.experiments.claims.charts import Line
-from swarm.results.load import Run
 
 Floats = NDArray[np.float64]
 Row = Mapping[str, Any]
@@ -232,7 +231,9 @@ class Results:
     ) -> list[Line]:
         """A line :meth:`along` ``x`` for each name of ``lines``: of the rows with its values, and
         with the values ``where`` that all lines share."""
-        return [self.along(metric, x, name, kind, **{**where, **row}) for name, row in lines.items()]
+        return [
+            self.along(metric, x, name, kind, **{**where, **row}) for name, row in lines.items()
+        ]
 
     def by_round(self, metric: str, name: str, **where: Any) -> Line:
         """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
@@ -271,27 +272,6 @@ class Results:
         found: pd.Series[float] = rows.set_index(SEED)[metric].dropna().sort_index()
         return found
 
-    def assigned(self, **metrics: Callable[[pd.DataFrame], Any]) -> Results:
-        """The same results with further final metrics by name, each a function of :attr:`finals`,
-        such as ``error=lambda finals: 1 - finals["accuracy_mean"]``."""
-        if self.finals.empty:
-            return self
-        return replace(self, finals=self.finals.assign(**metrics))
-
-    def unfolded(self, key: str, metrics: Mapping[Any, Mapping[str, str]]) -> Results:
-        """The same results with a row for each value of ``key`` in place of one, where a final
-        metric has several names: ``metrics`` has by value of ``key`` what it is called there, by
-        the name that it gets, such as ``{0.5: {"calls": "calls_50"}, 0.9: {"calls": "calls_90"}}``.
-        """
-        if self.finals.empty:
-            return self
-        each = [
-            self.finals.assign(**{key: value})
-            .assign(**{name: self.finals.get(metric, np.nan) for name, metric in named.items()})
-            for value, named in metrics.items()
-        ]  # fmt: skip
-        return replace(self, finals=pd.concat(each, ignore_index=True))
-
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     if rows.empty:
@@ -300,32 +280,3 @@ def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     for key, value in where.items():
         keep &= (rows[key] == value).to_numpy() if key in rows else False
     return rows[keep]
-
-
-def of_runs(
-    runs: Iterable[tuple[Mapping[str, Any], int, Run]], prediction: Mapping[str, Any] | None = None
-) -> Results:
-    """The results of finished runs, each with the values of its condition and its seed."""
-    finals: list[dict[str, Any]] = []
-    curves: list[pd.DataFrame] = []
-    devices: list[pd.DataFrame] = []
-    for values, seed, run in runs:
-        summary = run.summary or {}
-        topology, data = summary.get("topology") or {}, summary.get("data") or {}
-        common = {**values, SEED: seed}
-        about = {entry.key: summary.get(entry.key) for entry in run.presentation.entries}
-        about["parameters"] = summary.get("parameters")
-        about["frozen_bytes"] = summary.get("frozen_bytes_per_device", 0)
-        about["spectral_gap"] = topology.get("spectral_gap")
-        about["train_samples"] = data.get("train")
-        about["features"] = math.prod(data.get("features") or [])
-        for arm, final in summary.get("arms", {}).items():
-            finals.append(
-                {**about, **final, "diverged": bool(final.get("diverged")), **common, "arm": arm}
-            )
-            devices.append(run.final_devices(arm).assign(**common))
-        curves.append(run.metrics.assign(**common))
-    joined, rows = (
-        pd.concat(each, ignore_index=True) if each else pd.DataFrame() for each in (curves, devices)
-    )
-    return Results(pd.DataFrame(finals), joined, prediction or {}, rows)
