@@ -148,19 +148,20 @@ class Architecture(Claim):
         first, last = lengths[0], lengths[-1]
         with_gru = max((at for at in lengths if at <= GRU_UNTIL), default=first)
         for hypothesis, (what, (does, aim, _)) in zip(self.hypotheses, FAST.items(), strict=False):
-            found = {at: _times(results, what, MCSD, at) for at in lengths}
+            found = {at: _times(results, what, MCSD, length=at) for at in lengths}
+            flops = _times(results, what, MCSD, flops=True, length=last)
+            of_gru = _times(results, what, GRU, length=with_gru)
             because = (
                 f"MCSD {does} {found[last].text(2)} times as fast as the Transformer at length"
                 f" {last}, and {found[first].text(2)} times at length {first}; by FLOP it is"
-                f" {_times(results, what, MCSD, last, flops=True).text(2)} times at length {last},"
-                f" and at length {with_gru} the GRU {does}"
-                f" {_times(results, what, GRU, with_gru).text(2)} times as fast"
+                f" {flops.text(2)} times at length {last}, and at length {with_gru} the GRU {does}"
+                f" {of_gru.text(2)} times as fast"
             )
             slower = all(each.below(aim) for each in found.values())
             holds = True if found[last].above(aim) else False if slower else None
             bounds = {f"length {last}": Bound(found[last], above=aim)}
             verdicts.append(hypothesis.verdict(holds, because, bounds, times=found[last]))
-        kept = {m: [_mean(results, KEPT, m, at).mean for at in lengths] for m in JUDGED}
+        kept = {m: [_mean(results, KEPT, m, length=at).mean for at in lengths] for m in JUDGED}
         holds = len(set(kept[MCSD])) == 1 and bool((np.diff(kept[TRANSFORMER]) > 0).all())
         told = [f"{NAMES[m]} {each[0]:,.0f} and {each[-1]:,.0f}" for m, each in kept.items()]
         because = f"bytes that are kept at length {first} and at length {last}: {', '.join(told)}"
@@ -173,7 +174,7 @@ class Architecture(Claim):
         def lines(of: Callable[..., Interval], *models: str, also: str = "") -> list[Line]:
             at = {m: [each for each in lengths if m in _compared(each)] for m in models}
             return [
-                Line.through(NAMES[m] + also, at[m], (of(m, each) for each in at[m]), "points")
+                Line.through(NAMES[m] + also, at[m], [of(m, length=x) for x in at[m]], "points")
                 for m in models
             ]
 
@@ -188,11 +189,10 @@ class Architecture(Claim):
             return Chart(title, long, y, found, log_x=True, log_y=True)
 
         widths = sorted([WIDTH, *self.budget.widths])
-        wider = [
-            Line.through(f"{NAMES[MCSD]}, {what}", widths,
-                         (_times(results, what, MCSD, last, width) for width in widths), "points")
-            for what in (TRAINING, INFERENCE)
-        ]  # fmt: skip
+        wider = []
+        for what in (TRAINING, INFERENCE):
+            found = [_times(results, what, MCSD, length=last, width=width) for width in widths]
+            wider.append(Line.through(f"{NAMES[MCSD]}, {what}", widths, found, "points"))
         learning = {NAMES[model]: {"model": model} for model in _compared(last)}
         return [
             *map(ratios, FAST),
@@ -208,27 +208,21 @@ class Architecture(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         def times(what: str, flops: bool = False) -> Only:
-            of = partial(_times, results, what, flops=flops)
-            return Only(Mean(lambda row: of(row["model"], row["length"]), 2), arm="swarm")
+            return Only(Mean(lambda row: _times(results, what, flops=flops, **row), 2), arm="swarm")
 
         def mean(what: str) -> Only:
-            of = partial(_mean, results, what)
-            return Only(
-                Figure(lambda row: of(row["model"], row["length"]).mean, ",.0f"), arm="swarm"
-            )
-
-        def rounds(row: Row) -> pd.Series[float]:
-            return _by_seed(results, ROUNDS, **row)
+            return Only(Figure(lambda row: _mean(results, what, **row).mean, ",.0f"), arm="swarm")
 
         def seconds(row: Row) -> float:
-            return interval(rounds(row) * STEP / _by_seed(results, TRAINING, **row)).mean
+            rounds, speed = (_by_seed(results, what, **row) for what in (ROUNDS, TRAINING))
+            return interval(rounds * STEP / speed).mean
 
         called = {arm: f", {arm}" for arm in CONTROLS}
         columns = {
             "length": "length",
             "model": lambda row: NAMES[row["model"]] + called.get(row["arm"], ""),
             "parameters": Only(Figure("parameters", ",.0f"), arm="swarm"),
-            "rounds to the target": Mean(lambda row: interval(rounds(row)), 1),
+            "rounds to the target": Mean(lambda row: _mean(results, ROUNDS, **row), 1),
             "seconds": Only(Figure(seconds, ".2f"), arm="swarm"),
             "times as fast": times(TIME),
             "by FLOP": times(TIME, flops=True),
@@ -257,19 +251,17 @@ def _by_seed(
     return results.by_seed(f"speed_{what}{COHORT}{name}", **in_turns)
 
 
-def _mean(results: Results, what: str, model: str, length: int) -> Interval:
-    return interval(_by_seed(results, what, model, length))
+def _mean(results: Results, what: str, model: str, **at: Any) -> Interval:
+    return interval(_by_seed(results, what, model, **at))
 
 
-def _times(
-    results: Results, what: str, model: str, length: int, width: int = WIDTH, flops: bool = False
-) -> Interval:
+def _times(results: Results, what: str, model: str, flops: bool = False, **at: Any) -> Interval:
     """How many times as fast as the Transformer's, or with how many times fewer ``flops``, are a
     local step (``TRAINING``), a token that is written (``INFERENCE``), and all steps to the target
     (``TIME``). The geometric mean over seeds; none where a seed has no ratio."""
 
     def of(what: str, model: str = model) -> pd.Series[float]:
-        return _by_seed(results, what, model, length, width)
+        return _by_seed(results, what, model, **at)
 
     step, cost = (INFERENCE, TOKEN_FLOPS) if what == INFERENCE else (TRAINING, STEP_FLOPS)
     ratio = of(cost, TRANSFORMER) / of(cost) if flops else of(f"{step}_ratio")

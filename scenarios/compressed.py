@@ -152,13 +152,8 @@ class Compressed(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         rho, made = self._densities(results), self._made()
-        by_size = [
-            results.along(ACCURACY, "size", "reference, from scratch", **REFERENCES),
-            *rho.lines("fitted (mean over seeds)"),
-        ]
-        for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
-            reached = rho.results.mean(ACCURACY, **made[name])
-            by_size.append(Line.through(name, [made[name]["size"]], [reached], "points"))
+        by_size = rho.family("reference, from scratch")
+        by_size += [rho.points(it, [made[it]]) for it in (PRUNED, DISTILLED, LONGER, QUANTISED)]
         names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
         shown = [name.replace(LONGER, "from scratch, longer") for name in names]
         means = [rho.mean(made[name]) for name in names]

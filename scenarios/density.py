@@ -16,7 +16,7 @@ from swarm.common.statistics import Bound, Interval, Trend, doubling, interval, 
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.densities import Densities
-from swarm.experiments.claims.results import Figure, Mean, Only, Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row
 
 ACCURACY, LOSS = "accuracy_mean", "loss_mean"
 REFERENCE = "reference"
@@ -170,18 +170,13 @@ class Density(Claim):
         return [hypothesis.verdict(holds, because, bounds, missing, **figures)]
 
     def charts(self, results: Results) -> list[Chart]:
-        rho, name, size = self._densities(results), "generations", parameters_of(self.budget.width)
+        rho, name = self._densities(results), "generations"
         found, times = self._by_seed(rho), np.array([each.time for each in GENERATIONS])
         means = [interval(found[each.name]) for each in GENERATIONS]
         density = [Line.through(name, times, means, "points")]
         if len(_inside(found)) >= LEAST:
             density.append(Line.law("ln ρ = A·t + B", times, np.exp(_slopes(found)[1].at(times))))
-        reached = [results.mean(ACCURACY, method=g.name, arm="swarm") for g in GENERATIONS]
-        family = [
-            results.along(ACCURACY, "size", "reference models", **REFERENCES),
-            *rho.lines("fitted (mean over seeds)"),
-            Line.through(name, [size] * len(reached), reached, "points"),
-        ]
+        family = [*rho.family("reference models"), rho.points(name, [*self._rows().values()])]
         published = "published (generations in the order of the table)"
         return [
             Chart("Density by generation of methods", published, "density ρ", density,
@@ -209,14 +204,14 @@ class Density(Claim):
         sizes = [parameters_of(width) for width in self.budget.widths]
         return Densities.of(results, sizes, LOSS, ACCURACY, **REFERENCES)
 
+    def _rows(self) -> dict[str, Row]:
+        size = parameters_of(self.budget.width)
+        return {g.name: {"method": g.name, "size": size, "arm": "swarm"} for g in GENERATIONS}
+
     def _by_seed(self, rho: Densities) -> pd.DataFrame:
         """ρ by seed and generation, NaN outside the reference curve; of the seeds that have all
         generations."""
-        size = parameters_of(self.budget.width)
-        each = {
-            g.name: rho.by_seed({"method": g.name, "size": size, "arm": "swarm"})
-            for g in GENERATIONS
-        }
+        each = {name: rho.by_seed(row) for name, row in self._rows().items()}
         return pd.concat(each, axis=1, join="inner")
 
 

@@ -161,25 +161,22 @@ class Private(Claim):
         return {**found, "privacy.epsilon": epsilon}
 
     def conclude(self, results: Results) -> list[Verdict]:
-        return [
-            self._judged(hypothesis, results, unit)
-            for hypothesis, unit in zip(self.hypotheses, UNITS, strict=True)
-        ]
-
-    def _judged(self, hypothesis: Hypothesis, results: Results, unit: str) -> Verdict:
-        bare, noisy = {**UNPROTECTED, "arm": "swarm"}, _at_judged(unit)
-        kept = results.ratio(ACCURACY, noisy, bare)
-        found, plain = (results.mean(FOUND, **where) for where in (noisy, bare))
-        bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
+        bare, verdicts = {**UNPROTECTED, "arm": "swarm"}, []
+        plain = results.mean(FOUND, **bare)
         finds = plain.above(CHANCE)
         missing = {True: "", False: NOTHING_TO_FIND, None: UNCLEAR}[finds]
-        because = (
-            f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
-            f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
-            f" {plain.text(3)}"
-        )
-        figures = {"kept": kept, "auc": found, "auc_without": plain}
-        return hypothesis.judged(bounds, because, missing, only_if=finds, **figures)
+        for hypothesis, unit in zip(self.hypotheses, UNITS, strict=True):
+            noisy = _at_judged(unit)
+            kept, found = results.ratio(ACCURACY, noisy, bare), results.mean(FOUND, **noisy)
+            because = (
+                f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
+                f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
+                f" {plain.text(3)}"
+            )
+            bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
+            figures = {"kept": kept, "auc": found, "auc_without": plain}
+            verdicts.append(hypothesis.judged(bounds, because, missing, only_if=finds, **figures))
+        return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
         shown = {arm: {**UNPROTECTED, "arm": arm} for arm in ARMS}

@@ -22,10 +22,12 @@ from swarm.experiments.claims.results import Results, Row
 @dataclass(frozen=True)
 class Densities:
     """The densities of models by their ``score``, a final metric of ``results``, with the reference
-    family of each seed. A ``row`` has the values of one model, ``size`` among them."""
+    family of each seed, of the models with the values ``where``. A ``row`` has the values of one
+    model, ``size`` among them."""
 
     results: Results
     score: str
+    where: Mapping[str, Any]
     families: Mapping[int, Reference]
 
     @classmethod
@@ -45,7 +47,7 @@ class Densities:
             for seed, row in pd.DataFrame(columns).dropna().iterrows()
         }
         families = {seed: family for seed, family in found.items() if family is not None}
-        return cls(results, score, families)
+        return cls(results, score, where, families)
 
     def by_seed(self, row: Row) -> pd.Series[float]:
         """ρ of a model by seed, of the seeds that have a family; NaN outside it."""
@@ -80,14 +82,21 @@ class Densities:
         sides = [each.side(score[seed]) for seed, each in self.families.items() if seed in score]
         return f"outside: {counted(sides.count(-1), 'seed')} below, {sides.count(1)} above"
 
-    def lines(self, name: str) -> list[Line]:
-        """The score of reference models by size, mean over seeds, as a line; none without a
-        family."""
+    def family(self, name: str) -> list[Line]:
+        """The score of the reference models by size, called ``name``, and the curve that is fitted
+        to it, mean over seeds; none where no seed has a family."""
+        measured = self.results.along(self.score, "size", name, **self.where)
         each = list(self.families.values())
         if not each:
-            return []
-        scores = (family.score for family in each)
-        return [Line.fitted(name, scores, each[0].least, each[0].most, points=80)]
+            return [measured]
+        curves = (family.score for family in each)
+        least, most = each[0].least, each[0].most
+        return [measured, Line.fitted("fitted (mean over seeds)", curves, least, most, points=80)]
+
+    def points(self, name: str, rows: Sequence[Row]) -> Line:
+        """The scores of these models by size."""
+        scores = (self.results.mean(self.score, **row) for row in rows)
+        return Line.through(name, (row["size"] for row in rows), scores, "points")
 
 
 @cache

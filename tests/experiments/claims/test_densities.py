@@ -55,12 +55,18 @@ def test_a_seed_that_lacks_a_size_has_no_family() -> None:
     found = densities(0.5, 1.0, lacking=0)
     assert list(found.by_seed(OWN).index) == [1]
     nothing = densities(0.5, lacking=0)
-    assert nothing.lines("fitted") == []
+    assert [line.name for line in nothing.family("all")] == ["all"]
     assert not nothing.inside(OWN)
     assert nothing.text(OWN) == "outside: 0 seeds below, 0 above"
 
 
-def test_the_line_is_the_curve_of_the_family() -> None:
-    (line,) = densities(1.0, 1.0).lines("fitted")
+def test_the_lines_are_the_models_of_the_family_its_curve_and_others() -> None:
+    found = densities(1.0, 1.0)
+    measured, line = found.family("all")
+    assert [*measured.x_K] == SIZES
+    assert measured.y_K == pytest.approx(FAMILY.score(SIZES))
+    own = found.points("own", [OWN, OWN])
+    assert [*own.x_K] == [310, 310]
+    assert own.y_K == pytest.approx([float(FAMILY.score(310))] * 2)
     assert (line.x_K[0], line.x_K[-1]) == pytest.approx((85, 2410))
     assert line.y_K == pytest.approx(FAMILY.score(line.x_K), abs=1e-3)
