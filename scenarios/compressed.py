@@ -244,7 +244,7 @@ def _judged(hypothesis: Hypothesis, rho: Densities, made: Mapping[str, Row], tha
 
 def _of_the_student(results: Results) -> Results:
     """The results with the accuracy of the student where there are two."""
-    student = results.of_device("accuracy", STUDENT, method=DISTILLED)
+    student = results.over_devices("accuracy", method=DISTILLED, device=STUDENT)
 
     def accuracy(finals: pd.DataFrame) -> Any:
         return finals[ACCURACY].mask(finals["method"] == DISTILLED, finals[SEED].map(student))

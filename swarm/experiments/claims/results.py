@@ -194,6 +194,15 @@ class Results:
         where a seed has none."""
         return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
 
+    def over_devices(self, metric: str, **where: Any) -> pd.Series[float]:
+        """What was measured on the devices in the last round, by seed: the mean of ``metric`` over
+        those that have the values ``where``; a tuple stands for any of its values."""
+        rows = _chosen(self.devices, where)
+        if rows.empty:
+            return pd.Series(dtype=np.float64)
+        means = {seed: each.to_numpy().mean() for seed, each in rows.groupby(SEED)[metric]}
+        return pd.Series(means, dtype=np.float64).dropna()
+
     def table(
         self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
     ) -> pd.DataFrame:
@@ -264,19 +273,12 @@ class Results:
         found = {seed: falls_to(run["round"], run[metric], level) for seed, run in runs}
         return pd.Series(found, dtype=np.float64)
 
-    def of_device(self, metric: str, device: int, **where: Any) -> pd.Series[float]:
-        """``metric`` of one device after the last round, by seed."""
-        rows = _chosen(self.devices, {**where, "device": device})
-        if rows.empty or metric not in rows:
-            return pd.Series(dtype=np.float64)
-        found: pd.Series[float] = rows.set_index(SEED)[metric].dropna().sort_index()
-        return found
-
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     if rows.empty:
         return rows
     keep = np.ones(len(rows), bool)
     for key, value in where.items():
-        keep &= (rows[key] == value).to_numpy() if key in rows else False
+        values = value if isinstance(value, tuple) else (value,)
+        keep &= rows[key].isin(values).to_numpy() if key in rows else False
     return rows[keep]

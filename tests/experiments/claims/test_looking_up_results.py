@@ -74,13 +74,15 @@ def test_rounds_until_a_level_are_by_seed_in_the_order_of_the_rounds() -> None:
     assert NOTHING.falls_to("loss", 3.0).empty
 
 
-def test_one_device_is_looked_up_by_seed() -> None:
+def test_devices_are_looked_up_by_seed() -> None:
     rows = [{**RING, "seed": seed, "device": device, "accuracy": seed + device / 10}
-            for seed in (1, 0) for device in (0, 1)]  # fmt: skip
+            for seed in (1, 0) for device in (0, 1, 3)]  # fmt: skip
     results = replace(found(), devices=pd.DataFrame(rows))
-    assert results.of_device("accuracy", 1, **RING).to_dict() == {0: 0.1, 1: 1.1}
-    assert results.of_device("accuracy", 1, **STAR).empty
-    assert found().of_device("accuracy", 1).empty
+    assert results.over_devices("accuracy", device=1, **RING).to_dict() == {0: 0.1, 1: 1.1}
+    both = results.over_devices("accuracy", device=(1, 3)).to_dict()
+    assert both == pytest.approx({0: 0.2, 1: 1.2})
+    assert results.over_devices("accuracy", **STAR).empty
+    assert found().over_devices("accuracy", device=1).empty
 
 
 def test_a_metric_that_follows_from_others_is_looked_up_as_they_are() -> None:
