@@ -17,9 +17,9 @@ from swarm.common.statistics import Bound, left_out_loss
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
-from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Mean, Results, Row, Text
+from swarm.experiments.claims.shared.changes import custom
 
 Filter = Literal["loss", "oracle", "random"]
 FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")

@@ -28,9 +28,9 @@ from swarm.experiments.claims.base import (
     Verdict,
 )
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.densities import Densities
-from swarm.experiments.claims.derived import assigned
 from swarm.experiments.claims.results import SEED, Mean, Results, Row
+from swarm.experiments.claims.shared.densities import Densities
+from swarm.experiments.claims.shared.derived import assigned
 from swarm.learning.model_compression import prune_neurons, quantise
 from swarm.learning.models.dense import MLP
 

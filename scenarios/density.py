@@ -15,8 +15,8 @@ from scenarios import ARMS, by_arm
 from swarm.common.statistics import Bound, Interval, Trend, doubling, interval, slope, trend
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.densities import Densities
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row
+from swarm.experiments.claims.shared.densities import Densities
 
 ACCURACY, LOSS = "accuracy_mean", "loss_mean"
 REFERENCE = "reference"

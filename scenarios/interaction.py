@@ -20,10 +20,10 @@ from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
-from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.derived import assigned
 from swarm.experiments.claims.results import NOTHING, Mean, Only, Results, Row
+from swarm.experiments.claims.shared.changes import custom
+from swarm.experiments.claims.shared.derived import assigned
 
 Kind = Literal["silent", "alone", "pairs", "groups"]
 MADE, ACCURACY = "made", "accuracy_mean"

@@ -19,8 +19,8 @@ from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passi
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.ladders import Ladders
 from swarm.experiments.claims.results import Mean, Results
+from swarm.experiments.claims.shared.ladders import Ladders
 
 RATE, EXACT = "passing_mean", "passing_exact_mean"
 AIM = 0.05
@@ -90,7 +90,7 @@ class Passing(Ladders):
         "prediction is off by more."
     )
     Budget = PassingBudget
-    metric, measured = RATE, "rate"
+    arm, metric, measured = "swarm", RATE, "rate"
 
     def conditions(self) -> list[Condition]:
         """The ladders, with both controls at the largest size of each."""

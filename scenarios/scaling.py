@@ -15,8 +15,8 @@ from scenarios import arms
 from swarm.common.statistics import Bound, Interval, PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Budget, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.ladders import Ladders
 from swarm.experiments.claims.results import Mean, Results
+from swarm.experiments.claims.shared.ladders import Ladders
 
 LOSS = "loss_mean"
 TEN, AIM = 10, 0.05
@@ -119,7 +119,7 @@ class Scaling(Ladders):
         "more. Eighty seeds leave one ladder undecided, as its error lies at the threshold."
     )
     Budget = ScalingBudget
-    metric, measured = LOSS, "loss"
+    arm, metric, measured = "swarm", LOSS, "loss"
 
     def conditions(self) -> list[Condition]:
         """The ladders, with both controls at the largest size of each."""

@@ -16,9 +16,9 @@ from swarm.common.statistics import Bound, Interval, interval
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
-from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results, Row
+from swarm.experiments.claims.shared.changes import custom
 
 SIMPLE, BETTER = "softmax", "mlp"
 ONE, VOTE = "accuracy_mean", "ensemble_accuracy"

@@ -11,8 +11,8 @@ from scenarios import arms
 from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.derived import assigned, unfolded
 from swarm.experiments.claims.results import Figure, Mean, Results, Text
+from swarm.experiments.claims.shared.derived import assigned, unfolded
 from swarm.simulation.metrics.asking import suffix
 
 ACCURACY = "accuracy_mean"

@@ -21,8 +21,7 @@ from swarm.experiments.claims.base import Verdict, verdicts_of
 from swarm.experiments.claims.page.page import PAGE, write_pages
 from swarm.experiments.claims.page.verdicts import facts_of, print_verdicts, summary_in
 from swarm.experiments.claims.plan import ClaimPlan, Trial, folder_of
-from swarm.experiments.claims.reading import of_runs
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Results, of_runs
 from swarm.experiments.claims.starts import placed, write_starts
 from swarm.experiments.claims.trials import (
     Code,

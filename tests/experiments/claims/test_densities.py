@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from swarm.common.statistics import PowerLaw, Reference, ScoreCurve, interval
-from swarm.experiments.claims.densities import Densities
 from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.shared.densities import Densities
 
 SIZES = [85, 160, 310, 610, 1210, 2410]
 LAW, CURVE = PowerLaw(60.0, 0.8, 0.2), ScoreCurve(0.9, -3.0, 1.4, 0.08)

@@ -10,8 +10,8 @@ import pytest
 from swarm.common.statistics import PowerLaw, interval, power_law
 from swarm.experiments.claims.base import Condition, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.ladders import Ladders
 from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.shared.ladders import Ladders
 
 SIZES, LARGE = {"a": [1, 2, 4], "b": [2, 4, 8]}, {"a": 40, "b": 80}
 SCALE = {("a", 0): 1.0, ("a", 1): 2.0, ("b", 0): 3.0, ("b", 1): 5.0}
@@ -21,7 +21,7 @@ class Loss(Ladders):
     """Two ladders of three sizes, whose loss falls as 1/n."""
 
     hypotheses = ()
-    metric, measured = "score", "loss"
+    arm, metric, measured = "swarm", "score", "loss"
 
     def conditions(self) -> list[Condition]:
         return [_condition(ladder, size) for ladder, each in SIZES.items() for size in each]

@@ -12,10 +12,10 @@ import pytest
 
 from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Hypothesis
-from swarm.experiments.claims.changes import custom
 from swarm.experiments.claims.charts import Line
-from swarm.experiments.claims.derived import assigned, unfolded
 from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.shared.changes import custom
+from swarm.experiments.claims.shared.derived import assigned, unfolded
 
 GAIN = {("ring", 8): [0.1, 0.2], ("ring", 16): [0.3, 0.5]}
 NOTHING = Results(pd.DataFrame(), pd.DataFrame())

@@ -29,13 +29,15 @@ class Law(Protocol):
 class Ladders(Claim):
     """A claim that fits a law to each of its ladders, small sizes by seed, and predicts what is
     ``measured`` at a larger size of each: the runs of ``holdout``. Conditions have the values
-    ``ladder`` and ``size``, and laws are of the arm ``swarm``.
+    ``ladder`` and ``size``.
 
     Attributes:
+        arm: The arm whose results the laws are fitted to, and which is predicted.
         metric: The final metric that is predicted.
         measured: What it is called in the prediction.
     """
 
+    arm: ClassVar[str]
     metric: ClassVar[str]
     measured: ClassVar[str]
 
@@ -66,14 +68,14 @@ class Ladders(Claim):
     def small(self, results: Results, ladder: str, metric: str = "") -> pd.DataFrame:
         """What was found at those sizes: one row per seed that has them all, one column per size;
         of the claim's metric, or another."""
-        where = {"ladder": ladder, "arm": "swarm"}
+        where = {"ladder": ladder, "arm": self.arm}
         sizes = self.sizes(ladder)
         return results.by_seed_along(metric or self.metric, "size", sizes, **where).dropna()
 
     def large(self, results: Results, ladder: str) -> pd.Series[float]:
         """What was found at the size that is predicted, by seed."""
         size = self.goals()[ladder]
-        return results.by_seed(self.metric, ladder=ladder, size=size, arm="swarm")
+        return results.by_seed(self.metric, ladder=ladder, size=size, arm=self.arm)
 
     def said(self, laws: Mapping[int, Law], ladder: str) -> pd.Series[float]:
         """What the laws of each seed predict for a ladder, by seed."""
