@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from scenarios import CONTROLS, arms
+from scenarios import CONTROLS, arms, by_arm
 from swarm.common.statistics import Bound, Interval, geometric, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import SEED, Results
+from swarm.experiments.claims.results import Figure, Mean, Only, Results, Row
 from swarm.simulation.metrics.record import COHORT
 
 TRANSFORMER, MCSD, GRU = MODELS = ("transformer", "mcsd", "gru")
@@ -26,7 +27,12 @@ LOSS, TARGET = "train_loss", 3.2
 TUNED = {TRANSFORMER: (0.02, 0.2), MCSD: (0.02, 0.02), GRU: (0.02, 0.2)}
 TIME, TRAINING, INFERENCE = "time", "training", "inference"  # what is compared
 SEVEN, FIVE = 7.0, 5.0
-SAID = {TIME: "reaches the target", TRAINING: "trains on tokens", INFERENCE: "writes"}
+FAST = {  # what MCSD does then, how many times as fast, and the title of the chart
+    TIME: ("reaches the target", SEVEN, "Time until the target loss"),
+    TRAINING: ("trains on tokens", SEVEN, "Training"),
+    INFERENCE: ("writes", FIVE, "Writing token by token after a whole sequence"),
+}
+KEPT, ROUNDS, STEP_FLOPS, TOKEN_FLOPS = "state_bytes", "rounds", "step_flops", "token_flops"
 _RULE = (
     "confirmed if the 95% interval of the ratio lies above {0:g} at the longest length; refuted if"
     " it lies below {0:g} at every length"
@@ -106,9 +112,9 @@ class Architecture(Claim):
         """Each length with all models in turns, and with each model that learns; then the speed of
         narrower and wider models."""
         lengths, widths = self.budget.lengths, self.budget.widths
-        valid = f"must be different divisors of {STEP} in ascending order"
-        divide = lengths == sorted(set(lengths)) and not any(STEP % each for each in lengths)
-        self.require(lengths and divide, "lengths", valid)
+        self.require_ascending("lengths", what="lengths")
+        divide = not any(STEP % each for each in lengths)
+        self.require(divide, "lengths", f"must be divisors of {STEP}")
         others = all(each % CHANNELS == 0 and each != WIDTH for each in widths)
         self.require(others, "widths", f"must be multiples of {CHANNELS} other than {WIDTH}")
         found = []
@@ -119,14 +125,13 @@ class Architecture(Claim):
 
     def _timed(self, length: int, width: int) -> Condition:
         """A run in which nobody learns, and a device of each architecture is timed in turns."""
-        others, sizes = enumerate(_compared(length, width)[1:], start=1), sizes_of(width)
-        cohorts = {m: {"devices": [at], "model": {m: sizes[m]}} for at, m in others}
-        devices = {"devices": 1 + len(cohorts), "cohorts": cohorts, "protocol": "none"}
-        measured = {"rounds": 0, "metrics": ["loss", "speed"], "scenario.arms": ["isolated"]}
-        return Condition(
-            {"model": IN_TURNS, "length": length, "width": width},
-            {**_settings(TRANSFORMER, width, length, 4), **devices, **measured},
-        )
+        models, sizes = _compared(length, width), sizes_of(width)
+        others = {m: {"devices": [at], "model": {m: sizes[m]}} for at, m in enumerate(models) if at}
+        devices = {"devices": len(models), "cohorts": others, "protocol": "none"}
+        measured = {"rounds": 0, "metrics": ["loss", "speed"]}
+        values = {"model": IN_TURNS, "length": length, "width": width}
+        settings = _settings(TRANSFORMER, width, length, 4)
+        return Condition.of(values, settings, devices, measured, arms=["isolated"])
 
     def _learning(self, length: int, model: str) -> Condition:
         """A run in which devices of one architecture learn from a stream, each sequence once. The
@@ -138,155 +143,131 @@ class Architecture(Claim):
         settings = _settings(model, WIDTH, length, b.rounds + 2)
         return Condition.of(values, settings, size, arms=arms(controls))
 
-    # --- what is judged ---------------------------------------------------------------------------
-
     def conclude(self, results: Results) -> list[Verdict]:
-        first, last, verdicts = self.budget.lengths[0], self.budget.lengths[-1], []
-        with_gru = max((at for at in self.budget.lengths if at <= GRU_UNTIL), default=first)
-        for hypothesis, (what, does) in zip(self.hypotheses, SAID.items(), strict=False):
-            found = {at: self._times(results, what, MCSD, at) for at in self.budget.lengths}
-            flops = self._times(results, what, MCSD, last, flops=True)
-            of_gru = self._times(results, what, GRU, with_gru)
+        lengths, verdicts = self.budget.lengths, []
+        first, last = lengths[0], lengths[-1]
+        with_gru = max((at for at in lengths if at <= GRU_UNTIL), default=first)
+        for hypothesis, (what, (does, aim, _)) in zip(self.hypotheses, FAST.items(), strict=False):
+            found = {at: _times(results, what, MCSD, length=at) for at in lengths}
+            flops = _times(results, what, MCSD, flops=True, length=last)
+            of_gru = _times(results, what, GRU, length=with_gru)
             because = (
                 f"MCSD {does} {found[last].text(2)} times as fast as the Transformer at length"
                 f" {last}, and {found[first].text(2)} times at length {first}; by FLOP it is"
                 f" {flops.text(2)} times at length {last}, and at length {with_gru} the GRU {does}"
                 f" {of_gru.text(2)} times as fast"
             )
-            aim = FIVE if what == INFERENCE else SEVEN
-            holds = _judged(found, aim)
+            slower = all(each.below(aim) for each in found.values())
+            holds = True if found[last].above(aim) else False if slower else None
             bounds = {f"length {last}": Bound(found[last], above=aim)}
             verdicts.append(hypothesis.verdict(holds, because, bounds, times=found[last]))
-        return [*verdicts, self._constant(results, self.hypotheses[-1])]
-
-    def _constant(self, results: Results, hypothesis: Hypothesis) -> Verdict:
-        """Whether one state stays as it is while the other grows."""
-        first, last = self.budget.lengths[0], self.budget.lengths[-1]
-        kept = {m: [self._kept(results, m, at) for at in self.budget.lengths] for m in JUDGED}
+        kept = {m: [_mean(results, KEPT, m, length=at).mean for at in lengths] for m in JUDGED}
         holds = len(set(kept[MCSD])) == 1 and bool((np.diff(kept[TRANSFORMER]) > 0).all())
-        told = ", ".join(
-            f"{NAMES[m]} {each[0]:,.0f} and {each[-1]:,.0f}" for m, each in kept.items()
-        )
-        because = f"bytes that are kept at length {first} and at length {last}: {told}"
-        return hypothesis.verdict(holds, because)
-
-    # --- what is measured -------------------------------------------------------------------------
-
-    def _times(
-        self,
-        results: Results,
-        what: str,
-        model: str,
-        length: int,
-        width: int = WIDTH,
-        flops: bool = False,
-    ) -> Interval:
-        """How many times as fast as the Transformer's, or with how many times fewer ``flops``, are
-        a local step (``TRAINING``), a token that is written (``INFERENCE``), and all steps to the
-        target (``TIME``). The geometric mean over seeds; none where a seed has no ratio."""
-        writes = what == INFERENCE
-        if flops:
-            each = [
-                self._speed(results, "token_flops", m, length, width)
-                if writes
-                else _step_flops(results, m, length)
-                for m in (TRANSFORMER, model)
-            ]
-            ratio = each[0] / each[1]
-        else:
-            of = INFERENCE if writes else TRAINING
-            ratio = self._speed(results, f"{of}_ratio", model, length, width)
-        if what == TIME:
-            ratio = ratio * _rounds(results, TRANSFORMER, length) / _rounds(results, model, length)
-        return geometric([] if ratio.isna().any() else ratio.to_numpy())
-
-    def _speed(
-        self, results: Results, what: str, model: str, length: int, width: int = WIDTH
-    ) -> pd.Series[float]:
-        """A number of the runs in which the models take turns, by seed."""
-        where = {"model": IN_TURNS, "length": length, "width": width}
-        name = "own" if model == TRANSFORMER else model
-        return results.by_seed(f"speed_{what}{COHORT}{name}", **where)
-
-    def _kept(self, results: Results, model: str, length: int) -> float:
-        """Bytes of a state, which are the same under every seed."""
-        found = self._speed(results, "state_bytes", model, length)
-        return float(found.iloc[0]) if found.nunique() == 1 else np.nan
-
-    # --- what is shown ----------------------------------------------------------------------------
+        told = [f"{NAMES[m]} {each[0]:,.0f} and {each[-1]:,.0f}" for m, each in kept.items()]
+        because = f"bytes that are kept at length {first} and at length {last}: {', '.join(told)}"
+        return [*verdicts, self.hypotheses[-1].verdict(holds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
         lengths, last = self.budget.lengths, self.budget.lengths[-1]
-        widths = sorted([WIDTH, *self.budget.widths])
         long, times = "length of a sequence, tokens", "times as fast as the Transformer"
 
-        def lines(of: Any, models: Any, x: list[int] = lengths, also: str = "") -> list[Line]:
-            at = {m: [each for each in x if m != GRU or each <= GRU_UNTIL] for m in models}
+        def lines(of: Callable[..., Interval], *models: str, also: str = "") -> list[Line]:
+            at = {m: [each for each in lengths if m in _compared(each)] for m in models}
             return [
-                Line.through(NAMES[m] + also, at[m], [of(m, x) for x in at[m]], "points")
+                Line.through(NAMES[m] + also, at[m], [of(m, length=x) for x in at[m]], "points")
                 for m in models
             ]
 
-        def ratios(title: str, what: str, threshold: float) -> Chart:
-            of = partial(self._times, results, what)
-            found = lines(of, MODELS[1:])
-            found += lines(partial(of, flops=True), MODELS[1:], also=", by FLOP")
-            level = (threshold, f"{threshold:g} times")
-            return Chart(title, long, times, found, log_x=True, log_y=True, level=level)
+        def ratios(what: str) -> Chart:
+            of, (_, aim, title) = partial(_times, results, what), FAST[what]
+            by_flop = lines(partial(of, flops=True), MCSD, GRU, also=", by FLOP")
+            both, level = lines(of, MCSD, GRU) + by_flop, (aim, f"{aim:g} times")
+            return Chart(title, long, times, both, log_x=True, log_y=True, level=level)
 
         def measured(title: str, what: str, y: str) -> Chart:
-            found = lines(lambda *at: interval(self._speed(results, what, *at)), MODELS)
+            found = lines(partial(_mean, results, what), *MODELS)
             return Chart(title, long, y, found, log_x=True, log_y=True)
 
-        def wider(what: str) -> list[Line]:
-            of = lambda model, width: self._times(results, what, model, last, width)  # noqa: E731
-            return lines(of, [MCSD], widths, f", {what}")
-
+        widths = sorted([WIDTH, *self.budget.widths])
+        wider = []
+        for what in (TRAINING, INFERENCE):
+            found = [_times(results, what, MCSD, length=last, width=width) for width in widths]
+            wider.append(Line.through(f"{NAMES[MCSD]}, {what}", widths, found, "points"))
         learning = {NAMES[model]: {"model": model} for model in _compared(last)}
         return [
-            ratios("Time until the target loss", TIME, SEVEN),
-            ratios("Training", TRAINING, SEVEN),
-            ratios("Writing token by token after a whole sequence", INFERENCE, FIVE),
-            measured("What a device keeps between two tokens", "state_bytes", "bytes"),
+            *map(ratios, FAST),
+            measured("What a device keeps between two tokens", KEPT, "bytes"),
             measured("Training, tokens a second", TRAINING, "tokens a second"),
             measured("Writing, tokens a second", INFERENCE, "tokens a second"),
             Chart(f"Learning in sequences of {last}", "round", "loss before learning, nats a token",
                   results.by_rounds(LOSS, learning, length=last, arm="swarm"),
                   level=(TARGET, "target")),
-            Chart(f"Narrower and wider models, sequences of {last}", "width of MCSD", times,
-                  [*wider(TRAINING), *wider(INFERENCE)], log_x=True, log_y=True),
+            Chart(f"Narrower and wider models, sequences of {last}", "width of MCSD", times, wider,
+                  log_x=True, log_y=True),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        lengths = self.budget.lengths
-        rows = [self._row(results, m, length) for length in lengths for m in _compared(length)]
-        for arm in CONTROLS:
-            for model in JUDGED:
-                rounds = interval(_rounds(results, model, lengths[0], arm)).text(1)
-                name = f"{NAMES[model]}, {arm}"
-                rows.append({"length": lengths[0], "model": name, "rounds to the target": rounds})
-        return pd.DataFrame(rows).fillna("–")
+        def times(what: str, flops: bool = False) -> Only:
+            return Only(Mean(lambda row: _times(results, what, flops=flops, **row), 2), arm="swarm")
 
-    def _row(self, results: Results, model: str, length: int) -> dict[str, Any]:
-        where = (results, model, length)
-        training, inference = (self._speed(results, what, *where[1:]) for what in list(SAID)[1:])
-        rounds = _rounds(*where)
-        times = {what: self._times(results, what, *where[1:]).text(2) for what in SAID}
-        found = results.by_seed("parameters", model=model, length=length, arm="swarm")
-        return {
-            "length": length,
-            "model": NAMES[model],
-            "parameters": f"{interval(found).mean:,.0f}",
-            "rounds to the target": interval(rounds).text(1),
-            "seconds": f"{interval(rounds * STEP / training).mean:.2f}",
-            "times as fast": times[TIME],
-            "by FLOP": self._times(results, TIME, *where[1:], flops=True).text(2),
-            "training, tokens/s": f"{interval(training).mean:,.0f}",
-            "training, times": times[TRAINING],
-            "writing, tokens/s": f"{interval(inference).mean:,.0f}",
-            "writing, times": times[INFERENCE],
-            "bytes kept": f"{self._kept(*where):,.0f}",
+        def mean(what: str) -> Only:
+            return Only(Figure(lambda row: _mean(results, what, **row).mean, ",.0f"), arm="swarm")
+
+        def seconds(row: Row) -> float:
+            rounds, speed = (_by_seed(results, what, **row) for what in (ROUNDS, TRAINING))
+            return interval(rounds * STEP / speed).mean
+
+        called = {arm: f", {arm}" for arm in CONTROLS}
+        columns = {
+            "length": "length",
+            "model": lambda row: NAMES[row["model"]] + called.get(row["arm"], ""),
+            "parameters": Only(Figure("parameters", ",.0f"), arm="swarm"),
+            "rounds to the target": Mean(lambda row: _mean(results, ROUNDS, **row), 1),
+            "seconds": Only(Figure(seconds, ".2f"), arm="swarm"),
+            "times as fast": times(TIME),
+            "by FLOP": times(TIME, flops=True),
+            "training, tokens/s": mean(TRAINING),
+            "training, times": times(TRAINING),
+            "writing, tokens/s": mean(INFERENCE),
+            "writing, times": times(INFERENCE),
+            "bytes kept": mean(KEPT),
         }
+        rows = [row for row in self.rows() if row["model"] in MODELS]
+        return results.table(sorted(rows, key=by_arm), columns)
+
+
+def _by_seed(
+    results: Results, what: str, model: str, length: int, width: int = WIDTH, arm: str = "swarm"
+) -> pd.Series[float]:
+    """What is measured of a model, by seed: where it learns, or where the models take turns."""
+    learning = {"model": model, "length": length, "arm": arm}
+    if what == ROUNDS:
+        return results.falls_to(LOSS, TARGET, **learning)
+    if what == STEP_FLOPS:
+        total, steps = (results.by_seed(f"{key}_total", **learning) for key in ("flops", "steps"))
+        return total / steps
+    name = "own" if model == TRANSFORMER else model
+    in_turns = {"model": IN_TURNS, "length": length, "width": width}
+    return results.by_seed(f"speed_{what}{COHORT}{name}", **in_turns)
+
+
+def _mean(results: Results, what: str, model: str, **at: Any) -> Interval:
+    return interval(_by_seed(results, what, model, **at))
+
+
+def _times(results: Results, what: str, model: str, flops: bool = False, **at: Any) -> Interval:
+    """How many times as fast as the Transformer's, or with how many times fewer ``flops``, are a
+    local step (``TRAINING``), a token that is written (``INFERENCE``), and all steps to the target
+    (``TIME``). The geometric mean over seeds; none where a seed has no ratio."""
+
+    def of(what: str, model: str = model) -> pd.Series[float]:
+        return _by_seed(results, what, model, **at)
+
+    step, cost = (INFERENCE, TOKEN_FLOPS) if what == INFERENCE else (TRAINING, STEP_FLOPS)
+    ratio = of(cost, TRANSFORMER) / of(cost) if flops else of(f"{step}_ratio")
+    if what == TIME:
+        ratio = ratio * of(ROUNDS, TRANSFORMER) / of(ROUNDS)
+    return geometric([] if ratio.isna().any() else ratio)
 
 
 def sizes_of(width: int) -> dict[str, dict[str, int]]:
@@ -316,31 +297,3 @@ def _settings(model: str, width: int, length: int, batches: int) -> dict[str, An
     rate, deviation = TUNED[model]
     steps = {"train.batch": STEP // length, "optimizer.lr": rate}
     return {**data, **steps, "model": model, **sizes, "model.embedding_std": deviation}
-
-
-def _rounds(results: Results, model: str, length: int, arm: str = "swarm") -> pd.Series[float]:
-    """Rounds until the loss is at the target, by seed: a place on the line between the first round
-    in which it is and the one before. NaN where it never is."""
-    rows, found = results.curves, {}
-    if rows.empty or LOSS not in rows:
-        return pd.Series(dtype=np.float64)
-    which = (rows["model"] == model) & (rows["length"] == length) & (rows["arm"] == arm)
-    for seed, each in rows[which].dropna(subset=[LOSS]).sort_values("round").groupby(SEED):
-        at = int((each[LOSS] > TARGET).to_numpy().argmin())  # 0 if none is, or the first one
-        two = each.iloc[max(at - 1, 0) : at + 1]
-        place = np.interp(-TARGET, -two[LOSS], two["round"])  # which wants places that ascend
-        found[seed] = float(place) if each[LOSS].min() <= TARGET else np.nan
-    return pd.Series(found, dtype=np.float64)
-
-
-def _step_flops(results: Results, model: str, length: int) -> pd.Series[float]:
-    """FLOP of a local step."""
-    where = {"model": model, "length": length, "arm": "swarm"}
-    return results.by_seed("flops_total", **where) / results.by_seed("steps_total", **where)
-
-
-def _judged(found: dict[int, Interval], times: float) -> bool | None:
-    """True if the ratio is above at the longest length, False if it is below at every one."""
-    if found[max(found)].above(times):
-        return True
-    return False if all(each.above(times) is False for each in found.values()) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,18 +13,18 @@ from pydantic import Field
 from scenarios import arms
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import Bound, Interval
-from swarm.data.dataset import Dataset, Floats, Ints, Reals, Source
+from swarm.common.statistics import Bound, left_out_loss
+from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
-from swarm.experiments.claims.results import Mean, Results, Text
+from swarm.experiments.claims.results import Mean, Results, Row, Text
+from swarm.experiments.claims.shared.changes import custom
 
 Filter = Literal["loss", "oracle", "random"]
 FILTERS: tuple[Filter, ...] = ("loss", "oracle", "random")
 ACCURACY = "accuracy_mean"
 BATCH, STEPS, EACH = 4, 5, 40  # samples a step, steps a round, samples generated for each device
-RIDGE = 1.0
 
 
 @dataclass(eq=False)
@@ -38,8 +39,9 @@ class NoisyDigits(Source):
         per_device: Training samples that are generated for each device.
         wrong: The share of training samples with a wrong label.
         kept: The share of training samples that the filter keeps.
-        filter: ``loss`` keeps those with the least :func:`left_out_loss`, ``oracle`` those whose
-            label is right, then others, ``random`` any.
+        filter: ``loss`` keeps those with the least :func:`left_out_loss
+            <swarm.common.statistics.left_out_loss>`, ``oracle`` those whose label is right, then
+            others, ``random`` any.
         seed: The run's seed.
     """
 
@@ -68,22 +70,6 @@ class NoisyDigits(Source):
         }[self.filter]()
         least = np.argsort(suspicion, kind="stable")[: round(self.kept * len(train))]
         return replace(clean, y=y, train=np.sort(train[least]))
-
-
-def left_out_loss(x: Floats, y: Ints, classes: int) -> Reals:
-    """For each of S samples ``x`` ``[S, F]`` with labels ``y``, the squared error over all classes
-    of a ridge regression on one-hot labels that has learnt from all other samples.
-
-    That is |y_s − ŷ_s|² / (1 − h_s)², where ŷ is predicted by the regression on all samples and h_s
-    is the sample's leverage, so one regression is enough (PRESS; Allen, Technometrics 1974).
-    """
-    one_hot = np.eye(classes)[y]
-    design = np.column_stack([np.ones(len(x)), x.astype(np.float64)])
-    inverse = np.linalg.inv(design.T @ design + RIDGE * np.eye(design.shape[1]))
-    leverage = np.einsum("sf,fg,sg->s", design, inverse, design, optimize=True)
-    residual = one_hot - design @ (inverse @ (design.T @ one_hot))
-    loss: Reals = (residual**2).sum(axis=1) / (1 - leverage) ** 2
-    return loss
 
 
 class CleaningBudget(SizedBudget):
@@ -132,60 +118,47 @@ class Cleaning(Claim):
         other arms run beside what is judged under the most wrong labels."""
         self._check()
         b = self.budget
-        each = [
-            {"wrong": wrong, "filter": name, "kept": kept}
-            for wrong in b.wrong
-            for kept in b.kept
-            for name in FILTERS
-            if name == "loss" or (kept < 1 and (wrong or name == "random"))
-        ]
-        fixed = {
-            **b.size(5),
-            "train.batch": BATCH,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.cleaning.NoisyDigits",
-            "data.per_device": EACH,
-        }
+        most = b.wrong[-1]
+        judged = [_kept(most, kept) for kept in (b.kept[0], _right(most), 1.0)]
+        fixed = {**b.size(5), "train.batch": BATCH, "train.local_steps": STEPS}
         return [
-            Condition.of(values, fixed, {f"data.{key}": value for key, value in values.items()},
-                         arms=arms(self._judged_by_all(values)))
-            for values in each
+            Condition.of(values, fixed, custom("data", NoisyDigits, per_device=EACH, **values),
+                         arms=arms(values in judged))
+            for wrong, kept, name in product(b.wrong, b.kept, FILTERS)
+            if name == "loss" or (kept < 1 and (wrong or name == "random"))
+            for values in [_kept(wrong, kept, name)]
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        bounds: dict[str, Bound] = {}
+        bounds, told, least = {}, [], self.budget.kept[0]
         for wrong in self._noisy():
-            for other in (1.0, self.budget.kept[0]):
-                name = f"{wrong:.0%} wrong, against keeping {other:.0%}"
-                bounds[name] = Bound(self._gain(results, wrong, other), above=0)
-        told = "; ".join(
-            f"of samples with {wrong:.0%} wrong labels, the {1 - wrong:.0%} that look cleanest are"
-            f" {self._gain(results, wrong, 1.0).text(1, 100)} points above all of them and"
-            f" {self._gain(results, wrong, self.budget.kept[0]).text(1, 100)} above the"
-            f" {self.budget.kept[0]:.0%} that look cleanest; best is"
-            f" {self._best(results, wrong):.0%}"
-            for wrong in self._noisy()
-        )
-        return [self.hypotheses[0].judged(bounds, told)]
+            judged = {**_kept(wrong, _right(wrong)), "arm": "swarm"}
+            gains = {
+                kept: results.difference(ACCURACY, judged, {**judged, "kept": kept})
+                for kept in (1.0, least)
+            }
+            for kept, gain in gains.items():
+                bounds[f"{wrong:.0%} wrong, against keeping {kept:.0%}"] = Bound(gain, above=0)
+            told.append(
+                f"of samples with {wrong:.0%} wrong labels, the {1 - wrong:.0%} that look cleanest"
+                f" are {gains[1.0].text(1, 100)} points above all of them and"
+                f" {gains[least].text(1, 100)} above the {least:.0%} that look cleanest; best is"
+                f" {self._best(results, wrong):.0%}"
+            )
+        return [self.hypotheses[0].judged(bounds, "; ".join(told))]
 
     def charts(self, results: Results) -> list[Chart]:
         x, y = "share of samples that is kept", "final accuracy, mean over devices"
-        wrong = self.budget.wrong[-1]
-        by_wrong = [
-            results.along(
-                ACCURACY, "kept", f"{each:.0%} wrong", wrong=each, filter="loss", arm="swarm"
-            )
-            for each in self.budget.wrong
-        ]
-        by_filter = [
-            results.along(ACCURACY, "kept", name, wrong=wrong, filter=name, arm="swarm")
-            for name in FILTERS
-        ]
+        most = self.budget.wrong[-1]
+        shares = {f"{each:.0%} wrong": {"wrong": each} for each in self.budget.wrong}
+        filters: dict[str, Row] = {name: {"filter": name} for name in FILTERS}
+        where = {"wrong": most, "filter": "loss", "arm": "swarm"}
         return [
-            Chart("What the filter gives and takes", x, y, by_wrong),
-            Chart(f"Three filters, {wrong:.0%} of labels wrong", x, y, by_filter),
-        ]
+            Chart("What the filter gives and takes", x, y,
+                  results.lines_along(ACCURACY, "kept", shares, **where)),
+            Chart(f"Three filters, {most:.0%} of labels wrong", x, y,
+                  results.lines_along(ACCURACY, "kept", filters, **where)),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         columns = {
@@ -209,26 +182,19 @@ class Cleaning(Claim):
         shares = ", ".join(f"{share:g}" for share in sorted(needed))
         self.require(needed <= set(b.kept[1:]), "kept", f"must have {shares}, and a smaller share")
 
-    def _judged_by_all(self, values: dict[str, Any]) -> bool:
-        most = self.budget.wrong[-1]
-        judged = (self.budget.kept[0], _right(most), 1.0)
-        return values["wrong"] == most and values["filter"] == "loss" and values["kept"] in judged
-
     def _noisy(self) -> list[float]:
         return [wrong for wrong in self.budget.wrong if wrong]
 
-    def _gain(self, results: Results, wrong: float, other: float) -> Interval:
-        where = {"wrong": wrong, "filter": "loss", "arm": "swarm"}
-        return results.difference(
-            ACCURACY, {**where, "kept": _right(wrong)}, {**where, "kept": other}
-        )
-
-    def _best(self, results: Results, wrong: float) -> float:
+    def _best(self, results: Results, wrong: float) -> Any:
         """The share with the highest mean accuracy."""
         where = {"wrong": wrong, "filter": "loss", "arm": "swarm"}
-        means = [results.mean(ACCURACY, **where, kept=kept).mean for kept in self.budget.kept]
-        best: float = self.budget.kept[int(np.argmax(np.nan_to_num(means, nan=-np.inf)))]
-        return best
+        each = results.by_seed_along(ACCURACY, "kept", self.budget.kept, **where)
+        return each.mean().fillna(-np.inf).idxmax()
+
+
+def _kept(wrong: float, kept: float, name: Filter = "loss") -> dict[str, Any]:
+    """The values of a condition."""
+    return {"wrong": wrong, "filter": name, "kept": kept}
 
 
 def _right(wrong: float) -> float:

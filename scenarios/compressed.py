@@ -4,6 +4,7 @@ distilled, against a small one from scratch."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -12,9 +13,9 @@ import pandas as pd
 from pydantic import Field
 from torch import Tensor
 
-from scenarios.density import ACCURACY, density, density_text, parameters_of, references
+from scenarios.density import ACCURACY, LOSS, parameters_of
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, Reference, geometric, interval
+from swarm.common.statistics import Bound, geometric
 from swarm.communication.topology.base import Static
 from swarm.communication.topology.graph import Graph
 from swarm.experiments.claims.base import (
@@ -27,7 +28,9 @@ from swarm.experiments.claims.base import (
     Verdict,
 )
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results, Row
+from swarm.experiments.claims.results import SEED, Mean, Results, Row
+from swarm.experiments.claims.shared.densities import Densities
+from swarm.experiments.claims.shared.derived import assigned
 from swarm.learning.model_compression import prune_neurons, quantise
 from swarm.learning.models.dense import MLP
 
@@ -35,6 +38,7 @@ FROM_SCRATCH, PRUNED, DISTILLED = "from scratch", "pruned", "distilled"
 LONGER, QUANTISED = "from scratch, with the teacher's computation", "quantised"
 SWARM, SWARM_PRUNED = "from scratch, in a swarm", "pruned, in a swarm"
 COMPRESSED = (PRUNED, DISTILLED)
+REFERENCES: dict[str, Any] = {"method": FROM_SCRATCH, "arm": "centralised"}
 BITS, STUDENT = 4, 1
 MARGIN = 1.1  # densities that differ by less are called equal
 _RULE = (
@@ -115,122 +119,85 @@ class Compressed(Claim):
 
     def conditions(self) -> list[Condition]:
         """The reference models, what is made of the largest of them, and the controls."""
-        self._check()
-        b = self.budget
-        small, large = parameters_of(b.small), parameters_of(b.large)
-        found = [self._alone(FROM_SCRATCH, width) for width in b.widths]
-        teacher = {"method": FROM_SCRATCH, "size": large}
-        pruned = Start(teacher, "centralised", made=partial(_pruned, large=b.large, small=b.small))
-        longer = {"rounds": b.rounds + round(b.rounds * _flops(b.large) / _flops(b.small))}
-        controls = {"devices": b.devices, "data.per_device": b.samples // b.devices,
-                    "train.local_steps": b.steps, "topology": "small_world", "protocol": "dpsgd",
-                    "scenario.arms": ["swarm", "isolated"]}  # fmt: skip
-        changes = self._changes(b.small)
-        return [
-            *found,
-            self._alone(LONGER, b.small, **longer),
-            self._alone(PRUNED, b.small, start=pruned),
-            Condition({"method": DISTILLED, "size": small}, self._distilling(),
-                      Start(teacher, "centralised")),
-            self._alone(QUANTISED, b.large, rounds=0,
-                        start=Start(teacher, "centralised", made=_quantised)),
-            Condition({"method": SWARM, "size": small}, {**changes, **controls}),
-            Condition({"method": SWARM_PRUNED, "size": small}, {**changes, **controls}, pruned),
-        ]  # fmt: skip
-
-    def conclude(self, results: Results) -> list[Verdict]:
-        families = self._families(results)
-        return [
-            self._judged(results, families, hypothesis, than)
-            for hypothesis, than in zip(self.hypotheses, (FROM_SCRATCH, LONGER), strict=True)
-        ]
-
-    def _judged(
-        self, results: Results, families: dict[int, Reference], hypothesis: Hypothesis, than: str
-    ) -> Verdict:
-        rho = {name: self._rho(results, families, name) for name in (*COMPRESSED, than)}
-        outside = [name for name, each in rho.items() if not len(each) or each.isna().any()]
-        if outside:
-            because = "; ".join(
-                f"{name} is {density_text(families, self._score(results, name), self._size(name))}"
-                for name in outside
-            )
-            missing = "more widths, so that the reference curve reaches as far"
-            return hypothesis.verdict(None, f"{because} the reference curve", missing=missing)
-        ratios = {name: geometric(rho[name] / rho[than]) for name in COMPRESSED}
-        parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
-        each = ", ".join(f"{name} {interval(values).text(2)}" for name, values in rho.items())
-        because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
-        bounds = {f"{name} over {than}": Bound(each, below=MARGIN) for name, each in ratios.items()}
-        densities: dict[str, Any] = {f"density, {n}": interval(x) for n, x in rho.items()}
-        return hypothesis.judged(bounds, because, **densities)
-
-    def charts(self, results: Results) -> list[Chart]:
-        families, b = self._families(results), self.budget
-        sizes = np.array([parameters_of(width) for width in b.widths], np.float64)
-        lines = [
-            results.along(ACCURACY, "size", "reference, from scratch",
-                          method=FROM_SCRATCH, arm="centralised")
-        ]  # fmt: skip
-        if families:
-            n_K = np.geomspace(sizes[0], sizes[-1], 80)
-            fits = np.array([family.score(n_K) for family in families.values()])
-            lines.append(Line.law("fitted (mean over seeds)", n_K, fits.mean(0)))
-        for name in (PRUNED, DISTILLED, LONGER, QUANTISED):
-            score = interval(self._score(results, name))
-            lines.append(Line.through(name, [self._size(name)], [score], "points"))
-        names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
-        shown = [name.replace(LONGER, "from scratch, longer") for name in names]
-        rho = [interval(self._rho(results, families, name)) for name in names]
-        return [
-            Chart("Density of small models", "how the model was made", "density ρ",
-                  [Line.through("small models", range(len(names)), rho, "points")],
-                  level=(1.0, "the reference family"), names=shown),
-            Chart("Accuracy by size", "parameters", "accuracy", lines, log_x=True),
-        ]  # fmt: skip
-
-    def table(self, results: Results) -> pd.DataFrame:
-        families, b = self._families(results), self.budget
-        after = b.rounds * b.steps
-        of = {each.values["method"]: each for each in self.conditions()}
-
-        def score(row: Row) -> pd.Series[float]:
-            if row["method"] == DISTILLED:
-                return self._score(results, DISTILLED)
-            return results.by_seed(ACCURACY, **row)
-
-        columns = {
-            "parameters": "size",
-            "steps of its own": lambda row: of[row["method"]].changes["rounds"] * b.steps,
-            "steps of its teacher": lambda row: after if of[row["method"]].start else 0,
-            "accuracy": lambda row: interval(score(row)),
-            "density ρ": lambda row: density_text(families, score(row), row["size"]),
-        }
-        return results.table(self.rows(), columns, own=("method", "arm"))
-
-    # --- runs -------------------------------------------------------------------------------------
-
-    def _check(self) -> None:
         b = self.budget
         self.require_ascending("widths", 5, "widths")
         for key in ("small", "large"):
             valid = "must be one of the widths of the reference models"
             self.require(getattr(b, key) in b.widths, key, valid)
         self.require(b.small < b.large, "small", "must be below that of large")
+        teacher = {"method": FROM_SCRATCH, "size": parameters_of(b.large)}
+        trained = Start(teacher, "centralised")
+        pruned = replace(trained, made=partial(_pruned, large=b.large, small=b.small))
+        longer = b.rounds + round(b.rounds * _flops(b.large) / _flops(b.small))
+        small = {"size": parameters_of(b.small)}
+        controls = {**self._learning(b.small, b.rounds), "devices": b.devices,
+                    "data.per_device": b.samples // b.devices, "topology": "small_world",
+                    "protocol": "dpsgd", "scenario.arms": ["swarm", "isolated"]}  # fmt: skip
+        return [
+            *(self._alone(FROM_SCRATCH, width, b.rounds) for width in b.widths),
+            self._alone(LONGER, b.small, longer),
+            self._alone(PRUNED, b.small, b.rounds, pruned),
+            Condition({"method": DISTILLED, **small}, self._distilling(), trained),
+            self._alone(QUANTISED, b.large, 0, replace(trained, made=_quantised)),
+            Condition({"method": SWARM, **small}, controls),
+            Condition({"method": SWARM_PRUNED, **small}, controls, pruned),
+        ]
 
-    def _changes(self, width: int) -> dict[str, Any]:
-        b = self.budget
-        return {"model.hidden": [width], "rounds": b.rounds, "evaluate.every": b.rounds}
+    def conclude(self, results: Results) -> list[Verdict]:
+        rho, made = self._densities(results), self._made()
+        return [
+            _judged(hypothesis, rho, made, than)
+            for hypothesis, than in zip(self.hypotheses, (FROM_SCRATCH, LONGER), strict=True)
+        ]
 
-    def _alone(
-        self, method: str, width: int, rounds: int | None = None, start: Start | None = None
-    ) -> Condition:
+    def charts(self, results: Results) -> list[Chart]:
+        rho, made = self._densities(results), self._made()
+        by_size = rho.family("reference, from scratch")
+        by_size += [rho.points(it, [made[it]]) for it in (PRUNED, DISTILLED, LONGER, QUANTISED)]
+        names = (FROM_SCRATCH, LONGER, PRUNED, DISTILLED, SWARM, SWARM_PRUNED)
+        shown = [name.replace(LONGER, "from scratch, longer") for name in names]
+        means = [rho.mean(made[name]) for name in names]
+        return [
+            Chart("Density of small models", "how the model was made", "density ρ",
+                  [Line.through("small models", range(len(names)), means, "points")],
+                  level=(1.0, "the reference family"), names=shown),
+            Chart("Accuracy by size", "parameters", "accuracy", by_size, log_x=True),
+        ]  # fmt: skip
+
+    def table(self, results: Results) -> pd.DataFrame:
+        rho, b = self._densities(results), self.budget
+        after = b.rounds * b.steps
+        of = {each.values["method"]: each for each in self.conditions()}
+        columns = {
+            "parameters": "size",
+            "steps of its own": lambda row: of[row["method"]].changes["rounds"] * b.steps,
+            "steps of its teacher": lambda row: after if of[row["method"]].start else 0,
+            "accuracy": Mean(ACCURACY),
+            "density ρ": rho.text,
+        }
+        return rho.results.table(self.rows(), columns, own=("method", "arm"))
+
+    def _densities(self, results: Results) -> Densities:
+        sizes = [parameters_of(width) for width in self.budget.widths]
+        return Densities.of(_of_the_student(results), sizes, LOSS, ACCURACY, **REFERENCES)
+
+    def _made(self) -> dict[str, Row]:
+        """The row of each way to make a model, in the swarm where it is made in one; of those from
+        scratch the small one's."""
+        rows: dict[str, Row] = {row["method"]: row for row in reversed(self.rows())}
+        return rows | {FROM_SCRATCH: {**REFERENCES, "size": parameters_of(self.budget.small)}}
+
+    # --- runs -------------------------------------------------------------------------------------
+
+    def _learning(self, width: int, rounds: int) -> dict[str, Any]:
+        """The settings of models of this width that learn from samples with labels."""
+        evaluated = {"rounds": rounds, "evaluate.every": max(1, rounds)}
+        return {**evaluated, "model.hidden": [width], "train.local_steps": self.budget.steps}
+
+    def _alone(self, method: str, width: int, rounds: int, start: Start | None = None) -> Condition:
         """One model that learns from all samples."""
-        b = self.budget
-        rounds = b.rounds if rounds is None else rounds
-        changes = {**self._changes(width), "devices": 1, "data.per_device": b.samples,
-                   "rounds": rounds, "evaluate.every": max(1, rounds),
-                   "train.local_steps": b.steps, "topology": "none", "protocol": "none",
+        changes = {**self._learning(width, rounds), "devices": 1, "topology": "none",
+                   "data.per_device": self.budget.samples, "protocol": "none",
                    "scenario.arms": ["centralised"]}  # fmt: skip
         return Condition({"method": method, "size": parameters_of(width)}, changes, start)
 
@@ -241,7 +208,7 @@ class Compressed(Claim):
         b = self.budget
         batch = self.settings["train.batch"]
         return {
-            **self._changes(b.large),
+            **self._learning(b.large, b.rounds),
             "devices": 2,
             "cohorts": {"student": {"devices": [STUDENT], "model": {"hidden": [b.small]}}},
             "topology": {"_target_": "scenarios.compressed.FromTeacher"},
@@ -255,31 +222,34 @@ class Compressed(Claim):
             "scenario.arms": ["swarm"],
         }
 
-    # --- results ----------------------------------------------------------------------------------
 
-    def _families(self, results: Results) -> dict[int, Reference]:
-        sizes = [parameters_of(width) for width in self.budget.widths]
-        return references(results, sizes, method=FROM_SCRATCH)
+def _judged(hypothesis: Hypothesis, rho: Densities, made: Mapping[str, Row], than: str) -> Verdict:
+    """The verdict on models that are compressed, beside those that are made as ``than`` says."""
+    rows = {name: made[name] for name in (*COMPRESSED, than)}
+    outside = [f"{name} is {rho.text(row)}" for name, row in rows.items() if not rho.inside(row)]
+    if outside:
+        because = f"{'; '.join(outside)} the reference curve"
+        missing = "more widths, so that the reference curve reaches as far"
+        return hypothesis.verdict(None, because, missing=missing)
+    own = rho.by_seed(rows[than])
+    ratios = {name: geometric(rho.by_seed(rows[name]) / own) for name in COMPRESSED}
+    parts = [f"{ratio.text(2)} times as dense {name}" for name, ratio in ratios.items()]
+    means = {name: rho.mean(row) for name, row in rows.items()}
+    each = ", ".join(f"{name} {mean.text(2)}" for name, mean in means.items())
+    because = f"a small model is {' and '.join(parts)} as {than}; ρ is {each}"
+    bounds = {f"{name} over {than}": Bound(each, below=MARGIN) for name, each in ratios.items()}
+    densities: dict[str, Any] = {f"density, {name}": mean for name, mean in means.items()}
+    return hypothesis.judged(bounds, because, **densities)
 
-    def _size(self, method: str) -> int:
-        return parameters_of(self.budget.large if method == QUANTISED else self.budget.small)
 
-    def _score(self, results: Results, method: str) -> pd.Series[float]:
-        """The accuracy of one model by seed: of the student, where there are two."""
-        if method != DISTILLED:
-            arm = "swarm" if method in (SWARM, SWARM_PRUNED) else "centralised"
-            return results.by_seed(ACCURACY, method=method, size=self._size(method), arm=arm)
-        rows = results.devices
-        if rows.empty:
-            return pd.Series(dtype=np.float64)
-        rows = rows[(rows["method"] == DISTILLED) & (rows["device"] == STUDENT)]
-        found: pd.Series[float] = rows.set_index("seed")["accuracy"].dropna().sort_index()
-        return found
+def _of_the_student(results: Results) -> Results:
+    """The results with the accuracy of the student where there are two."""
+    student = results.over_devices("accuracy", method=DISTILLED, device=STUDENT)
 
-    def _rho(
-        self, results: Results, families: dict[int, Reference], method: str
-    ) -> pd.Series[float]:
-        return density(families, self._score(results, method), self._size(method))
+    def accuracy(finals: pd.DataFrame) -> Any:
+        return finals[ACCURACY].mask(finals["method"] == DISTILLED, finals[SEED].map(student))
+
+    return assigned(results, **{ACCURACY: accuracy})
 
 
 def _pruned(state: Mapping[str, Tensor], large: int, small: int) -> dict[str, Tensor]:

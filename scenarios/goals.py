@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from scenarios import arms
-from swarm.common.statistics import Bound, Interval, interval
+from swarm.common.statistics import Bound, Interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
@@ -137,11 +137,8 @@ class Goals(Claim):
         """``metric`` under ``goal`` minus that of a goal at random, paired by seed: averaged over
         what devices hold, or where they hold ``held``."""
         over = [*HELD] if held is None else [held]
-        own, other = (
-            results.by_seed_along(metric, "held", over, goal=each, arm="swarm")
-            for each in (goal, RANDOM)
-        )
-        return interval((own - other).dropna().mean(axis=1))
+        own, other = ({"goal": each, "arm": "swarm"} for each in (goal, RANDOM))
+        return results.difference_along(metric, "held", over, own, other)
 
     def _each(self, results: Results, metric: str, goal: str, scale: float) -> str:
         """The gain where devices hold alike, and where they hold unlike."""

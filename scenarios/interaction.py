@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.ranges import number
 from swarm.common.rng import Keys
-from swarm.common.statistics import LAWS, Bound, Interval, growth_aicc, holds_if_all, interval
+from swarm.common.statistics import LAWS, Bound, Interval, growth_law, slope
 from swarm.data.dataset import Dataset, Floats, Ints, Source
 from swarm.data.generated.digits import Digits
 from swarm.data.prepare import Samples, prepare
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Mean, Only, Results, Row
+from swarm.experiments.claims.results import NOTHING, Mean, Only, Results, Row
+from swarm.experiments.claims.shared.changes import custom
+from swarm.experiments.claims.shared.derived import assigned
 
 Kind = Literal["silent", "alone", "pairs", "groups"]
 MADE, ACCURACY = "made", "accuracy_mean"
 GROWING = "growing"
 MEETINGS: tuple[Kind, ...] = ("pairs", "groups")
+KINDS: tuple[Kind, ...] = ("silent", "alone", *MEETINGS)
+LINEAR = LAWS[0]
 ITEMS = 4  # real digits that a device has
 SPEAKER = 0.7  # weight of the speaker's digit in a blend
 MARGIN = 1.1  # exponents up to here are taken for proportional
@@ -114,16 +121,15 @@ class Talk(Source):
 def first_of_each(x: Floats, y: Ints) -> Ints:
     """The indices, ascending, of the first of each set of samples that have the same image ``x``
     ``[S, F]`` in whole grey levels and the same label ``y`` ``[S]``."""
-    rows = np.ascontiguousarray(np.column_stack([x, y]).astype(np.uint8))
-    whole = rows.view(np.dtype((np.void, rows.shape[1]))).reshape(-1)
-    return np.sort(np.unique(whole, return_index=True)[1])
+    rows = np.column_stack([x, y]).astype(np.uint8)
+    return np.sort(np.unique(rows, axis=0, return_index=True)[1])
 
 
 class InteractionBudget(Budget):
     """``sizes`` are numbers of devices, ``utterances`` how often each device talks whatever their
     number, ``utterances_each`` how often for each device of the swarm where time grows with it."""
 
-    sizes: list[Count]
+    sizes: list[Annotated[int, Field(ge=2)]]
     utterances: list[Count]
     utterances_each: Count
     rounds: Count
@@ -187,150 +193,105 @@ class Interaction(Claim):
         the smallest number of turns at the largest size."""
         b = self.budget
         self.require_ascending("sizes", 5, "sizes")
-        self.require(b.sizes[0] >= 2, "sizes", "must be sizes from 2")
         self.require_ascending("utterances")
         first = b.utterances[0]
-        each = [
-            (time, kind, n)
-            for time in self._times()
-            for kind in ("silent", "alone", *MEETINGS)
-            for n in b.sizes
-            if kind != "silent" or time == first
-        ]
-        fixed = {
-            "rounds": b.rounds,
-            "evaluate.every": b.rounds,
-            "train.batch": BATCH,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.interaction.Talk",
-        }
+        rounds = {"rounds": b.rounds, "evaluate.every": b.rounds}
+        fixed = {**rounds, "train.batch": BATCH, "train.local_steps": STEPS}
         return [
-            Condition.of({"time": time, "talk": kind, "devices": n}, fixed,
-                         {"devices": n, "data.talk": kind, "data.utterances": turns},
+            Condition.of({"time": time, "talk": kind, "devices": n}, fixed, {"devices": n},
+                         custom("data", Talk, talk=kind, utterances=turns),
                          arms=arms((time, n) == (first, b.sizes[-1])))
-            for time, kind, n in each
+            for time, kind, n in product(self._times(), KINDS, b.sizes)
+            if kind != "silent" or time == first
             for turns in [b.utterances_each * n if time == GROWING else time]
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        found = self._counted(results)
         equal, growing, teaches = self.hypotheses
-        gains = {(time, kind): self._gain(found, time, kind)
-                 for time in self.budget.utterances for kind in MEETINGS}  # fmt: skip
-        taught = "; ".join(
-            f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points"
-            for (time, kind), gain in gains.items()
-        )
-        bounds = {f"{kind}, {at} turns": Bound(gain, above=0) for (at, kind), gain in gains.items()}
+        bounds, told = {}, []
+        for time, kind in product(self.budget.utterances, MEETINGS):
+            meeting, alone = (
+                {"time": time, "talk": talk, "arm": "swarm"} for talk in (kind, "alone")
+            )
+            sizes = self.budget.sizes
+            gain = results.difference_along(ACCURACY, "devices", sizes, meeting, alone)
+            bounds[f"{kind}, {time} turns"] = Bound(gain, above=0)
+            told.append(f"with {time} turns, meeting in {kind} is worth {gain.text(1, 100)} points")
         return [
-            self._growth(found, equal, self.budget.utterances),
-            self._growth(found, growing, [GROWING]),
-            teaches.judged(bounds, taught),
+            self._growth(results, equal, self.budget.utterances),
+            self._growth(results, growing, [GROWING]),
+            teaches.judged(bounds, "; ".join(told)),
         ]
 
+    def _growth(
+        self, results: Results, hypothesis: Hypothesis, times: Sequence[int | str]
+    ) -> Verdict:
+        bounds, told, laws = {}, [], set()
+        for time, kind in product(times, MEETINGS):
+            exponent, law = self._grown(results, time, kind)
+            laws.add(law)
+            bounds[f"exponent of {kind}, {_said(time)}"] = Bound(exponent, above=MARGIN)
+            told.append(f"n^{exponent.text(2)} in {kind} with {_said(time)} ({law})")
+        alone, _ = self._grown(results, times[0], "alone")
+        because = f"what is made grows as {', as '.join(told)}; alone as n^{alone.text(2)}"
+        missing = MORE_SIZES if all(bound.holds for bound in bounds.values()) else ""
+        faster = not laws & {LINEAR, NOTHING}
+        return hypothesis.judged(bounds, because, missing, only_if=faster)
+
     def charts(self, results: Results) -> list[Chart]:
-        found, b = self._counted(results), self.budget
-        first: int = b.utterances[0]
-        swarm: dict[str, Any] = {"arm": "swarm"}
-        made = [
-            found.along(MADE, "devices", f"{kind}, {_said(t)}", "line", time=t, talk=kind, **swarm)
-            for t in self._times()
-            for kind in MEETINGS
-        ]
+        found, b, times = _counted(results), self.budget, self._times()
+        first, x, y = b.utterances[0], "devices", "final accuracy, mean over devices"
+        meetings = {
+            f"{kind}, {_said(time)}": {"time": time, "talk": kind}
+            for time, kind in product(times, MEETINGS)
+        }
+        kinds: dict[str, Row] = {kind: {"time": first, "talk": kind} for kind in KINDS}
+        longer = {f"pairs, {_said(time)}": {"time": time, "talk": "pairs"} for time in times}
         sizes = np.array(b.sizes, float)
-        smallest = {"time": first, "talk": "alone", "devices": b.sizes[0]}
-        least = found.mean(MADE, **smallest, **swarm).mean
+        least = found.mean(MADE, **kinds["alone"], devices=b.sizes[0], arm="swarm").mean
+        made = found.lines_along(MADE, x, meetings, "line", arm="swarm")
         made.append(Line.law("in proportion to n", sizes, least * sizes / sizes[0]))
-        learnt = [
-            found.along(ACCURACY, "devices", kind, time=first, talk=kind, **swarm)
-            for kind in ("silent", "alone", *MEETINGS)
-        ]
-        longer = [
-            found.along(ACCURACY, "devices", f"pairs, {_said(t)}", time=t, talk="pairs", **swarm)
-            for t in self._times()
-        ]
-        y = "final accuracy, mean over devices"
+        learnt, taught = (
+            found.lines_along(ACCURACY, x, lines, arm="swarm") for lines in (kinds, longer)
+        )
         return [
-            Chart("Distinct samples made", "devices", "samples", made, log_x=True, log_y=True),
-            Chart(f"What they teach, {_said(first)}", "devices", y, learnt, log_x=True),
-            Chart("What longer talks teach", "devices", y, longer, log_x=True),
+            Chart("Distinct samples made", x, "samples", made, log_x=True, log_y=True),
+            Chart(f"What they teach, {_said(first)}", x, y, learnt, log_x=True),
+            Chart("What longer talks teach", x, y, taught, log_x=True),
         ]
 
     def table(self, results: Results) -> pd.DataFrame:
-        found = self._counted(results)
-        grown = {"devices": self.budget.sizes[-1], "talk": ("alone", *MEETINGS)}
+        def grown(row: Row) -> tuple[Interval, str]:
+            return self._grown(results, row["time"], row["talk"])
+
+        largest = {"devices": self.budget.sizes[-1], "talk": ("alone", *MEETINGS)}
         columns = {
             "turns": lambda row: _said(row["time"]),
             "talk": "talk",
             "devices": "devices",
             "arm": "arm",
             "made": Only(Mean(MADE, 0), arm="swarm"),
-            "exponent": Only(Mean(lambda row: self._exponent(found, **_talk(row)), 2), **grown),
-            "law": Only(lambda row: self._law(found, **_talk(row)), arm="swarm", **grown),
+            "exponent": Only(Mean(lambda row: grown(row)[0], 2), **largest),
+            "law": Only(lambda row: grown(row)[1], arm="swarm", **largest),
             "accuracy": Mean(ACCURACY),
         }
-        return found.table(self.rows(), columns)
+        return _counted(results).table(self.rows(), columns)
 
     def _times(self) -> list[int | str]:
         return [*self.budget.utterances, GROWING]
 
-    def _counted(self, results: Results) -> Results:
-        """The results with the number of distinct samples that were made."""
-        finals = results.finals
-        if finals.empty:
-            return results
-        made = finals["train_samples"] - ITEMS * finals["devices"]
-        return replace(results, finals=finals.assign(**{MADE: made}))
-
-    def _growth(
-        self, found: Results, hypothesis: Hypothesis, times: list[int] | list[str]
-    ) -> Verdict:
-        parts, told, bounds = [], [], {}
-        for time in times:
-            for kind in MEETINGS:
-                exponent = self._exponent(found, time=time, talk=kind)
-                law = self._law(found, time=time, talk=kind)
-                above = exponent.above(MARGIN)
-                parts.append(None if above and law in ("linear", "–") else above)
-                told.append(f"n^{exponent.text(2)} in {kind} with {_said(time)} ({law})")
-                bounds[f"exponent of {kind}, {_said(time)}"] = Bound(exponent, above=MARGIN)
-        alone = self._exponent(found, time=times[0], talk="alone")
-        because = f"what is made grows as {', as '.join(told)}; alone as n^{alone.text(2)}"
-        missing = MORE_SIZES if all(bound.holds for bound in bounds.values()) else ""
-        return hypothesis.verdict(holds_if_all(parts), because, bounds, missing)
-
-    def _made(self, found: Results, **where: Any) -> pd.DataFrame:
-        """Samples made, by seed and size, of the seeds that have all sizes."""
-        where = {**where, "arm": "swarm"}
-        return found.by_seed_along(MADE, "devices", self.budget.sizes, **where).dropna()
-
-    def _exponent(self, found: Results, **where: Any) -> Interval:
-        logs = np.log(self.budget.sizes)
-        made = self._made(found, **where).to_numpy(np.float64)
-        return interval([np.polyfit(logs, np.log(y), 1)[0] for y in made])
-
-    def _law(self, found: Results, **where: Any) -> str:
-        """The law with the least corrected AIC, mean over seeds."""
-        made = self._made(found, **where).to_numpy(np.float64)
-        if not len(made):
-            return "–"
-        each = [list(growth_aicc(self.budget.sizes, y).values()) for y in made]
-        return LAWS[int(np.argmin(np.mean(each, axis=0)))]
-
-    def _gain(self, found: Results, time: int, kind: Kind) -> Interval:
-        """The accuracy that meeting gains over talking alone, mean over sizes."""
-        meeting, alone = (
-            found.by_seed_along(
-                ACCURACY, "devices", self.budget.sizes, time=time, talk=talk, arm="swarm"
-            )
-            for talk in (kind, "alone")
-        )
-        return interval((meeting - alone).mean(axis=1, skipna=False))
+    def _grown(self, results: Results, time: int | str, kind: Kind) -> tuple[Interval, str]:
+        """The exponent of n that what is made grows with, and the law that fits it best; of the
+        seeds that have all sizes."""
+        where, sizes = {"time": time, "talk": kind, "arm": "swarm"}, self.budget.sizes
+        made = _counted(results).by_seed_along(MADE, "devices", sizes, **where)
+        made_SK = made.dropna().to_numpy(np.float64)
+        return slope(np.log(sizes), np.log(made_SK)), growth_law(sizes, made_SK) or NOTHING
 
 
-def _talk(row: Row) -> dict[str, Any]:
-    return {"time": row["time"], "talk": row["talk"]}
+def _counted(results: Results) -> Results:
+    """The results with the number of distinct samples that were made."""
+    return assigned(results, made=lambda it: it["train_samples"] - ITEMS * it["devices"])
 
 
 def _said(time: int | str) -> str:

@@ -14,12 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from scenarios import arms
-from scenarios.scaling import MODEL, SWARM, TEN, Ladders, gaussians, generated_digits
+from scenarios.scaling import MODEL, SWARM, TEN, gaussians, generated_digits
 from swarm.common.statistics import Bound, Interval, PassingLaw, interval, passing_law, power_law
 from swarm.config.build import option
 from swarm.experiments.claims.base import Budget, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Results
+from swarm.experiments.claims.shared.ladders import Ladders
 
 RATE, EXACT = "passing_mean", "passing_exact_mean"
 AIM = 0.05
@@ -89,7 +90,7 @@ class Passing(Ladders):
         "prediction is off by more."
     )
     Budget = PassingBudget
-    measured = "rate"
+    arm, metric, measured = "swarm", RATE, "rate"
 
     def conditions(self) -> list[Condition]:
         """The ladders, with both controls at the largest size of each."""

@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 import pandas as pd
 from pydantic import Field
 
-from scenarios import CONTROLS, arms
+from scenarios import ARMS, arms
 from swarm.common.errors import ConfigError
-from swarm.common.statistics import Bound, Interval, holds_if_all, interval
+from swarm.common.statistics import Bound
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Figure, Mean, Results, Text
@@ -39,6 +39,7 @@ AT = f"{JUDGED:g}"
 ENOUGH = 0.9  # of the accuracy without privacy
 CHANCE = 0.51  # an AUC of 0.5 is chance
 UNBOUNDED = "inf"
+UNPROTECTED = {"protects": PLAIN, "epsilon": UNBOUNDED}
 RULE = (
     f"confirmed if at ε = {JUDGED:g} the swarm keeps more than {ENOUGH:.0%} of the accuracy of the"
     f" same swarm without privacy and the AUC is below {CHANCE:g}, while without privacy it is"
@@ -132,26 +133,22 @@ class Private(Claim):
             "train.batch": b.batch,
             "train.local_steps": b.steps,
         }
-        plain = {"protects": PLAIN, "epsilon": UNBOUNDED}
         return [
-            Condition.of(plain, size, {"privacy": "none"}, arms=arms(True)),
-            *(
-                Condition.of({"protects": unit, "epsilon": f"{epsilon:g}"}, size,
-                             self._privacy(unit, epsilon), arms=arms(False))
-                for unit in UNITS
-                for epsilon in (math.inf, *b.epsilons)
-            ),
+            Condition.of(UNPROTECTED, size, {"privacy": "none"}, arms=ARMS),
+            *(Condition.of({"protects": unit, "epsilon": f"{epsilon:g}"}, size, changes,
+                           self._noise(unit, epsilon), arms=arms(False))
+              for unit, changes in UNITS.items()
+              for epsilon in (math.inf, *b.epsilons)),
         ]  # fmt: skip
 
-    def _privacy(self, unit: str, epsilon: float) -> dict[str, Any]:
-        """The settings that protect a ``unit`` with ``epsilon``; infinite: it is clipped only."""
-        b = self.budget
-        each_step = b.batch / b.samples, b.rounds * b.steps
-        rate, releases = each_step if unit == SAMPLE else (1.0, b.rounds)
-        norm = b.clip_norm[SAMPLE if unit == SAMPLE else DEVICE]
-        found: dict[str, Any] = {**UNITS[unit], "privacy.clip_norm": norm}
+    def _noise(self, unit: str, epsilon: float) -> dict[str, Any]:
+        """The settings of the noise that keeps ``epsilon``; where that is infinite, there is
+        none."""
+        b, of_sample = self.budget, unit == SAMPLE
+        found = {"privacy.clip_norm": b.clip_norm[SAMPLE if of_sample else DEVICE]}
         if math.isinf(epsilon):
             return {**found, "privacy.noise_multiplier": 0}
+        rate, releases = (b.batch / b.samples, b.rounds * b.steps) if of_sample else (1.0, b.rounds)
         try:
             sigma = noise_for(epsilon, DELTA, rate, releases)
         except ConfigError as error:
@@ -164,39 +161,32 @@ class Private(Claim):
         return {**found, "privacy.epsilon": epsilon}
 
     def conclude(self, results: Results) -> list[Verdict]:
-        return [
-            self._judged(hypothesis, results, unit)
-            for hypothesis, unit in zip(self.hypotheses, UNITS, strict=True)
-        ]
-
-    def _judged(self, hypothesis: Hypothesis, results: Results, unit: str) -> Verdict:
-        kept, found = self._kept(results, unit, AT), self._found(results, unit, AT)
-        plain = self._found(results, PLAIN, UNBOUNDED)
-        bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
-        holds = holds_if_all(bound.holds for bound in bounds.values())
-        missing = {True: "", False: NOTHING_TO_FIND, None: UNCLEAR}[plain.above(CHANCE)]
-        if holds and missing:
-            holds = None
-        because = (
-            f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
-            f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
-            f" {plain.text(3)}"
-        )
-        figures = {"kept": kept, "auc": found, "auc_without": plain}
-        return hypothesis.verdict(holds, because, bounds, missing, **figures)
+        bare, verdicts = {**UNPROTECTED, "arm": "swarm"}, []
+        plain = results.mean(FOUND, **bare)
+        finds = plain.above(CHANCE)
+        missing = {True: "", False: NOTHING_TO_FIND, None: UNCLEAR}[finds]
+        for hypothesis, unit in zip(self.hypotheses, UNITS, strict=True):
+            noisy = _at_judged(unit)
+            kept, found = results.ratio(ACCURACY, noisy, bare), results.mean(FOUND, **noisy)
+            because = (
+                f"with ε = {AT} for every {unit}, the swarm keeps {kept.text(1, 100, '%')} of its"
+                f" accuracy, and the attack's AUC is {found.text(3)}; without privacy it is"
+                f" {plain.text(3)}"
+            )
+            bounds = {"accuracy": Bound(kept, above=ENOUGH), "AUC": Bound(found, below=CHANCE)}
+            figures = {"kept": kept, "auc": found, "auc_without": plain}
+            verdicts.append(hypothesis.judged(bounds, because, missing, only_if=finds, **figures))
+        return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
-        protected = {
-            f"{unit}, ε = {AT}": {"protects": unit, "epsilon": AT, "arm": "swarm"} for unit in UNITS
-        }
-        plain = {arm: {"protects": PLAIN, "arm": arm} for arm in ("swarm", *CONTROLS)}
-        accuracy = results.by_rounds(ACCURACY, plain | protected)
-        del plain["centralised"]
-        found = results.by_rounds(FOUND, plain | protected)
+        shown = {arm: {**UNPROTECTED, "arm": arm} for arm in ARMS}
+        shown |= {f"{unit}, ε = {AT}": _at_judged(unit) for unit in UNITS}
+        attacked = {name: row for name, row in shown.items() if name != "centralised"}
         return [
-            Chart("What privacy costs", "round", "accuracy, mean over devices", accuracy),
-            Chart("What an attack finds", "round", "AUC of membership inference", found,
-                  level=(CHANCE, f"{CHANCE:g}")),
+            Chart("What privacy costs", "round", "accuracy, mean over devices",
+                  results.by_rounds(ACCURACY, shown)),
+            Chart("What an attack finds", "round", "AUC of membership inference",
+                  results.by_rounds(FOUND, attacked), level=(CHANCE, f"{CHANCE:g}")),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -215,10 +205,7 @@ class Private(Claim):
         }
         return results.table(self.rows(), columns)
 
-    def _kept(self, results: Results, unit: str, epsilon: str) -> Interval:
-        after = results.by_seed(ACCURACY, arm="swarm", protects=unit, epsilon=epsilon)
-        before = results.by_seed(ACCURACY, arm="swarm", protects=PLAIN)
-        return interval(after / before)
 
-    def _found(self, results: Results, unit: str, epsilon: str) -> Interval:
-        return results.mean(FOUND, arm="swarm", protects=unit, epsilon=epsilon)
+def _at_judged(unit: str) -> dict[str, str]:
+    """The values of the swarm that is judged."""
+    return {"protects": unit, "epsilon": AT, "arm": "swarm"}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from scenarios import CONTROLS, arms
-from swarm.common.statistics import Bound, Interval, interval
+from swarm.common.statistics import Bound, Interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
@@ -127,11 +127,8 @@ class Resilience(Claim):
         return [NOBODY, *(f"{share:.0%}" for share in self.budget.killed), HUB]
 
     def _kept(self, results: Results, network: str, killed: str) -> Interval:
-        after, before = (
-            results.by_seed(ACCURACY, network=network, killed=each, arm="swarm")
-            for each in (killed, NOBODY)
-        )
-        return interval(after / before)
+        after = {"network": network, "killed": killed, "arm": "swarm"}
+        return results.ratio(ACCURACY, after, {**after, "killed": NOBODY})
 
     def _line(self, results: Results, network: str) -> Line:
         killed = self.budget.killed

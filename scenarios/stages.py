@@ -18,6 +18,7 @@ from swarm.data.generated.digits_like import DigitsLike
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results, Row
+from swarm.experiments.claims.shared.changes import custom
 
 SIMPLE, BETTER = "softmax", "mlp"
 ONE, VOTE = "accuracy_mean", "ensemble_accuracy"
@@ -113,9 +114,7 @@ class Stages(Claim):
             **b.size(1),
             "train.batch": BATCH,
             "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.stages.ChangedWorld",
-            "data.per_device": b.rounds * STEPS * BATCH,
+            **custom("data", ChangedWorld, per_device=b.rounds * STEPS * BATCH),
             "scenario.arms": ["isolated", "swarm", "centralised"],
         }
         learn = {

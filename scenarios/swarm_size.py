@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scenarios import ARMS, arms
-from swarm.common.statistics import Bound, Interval, interval, power_law
+from swarm.common.statistics import Bound, Interval, interval, power_law, slope
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results
@@ -161,9 +161,7 @@ class SwarmSize(Claim):
         sizes = self.budget.sizes if world == EACH else self.budget.shared
         where = {"world": world, "arm": "swarm"}
         errors = 1 - results.by_seed_along("accuracy_mean", "devices", sizes, **where)
-        return interval(
-            [np.polyfit(np.log(sizes), np.log(row), 1)[0] for row in errors.dropna().to_numpy()]
-        )
+        return slope(np.log(sizes), np.log(errors.dropna().to_numpy()))
 
     def _law(self, results: Results) -> Any:
         line = _errors(results, EACH, "swarm")

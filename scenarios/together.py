@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from scenarios import arms
-from swarm.common.statistics import Bound, Interval, interval
+from swarm.common.statistics import Bound, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Results
+from swarm.experiments.claims.results import Figure, Mean, Results, Text
+from swarm.experiments.claims.shared.derived import assigned, unfolded
 from swarm.simulation.metrics.asking import suffix
 
 ACCURACY = "accuracy_mean"
@@ -19,6 +20,13 @@ TOGETHER, SMALL, LARGE = "together", "small only", "large only"
 WIDTHS = {SMALL: 8, LARGE: 256}
 SHARE = 0.75  # of the devices that are small
 THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+MIXED = "large, of the mixed swarm"
+ALONE = {
+    SMALL: {"metric": ACCURACY, "models": SMALL, "arm": "swarm"},
+    LARGE: {"metric": ACCURACY, "models": LARGE, "arm": "swarm"},
+    MIXED: {"metric": "asking_asked_accuracy", "models": TOGETHER, "arm": "swarm"},
+}
+ASKING = {t: {"models": TOGETHER, "threshold": t} for t in THRESHOLDS}
 MARGIN, HALF = 0.01, 0.5
 _RULE = (
     f"at the largest threshold at which an answer takes at most {HALF:.0%} of the large model's"
@@ -65,111 +73,84 @@ class Together(Claim):
 
     def conditions(self) -> list[Condition]:
         """The mixed swarm, and a swarm of each model."""
-        size = self.budget.size(5)
-        small = {"devices": SHARE, "model": {"hidden": [WIDTHS[SMALL]]}}
-        mixed = {
+        mixed: dict[str, Any] = {
             "model.hidden": [WIDTHS[LARGE]],
-            "cohorts": {"small": small},
+            "cohorts": {"small": {"devices": SHARE, "model": {"hidden": [WIDTHS[SMALL]]}}},
             "metrics": ["standard", {"asking": {"thresholds": list(THRESHOLDS)}}],
         }
-        swarms: dict[str, dict[str, Any]] = {TOGETHER: mixed}
-        swarms |= {name: {"model.hidden": [width]} for name, width in WIDTHS.items()}
+        alone = {name: {"model.hidden": [width]} for name, width in WIDTHS.items()}
         return [
-            Condition.of({"models": name}, size, changes, arms=arms(name == LARGE))
-            for name, changes in swarms.items()
+            Condition.of({"models": name}, self.budget.size(5), changes, arms=arms(name == LARGE))
+            for name, changes in {TOGETHER: mixed, **alone}.items()
         ]
 
     def conclude(self, results: Results) -> list[Verdict]:
-        asked = self._asking(results, "asked_accuracy")
-        own = self._asking(results, f"accuracy_{suffix(0)}")
-        large, small = (self._of_swarm(results, name) for name in (LARGE, SMALL))
-        swarms, devices = self.hypotheses
-        return [
-            self._judged(results, swarms, large, small, "a swarm of large models"),
-            self._judged(results, devices, asked, own, "whom they ask"),
-        ]
-
-    def _judged(
-        self,
-        results: Results,
-        hypothesis: Hypothesis,
-        large: pd.Series[float],
-        small: pd.Series[float],
-        than: str,
-    ) -> Verdict:
-        cheap = [t for t in THRESHOLDS if t and self._flops(results, t).below(HALF)]
+        asked = _asked(results)
+        flops = {t: asked.mean("flops", **row) for t, row in ASKING.items()}
+        cheap = [t for t in THRESHOLDS if t and flops[t].below(HALF)]
         if not cheap:
-            return hypothesis.verdict(False, "no threshold above 0 takes half the FLOP")
+            because = "no threshold above 0 takes half the FLOP"
+            return [hypothesis.verdict(False, because) for hypothesis in self.hypotheses]
         t = max(cheap)
-        mine = self._asking(results, f"accuracy_{suffix(t)}")
-        behind, gain = interval(large - mine), interval(mine - small)
-        because = (
-            f"small models that ask below {t:g} are {gain.text(1, 100)} points above small ones and"
-            f" {behind.text(1, 100)} below {than}; an answer takes"
-            f" {self._flops(results, t).text(0, 100, '%')} of the large model's FLOP"
-        )
-        bounds = {"below large": Bound(behind, below=MARGIN), "above small": Bound(gain, above=0)}
-        return hypothesis.judged(bounds, because, threshold=t)
+        mine, own = (asked.by_seed("accuracy", **ASKING[each]) for each in (t, 0.0))
+        small, large, whom = (results.by_seed(**each) for each in ALONE.values())
+        than = {"a swarm of large models": (large, small), "whom they ask": (whom, own)}
+        verdicts = []
+        for hypothesis, (others, (more, less)) in zip(self.hypotheses, than.items(), strict=True):
+            behind, gain = interval(more - mine), interval(mine - less)
+            because = (
+                f"small models that ask below {t:g} are {gain.text(1, 100)} points above small ones"
+                f" and {behind.text(1, 100)} below {others}; an answer takes"
+                f" {flops[t].text(0, 100, '%')} of the large model's FLOP"
+            )
+            both = {"below large": Bound(behind, below=MARGIN), "above small": Bound(gain, above=0)}
+            verdicts.append(hypothesis.judged(both, because, threshold=t))
+        return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
-        flops = [self._flops(results, t).mean for t in THRESHOLDS]
-        x, y = "FLOP of an answer, share of the large model's", "accuracy"
-        lines = [
-            self._line(TOGETHER, flops, [f"accuracy_{suffix(t)}" for t in THRESHOLDS], results),
-            self._alone(results, SMALL, flops[0]),
-            self._alone(results, LARGE, 1.0),
-            self._line("large, of the mixed swarm", [1.0], ["asked_accuracy"], results, "points"),
+        asked = _asked(results)
+        flops, calls = (
+            [asked.mean(key, **row).mean for row in ASKING.values()] for key in ("flops", "calls")
+        )
+        right = [asked.mean("accuracy", **row) for row in ASKING.values()]
+        alone = [
+            Line.through(name, [share], [results.mean(**ALONE[name])], "points")
+            for name, share in {SMALL: flops[0], LARGE: 1.0, MIXED: 1.0}.items()
         ]
-        ends = [suffix(t) for t in THRESHOLDS]
-        calls = [interval(self._asking(results, f"calls_{end}")).mean for end in ends]
-        of_calls = self._line(TOGETHER, calls, [f"accuracy_{end}" for end in ends], results)
+        of_flops, of_calls = (Line.through(TOGETHER, x, right) for x in (flops, calls))
         return [
-            Chart("What an answer takes", x, y, lines, log_x=True),
-            Chart("How often a large model is asked", "share of samples", y, [of_calls]),
-        ]
+            Chart("What an answer takes", "FLOP of an answer, share of the large model's",
+                  "accuracy", [of_flops, *alone], log_x=True),
+            Chart("How often a large model is asked", "share of samples", "accuracy", [of_calls]),
+        ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        least = self._flops(results, 0.0).text(0, 100, "%")
-        asking = [
-            {
-                "answers": f"small, asking below {t:g}",
-                "accuracy": interval(self._asking(results, f"accuracy_{suffix(t)}")).text(),
-                "asked": interval(self._asking(results, f"calls_{suffix(t)}")).text(0, 100, "%"),
-                "FLOP": self._flops(results, t).text(0, 100, "%"),
-                "bytes": f"{self._asking(results, f'bytes_{suffix(t)}').mean():.0f}",
-            }
-            for t in THRESHOLDS
-        ]
+        columns = {
+            "answers": Text("small, asking below {threshold:g}"),
+            "accuracy": Mean("accuracy"),
+            "asked": Mean("calls", 0, 100, "%"),
+            "FLOP": Mean("flops", 0, 100, "%"),
+            "bytes": Figure("bytes", ".0f"),
+        }
+        asking = _asked(results).table(ASKING.values(), columns)
+        flops = {MIXED: "100%", SMALL: asking["FLOP"][0], LARGE: "100%"}
         alone = [
-            {"answers": name, "accuracy": interval(by_seed).text(), "FLOP": flops, "bytes": "0"}
-            for name, by_seed, flops in (
-                ("large, of the mixed swarm", self._asking(results, "asked_accuracy"), "100%"),
-                (SMALL, self._of_swarm(results, SMALL), least),
-                (LARGE, self._of_swarm(results, LARGE), "100%"),
-            )
-        ]
-        return pd.DataFrame([*asking, *alone]).fillna("–")
+            {"answers": name, "accuracy": results.mean(**ALONE[name]).text(), "FLOP": share,
+             "bytes": "0"}
+            for name, share in flops.items()
+        ]  # fmt: skip
+        return pd.concat([asking, pd.DataFrame(alone)]).fillna("–")
 
-    def _of_swarm(self, results: Results, name: str) -> pd.Series[float]:
-        """The accuracy of a swarm of one model, by seed."""
-        return results.by_seed(ACCURACY, models=name, arm="swarm")
 
-    def _asking(self, results: Results, key: str) -> pd.Series[float]:
-        """A number of the metric, by seed."""
-        return results.by_seed(f"asking_{key}", models=TOGETHER)
-
-    def _flops(self, results: Results, threshold: float) -> Interval:
-        """FLOP of an answer at a threshold, as a share of the large model's."""
-        own, most = (self._asking(results, f"flops_{suffix(t)}") for t in (0.0, 1.0))
-        large = (most - own) / self._asking(results, f"calls_{suffix(1.0)}")
-        return interval(self._asking(results, f"flops_{suffix(threshold)}") / large)
-
-    def _line(
-        self, name: str, x: list[float], keys: list[str], results: Results, kind: Any = "line"
-    ) -> Line:
-        y = [interval(self._asking(results, key)) for key in keys]
-        return Line.through(name, x, y, kind)
-
-    def _alone(self, results: Results, name: str, flops: float) -> Line:
-        accuracy = results.mean(ACCURACY, models=name, arm="swarm")
-        return Line.through(name, [flops], [accuracy], "points")
+def _asked(results: Results) -> Results:
+    """The answers of small devices, with a row for each threshold below which they ask. Their FLOP
+    are a share of the large model's, which are those of asking for all less those for nothing."""
+    keys = ("accuracy", "calls", "flops", "bytes")
+    called = {t: {key: f"asking_{key}_{suffix(t)}" for key in keys} for t in THRESHOLDS}
+    ends = {
+        "own": called[0.0]["flops"],
+        "most": called[1.0]["flops"],
+        "asked": called[1.0]["calls"],
+    }
+    found = unfolded(results, "threshold", {t: names | ends for t, names in called.items()})
+    return assigned(found, flops=lambda it: it["flops"] / ((it["most"] - it["own"]) / it["asked"]))

@@ -1,4 +1,4 @@
-"""The rule of claim 19, its data with wrong labels, and the filter against its definition."""
+"""The rule of claim 19, and its data with wrong labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenarios.cleaning import RIDGE, NoisyDigits, left_out_loss
+from scenarios.cleaning import NoisyDigits
 from swarm.common.errors import ConfigError
 from swarm.config.build import build, option
 from swarm.data.generated.digits_like import DigitsLike
@@ -44,19 +44,6 @@ def test_filters_keep_the_same_share_of_the_same_samples() -> None:
         assert least <= right.mean() <= most
     _, right = noisy(filter="oracle", kept=0.8)
     assert right.mean() == 0.75  # no right ones are left
-
-
-def test_the_loss_is_that_of_a_regression_without_the_sample() -> None:
-    data, _ = noisy()
-    x, y = data.x[data.train][:60], data.y[data.train][:60]
-    found = left_out_loss(x, y, 10)
-    design, one_hot = np.column_stack([np.ones(60), x.astype(float)]), np.eye(10)[y]
-    for sample in (0, 17, 59):
-        others = np.arange(60) != sample
-        a = design[others]
-        gram = a.T @ a + RIDGE * np.eye(a.shape[1])
-        predicted = design[sample] @ np.linalg.solve(gram, a.T @ one_hot[others])
-        assert found[sample] == pytest.approx(((predicted - one_hot[sample]) ** 2).sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("options", [{"wrong": 1.1}, {"kept": 0.0}, {"wrong": -0.1}])

@@ -1,5 +1,6 @@
 """Confidence intervals over seeds, laws of growth, and the density of models."""
 
+from swarm.common.statistics.crossing import falls_to
 from swarm.common.statistics.density import (
     LossLaw,
     Reference,
@@ -18,7 +19,9 @@ from swarm.common.statistics.growth import (
     aic_difference,
     growth,
     growth_aicc,
+    growth_law,
     power_law,
+    slope,
 )
 from swarm.common.statistics.intervals import (
     LEVEL,
@@ -29,6 +32,7 @@ from swarm.common.statistics.intervals import (
     interval,
 )
 from swarm.common.statistics.passing import PassingLaw, passing_law, passing_rate
+from swarm.common.statistics.ridge import left_out_loss
 
 __all__ = [
     "LAWS",
@@ -44,16 +48,20 @@ __all__ = [
     "Trend",
     "aic_difference",
     "doubling",
+    "falls_to",
     "geometric",
     "growth",
     "growth_aicc",
+    "growth_law",
     "holds_if_all",
     "interval",
+    "left_out_loss",
     "loss_law",
     "passing_law",
     "passing_rate",
     "power_law",
     "reference",
     "score_curve",
+    "slope",
     "trend",
 ]

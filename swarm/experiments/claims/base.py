@@ -123,11 +123,17 @@ class Hypothesis:
     chart: int = 1
 
     def judged(
-        self, bounds: Mapping[str, Bound], because: str, missing: str = "", **figures: Any
+        self,
+        bounds: Mapping[str, Bound],
+        because: str,
+        missing: str = "",
+        only_if: bool | None = True,
+        **figures: Any,
     ) -> Verdict:
         """The verdict where the rule asks that every one of ``bounds``, by name, holds, and refutes
-        by any one that does not."""
+        by any one that does not. What it asks besides, ``only_if``, confirms but never refutes."""
         holds = holds_if_all(bound.holds for bound in bounds.values())
+        holds = None if holds and not only_if else holds
         return self.verdict(holds, because, bounds, missing, **figures)
 
     def verdict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,21 @@ class Line:
         return cls(
             name, np.asarray(x_K, np.float64), np.asarray(y_K, np.float64), nothing, nothing, "law"
         )
+
+    @classmethod
+    def fitted(
+        cls,
+        name: str,
+        laws: Iterable[Callable[[Floats], Floats]],
+        least: float,
+        most: float,
+        points: int = 60,
+    ) -> Line:
+        """The mean of fitted curves, of one seed each, at ``points`` places from ``least`` to
+        ``most`` that are evenly spaced in logarithms; NaN where there is none."""
+        x_K = np.geomspace(least, most, points)
+        y_LK = np.array([law(x_K) for law in laws]).reshape(-1, points)
+        return cls.law(name, x_K, y_LK.mean(0) if len(y_LK) else np.full(points, np.nan))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from swarm.common.statistics import Interval, interval
+from swarm.common.statistics import Interval, falls_to, interval
 from swarm.experiments.claims.charts import Line
 from swarm.results.load import Run
 
@@ -179,10 +179,30 @@ class Results:
         with its 95% interval."""
         return interval((self.by_seed(metric, **a) - self.by_seed(metric, **b)).dropna().to_numpy())
 
+    def ratio(self, metric: str, a: Row, b: Row) -> Interval:
+        """The mean over seeds of the final ``metric`` of ``a`` divided by that of ``b``, paired by
+        seed, with its 95% interval."""
+        return interval(self.by_seed(metric, **a) / self.by_seed(metric, **b))
+
+    def difference_along(self, metric: str, x: str, at: Sequence[Any], a: Row, b: Row) -> Interval:
+        """The difference as in :meth:`difference`, mean over the values ``at`` of ``x``: of the
+        seeds that have all of them."""
+        both = (self.by_seed_along(metric, x, at, **row) for row in (a, b))
+        return interval((next(both) - next(both)).mean(axis=1, skipna=False))
+
     def by_seed_along(self, metric: str, x: str, at: Sequence[Any], **where: Any) -> pd.DataFrame:
         """The final ``metric`` by seed, one column for each of the values ``at`` of ``x``; NaN
         where a seed has none."""
         return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
+
+    def over_devices(self, metric: str, **where: Any) -> pd.Series[float]:
+        """What was measured on the devices in the last round, by seed: the mean of ``metric`` over
+        those that have the values ``where``; a tuple stands for any of its values."""
+        rows = _chosen(self.devices, where)
+        if rows.empty:
+            return pd.Series(dtype=np.float64)
+        means = {seed: each.to_numpy().mean() for seed, each in rows.groupby(SEED)[metric]}
+        return pd.Series(means, dtype=np.float64).dropna()
 
     def table(
         self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
@@ -211,6 +231,20 @@ class Results:
             name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
         )
 
+    def lines_along(
+        self,
+        metric: str,
+        x: str,
+        lines: Mapping[str, Row],
+        kind: Literal["line", "points"] = "points",
+        **where: Any,
+    ) -> list[Line]:
+        """A line :meth:`along` ``x`` for each name of ``lines``: of the rows with its values, and
+        with the values ``where`` that all lines share."""
+        return [
+            self.along(metric, x, name, kind, **{**where, **row}) for name, row in lines.items()
+        ]
+
     def by_round(self, metric: str, name: str, **where: Any) -> Line:
         """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
         rows = _chosen(self.curves, where)
@@ -229,13 +263,25 @@ class Results:
         the values ``where`` that all lines share."""
         return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
 
+    def falls_to(self, metric: str, level: float, **where: Any) -> pd.Series[float]:
+        """The round in which ``metric`` has fallen to ``level``, as :func:`falls_to
+        <swarm.common.statistics.falls_to>` finds it between rounds, by seed; NaN where it never
+        has."""
+        rows = _chosen(self.curves, where)
+        if rows.empty or metric not in rows:
+            return pd.Series(dtype=np.float64)
+        runs = rows.dropna(subset=[metric]).sort_values("round").groupby(SEED)
+        found = {seed: falls_to(run["round"], run[metric], level) for seed, run in runs}
+        return pd.Series(found, dtype=np.float64)
+
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     if rows.empty:
         return rows
     keep = np.ones(len(rows), bool)
     for key, value in where.items():
-        keep &= (rows[key] == value).to_numpy() if key in rows else False
+        values = value if isinstance(value, tuple) else (value,)
+        keep &= rows[key].isin(values).to_numpy() if key in rows else False
     return rows[keep]
 
 
