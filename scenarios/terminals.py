@@ -4,7 +4,7 @@ the same virtual time; a round waits for everybody, has a deadline, or there are
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from scenarios import CONTROLS, arms
-from swarm.common.statistics import Bound, Interval, interval
+from swarm.common.statistics import Bound, interval
 from swarm.communication.network.fleet import MixedFleet
-from swarm.config.build import option
+from swarm.config.build import build, chosen, option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Figure, Mean, Results
+from swarm.experiments.claims.results import Figure, Mean, Results, Row
 
 WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
@@ -26,11 +26,15 @@ SWARMS: dict[str, tuple[str, ...]] = {
     WEAK_ALONE: WEAK,
     STRONG_ALONE: STRONG,
 }
-WAITS, DEADLINE, PAIRS = "waits", "deadline", "AD-PSGD"
-METHODS = (WAITS, DEADLINE, PAIRS)
-STEPS, MOST_STEPS, SECONDS = 4, 16, 0.15
-TICK = 0.01
+GROUPS = {"weak": WEAK, "strong": STRONG}
 DEGREE = 4
+STEPS, MOST_STEPS, SECONDS, TICK = 4, 16, 0.15, 0.01
+WAITS, DEADLINE, PAIRS = "waits", "deadline", "AD-PSGD"
+METHODS: dict[str, dict[str, Any]] = {
+    WAITS: {},
+    DEADLINE: {"train.deadline": SECONDS, "train.local_steps": MOST_STEPS},
+    PAIRS: {"protocol": "ad_psgd", "clock": "speed", "network.round_seconds": TICK},
+}
 # The models of these runs are small: with the figures of conf/fleet/terminals.yaml they would
 # compute for a hundredth of the time that they send. All speeds are divided by this, so that a
 # round takes both about equally long, as with a model of 200 times the FLOP for each number sent.
@@ -93,53 +97,47 @@ class KindsOfTerminals(Claim):
     def conditions(self) -> list[Condition]:
         """Each swarm with each method; the controls run with the mixed swarm that waits."""
         b, found = self.budget, []
-        for swarm, kinds in SWARMS.items():
-            shares = {f"fleet.classes.{k}.{n}": v for k, s in _classes(swarm).items()
-                      for n, v in s.items() if n in ("share", "flops")}  # fmt: skip
-            for method in METHODS:
-                rounds = self._rounds(method, kinds)
-                changes: dict[str, Any] = {
-                    "devices": b.each * len(kinds),
-                    "data.per_device": b.per_device,
-                    "topology.degree": DEGREE,
-                    "train.batch": BATCH,
-                    "train.local_steps": STEPS,
-                    "rounds": rounds,
-                    "evaluate.every": max(1, rounds // 8),
-                    **shares,
-                    **_changes(method),
-                }
-                first = swarm == MIXED and method == WAITS
-                values = {"swarm": swarm, "method": method}
-                found.append(Condition.of(values, changes, arms=arms(first)))
+        for swarm, method in itertools.product(SWARMS, METHODS):
+            rounds = int(b.seconds / _round_seconds(swarm, method, b.each) * (1 + 1e-9))
+            size = {
+                "devices": b.each * len(SWARMS[swarm]),
+                "data.per_device": b.per_device,
+                "topology.degree": DEGREE,
+                "train.batch": BATCH,
+                "train.local_steps": STEPS,
+                "rounds": rounds,
+                "evaluate.every": max(1, rounds // 8),
+            }
+            values, controls = {"swarm": swarm, "method": method}, (swarm, method) == (MIXED, WAITS)
+            changes = (size, _kinds(swarm), METHODS[method])
+            found.append(Condition.of(values, *changes, arms=arms(controls)))
         return found
 
-    def _rounds(self, method: str, kinds: Sequence[str]) -> int:
-        """The rounds that end within the virtual time of a run."""
-        return int(self.budget.seconds / _round_seconds(method, kinds) * (1 + 1e-9))
-
     def conclude(self, results: Results) -> list[Verdict]:
-        return [
-            self._judged(results, hypothesis, method)
-            for hypothesis, method in zip(self.hypotheses, METHODS, strict=True)
-        ]
-
-    def _judged(self, results: Results, hypothesis: Hypothesis, method: str) -> Verdict:
-        gain = self._difference(results, method, WEAK, WEAK_ALONE)
-        kept = self._difference(results, method, STRONG, STRONG_ALONE)
-        because = (
-            f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong ones"
-            f" {kept.text(1, 100)} on a swarm of strong ones"
-        )
-        bounds = {
-            "weak devices": Bound(gain, above=0),
-            "strong devices": Bound(kept, above=-MARGIN),
-        }
-        return hypothesis.judged(bounds, because)
+        found, verdicts = self._with_kinds(results), []
+        for hypothesis, method in zip(self.hypotheses, METHODS, strict=True):
+            gain, kept = (
+                interval(_over(found, MIXED, method, kinds) - _over(found, alone, method, kinds))
+                for alone, kinds in ((WEAK_ALONE, WEAK), (STRONG_ALONE, STRONG))
+            )
+            because = (
+                f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong"
+                f" ones {kept.text(1, 100)} on a swarm of strong ones"
+            )
+            bounds = {
+                "weak devices": Bound(gain, above=0),
+                "strong devices": Bound(kept, above=-MARGIN),
+            }
+            verdicts.append(hypothesis.judged(bounds, because))
+        return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
-        time = [_over_time(results, method) for method in METHODS]
-        kinds = [self._by_kind(results, method) for method in METHODS]
+        found = self._with_kinds(results)
+        time = [
+            results.against("accuracy_mean", "virtual_s", method, **_run(MIXED, method))
+            for method in METHODS
+        ]
+        kinds = [_by_speed(found, method) for method in METHODS]
         return [
             Chart("The mixed swarm", "virtual seconds", "accuracy, mean over devices", time),
             Chart("Each kind in the mixed swarm",
@@ -148,117 +146,88 @@ class KindsOfTerminals(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for (swarm, members), method in itertools.product(SWARMS.items(), METHODS):
-            where = {"swarm": swarm, "method": method, "arm": "swarm"}
-            of_all = {
-                "virtual seconds": results.mean("virtual_s", **where).text(1),
-                "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}",
-            }
-            for name, kinds in (("weak", WEAK), ("strong", STRONG)):
-                if set(kinds) <= set(members):
-                    right, joules = (
-                        interval(self._by_seed(results, what, where, kinds))
-                        for what in ("accuracy", "joules")
-                    )
-                    row = {"swarm": swarm, "method": method, "devices": name}
-                    row |= {"accuracy": right.text(), "joules a device": joules.text(1)}
-                    rows.append(row | of_all)
+        found = self._with_kinds(results)
+        rows = [
+            {"swarm": swarm, "method": method, "devices": name}
+            for (swarm, members), method in itertools.product(SWARMS.items(), METHODS)
+            for name, kinds in GROUPS.items()
+            if set(kinds) <= set(members)
+        ]
+
+        def run(row: Row) -> dict[str, Any]:
+            return _run(row["swarm"], row["method"])
+
+        def over(row: Row, metric: str) -> pd.Series[float]:
+            return found.over_devices(metric, kind=GROUPS[row["devices"]], **run(row))
+
+        columns = {
+            "accuracy": Mean(lambda row: over(row, "accuracy")),
+            "joules a device": Mean(lambda row: over(row, "joules"), 1),
+            "virtual seconds": Mean(lambda row: results.mean("virtual_s", **run(row)), 1),
+            "steps of all": Figure(
+                lambda row: results.mean("steps_total", **run(row)).mean, ",.0f"
+            ),
+        }
+        table = results.table(rows, columns, own=("swarm", "method", "devices"))
         accuracy, steps = Mean("accuracy_mean"), Figure("steps_total", ",.0f")
         controls = results.table(
-            [{"swarm": MIXED, "method": WAITS, "arm": arm} for arm in CONTROLS],
+            [{**_run(MIXED, WAITS), "arm": arm} for arm in CONTROLS],
             {"swarm": "arm", "accuracy": accuracy, "steps of all": steps},
         )
-        return pd.concat([pd.DataFrame(rows), controls]).fillna("–")
+        return pd.concat([table, controls]).fillna("–")
 
-    def _difference(
-        self, results: Results, method: str, kinds: Sequence[str], alone: str
-    ) -> Interval:
-        """The accuracy of these kinds in the mixed swarm minus that in the swarm ``alone``."""
-        mixed, other = (
-            self._by_seed(
-                results, "accuracy", {"swarm": swarm, "method": method, "arm": "swarm"}, kinds
-            )
-            for swarm in (MIXED, alone)
-        )
-        return interval(mixed - other)
-
-    def _by_seed(
-        self, results: Results, of: str, where: dict[str, Any], kinds: Sequence[str]
-    ) -> pd.Series[float]:
-        """The final number of a device, mean over the devices of these kinds, by seed."""
-        rows, found = results.devices, {}
-        if rows.empty:
-            return pd.Series(dtype=np.float64)
-        for key, value in where.items():
-            rows = rows[rows[key] == value]
-        for seed in sorted(set(rows["seed"].tolist())):
-            group = rows[rows["seed"] == seed]
-            kind_N = kinds_of(where["swarm"], self.budget.each, seed)
-            chosen = np.isin(kind_N[group["device"].to_numpy()], kinds)
-            found[seed] = float(group[of].to_numpy()[chosen].mean())
-        return pd.Series(found, dtype=np.float64)
-
-    def _by_kind(self, results: Results, method: str) -> Line:
-        where = {"swarm": MIXED, "method": method, "arm": "swarm"}
-        flops = {kind: s["flops"] * SLOWER / 1e9 for kind, s in _classes(MIXED).items()}
-        # a board and a television set have the same speed
-        speeds = sorted(set(flops.values()))
-        alike = [[kind for kind in flops if flops[kind] == speed] for speed in speeds]
-        y = [interval(self._by_seed(results, "accuracy", where, kinds)) for kinds in alike]
-        return Line.through(method, speeds, y, "points")
+    def _with_kinds(self, results: Results) -> Results:
+        """The results whose devices have their kind."""
+        devices = results.devices
+        if devices.empty:
+            return results
+        each = zip(devices["swarm"], devices["seed"], devices["device"], strict=True)
+        kinds = [fleet_of(swarm, self.budget.each, seed).kind(at) for swarm, seed, at in each]
+        return replace(results, devices=devices.assign(kind=kinds))
 
 
-def _over_time(results: Results, method: str) -> Line:
-    """The mean accuracy of the mixed swarm over virtual time; all seeds have the same rounds."""
-    where = {"swarm": MIXED, "method": method, "arm": "swarm"}
-    line = results.by_round("accuracy_mean", method, **where)
-    time = results.by_round("virtual_s", method, **where)
-    at = dict(zip(time.x_K.tolist(), time.y_K.tolist(), strict=True))
-    x_K = np.array([at[round] for round in line.x_K.tolist()], np.float64)
-    return Line(method, x_K, line.y_K, line.low_K, line.high_K, "line")
-
-
-def _changes(method: str) -> dict[str, Any]:
-    """The settings of a method."""
-    if method == DEADLINE:
-        return {"train.deadline": SECONDS, "train.local_steps": MOST_STEPS}
-    if method == PAIRS:
-        return {"protocol": "ad_psgd", "clock": "speed", "network.round_seconds": TICK}
-    return {}
-
-
-def _classes(swarm: str) -> dict[str, dict[str, Any]]:
-    """The kinds of devices of a swarm: all have equal shares, and speeds divided by SLOWER."""
-    kinds = SWARMS[swarm]
-    return {
-        kind: {
-            **figures,
-            "share": 1 / len(kinds) if kind in kinds else 0.0,
-            "flops": figures["flops"] / SLOWER,
-        }
-        for kind, figures in option("fleet", "terminals")["classes"].items()
-    }
-
-
-@cache
-def kinds_of(swarm: str, each: int, seed: int) -> np.ndarray[Any, np.dtype[np.str_]]:
-    """The kind of each device of a swarm, ``[N]``."""
-    fleet = MixedFleet(each * len(SWARMS[swarm]), seed, _classes(swarm))
-    return np.array(fleet.names)[fleet.class_N]
-
-
-def _round_seconds(method: str, kinds: Sequence[str]) -> float:
+def _round_seconds(swarm: str, method: str, each: int) -> float:
     """The virtual seconds of a round: its slowest device computes, and sends over all its links."""
     if method == PAIRS:
         return TICK
-    found, classes = 0.0, _classes(MIXED)
-    slowest_downlink = min(classes[kind]["downlink"] for kind in kinds)
-    for kind in kinds:
-        step = STEP_FLOPS / classes[kind]["flops"]
-        line = MESSAGE_BITS / min(classes[kind]["uplink"] / DEGREE, slowest_downlink)
-        steps = STEPS
-        if method == DEADLINE:
-            steps = min(MOST_STEPS, int((SECONDS - line) / step))
-        found = max(found, steps * step + line)
+    hardware = fleet_of(swarm, each).hardware
+    step_N = STEP_FLOPS / hardware.flops
+    line_N = MESSAGE_BITS / np.minimum(hardware.uplink / DEGREE, hardware.downlink.min())
+    fits_N = np.floor((SECONDS - line_N) / step_N).clip(max=MOST_STEPS)
+    steps_N = fits_N if method == DEADLINE else STEPS
+    return float((steps_N * step_N + line_N).max())
+
+
+def _run(swarm: str, method: str) -> dict[str, Any]:
+    return {"swarm": swarm, "method": method, "arm": "swarm"}
+
+
+def _over(found: Results, swarm: str, method: str, kinds: tuple[str, ...]) -> pd.Series[float]:
+    """The accuracy by seed, mean over the devices of these kinds."""
+    return found.over_devices("accuracy", kind=kinds, **_run(swarm, method))
+
+
+def _by_speed(found: Results, method: str) -> Line:
+    """The accuracy of each speed in the mixed swarm: a board and a television set have the same."""
+    classes = option("fleet", "terminals")["classes"].items()
+    speeds = sorted({figures["flops"] / 1e9 for _, figures in classes})
+    alike = [tuple(kind for kind, each in classes if each["flops"] / 1e9 == at) for at in speeds]
+    y = [interval(_over(found, MIXED, method, kinds)) for kinds in alike]
+    return Line.through(method, speeds, y, "points")
+
+
+def _kinds(swarm: str) -> dict[str, float]:
+    """The settings of a fleet in which the kinds of a swarm have equal shares, and all speeds are
+    divided by :data:`SLOWER`."""
+    kinds, found = SWARMS[swarm], {}
+    for kind, figures in option("fleet", "terminals")["classes"].items():
+        found[f"fleet.classes.{kind}.share"] = 1 / len(kinds) if kind in kinds else 0.0
+        found[f"fleet.classes.{kind}.flops"] = figures["flops"] / SLOWER
     return found
+
+
+@cache
+def fleet_of(swarm: str, each: int, seed: int = 0) -> MixedFleet:
+    """The hardware of a swarm with so many devices of ``each`` kind."""
+    node = chosen("fleet", {"fleet": "terminals", **_kinds(swarm)})
+    return build(node, MixedFleet, "fleet", devices=each * len(SWARMS[swarm]), seed=seed)

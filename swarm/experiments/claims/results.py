@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,13 +38,14 @@ AnyCell = Cell | str | Callable[[Row], Any]
 
 @dataclass(frozen=True)
 class Mean(Cell):
-    """The mean over seeds of a final metric, or what a function of the row returns, with its
-    interval, as :meth:`Interval.text` writes it with ``digits``, ``times`` and ``unit``.
+    """The mean over seeds of a final metric, or of the values by seed that a function of the row
+    returns, with its interval, as :meth:`Interval.text` writes it with ``digits``, ``times`` and
+    ``unit``. The function may as well return the interval.
 
     With ``minus`` it is that of the difference of the metric, paired by seed, from the row that has
     these values in place of its own."""
 
-    what: str | Callable[[Row], Interval | None]
+    what: str | Callable[[Row], Interval | pd.Series[float] | None]
     digits: int = 3
     times: float = 1.0
     unit: str = ""
@@ -59,7 +60,8 @@ class Mean(Cell):
     def of(self, results: Results, row: Row) -> str | None:
         found: Interval | None
         if not isinstance(self.what, str):
-            found = self.what(row)
+            given = self.what(row)
+            found = interval(given) if isinstance(given, pd.Series) else given
         elif self.minus is None:
             found = results.mean(self.what, **row)
         else:
@@ -229,13 +231,68 @@ class Results:
         the values ``where`` that all lines share."""
         return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
 
+    def against(self, metric: str, x: str, name: str, **where: Any) -> Line:
+        """``metric``, mean and interval over seeds, in each round against the mean of the metric
+        ``x``, such as the virtual seconds."""
+        rows = self.records(**where)
+        rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
+        rounds = [each for _, each in rows.groupby("round")] if len(rows) else []
+        at = [interval(each[x]).mean for each in rounds]
+        return Line.through(name, at, (interval(each[metric]) for each in rounds))
+
+    def records(self, **where: Any) -> pd.DataFrame:
+        """The rows of ``curves`` with the values ``where``; a tuple stands for any of its values."""
+        return _chosen(self.curves, where)
+
+    def rolling(self, metric: str, rounds: int, **where: Any) -> pd.DataFrame:
+        """The mean of ``metric`` over this many ``rounds`` up to each, one row per round and one
+        column per seed; rounds before the first such mean are left out."""
+        rows = self.records(**where)
+        if rows.empty:
+            return pd.DataFrame()
+        by_seed = rows.pivot(index="round", columns=SEED, values=metric)
+        return by_seed.rolling(rounds).mean().dropna(how="all")
+
+    def over_devices(self, metric: str, **where: Any) -> pd.Series[float]:
+        """What was measured on the devices in the last round, by seed: the mean of ``metric`` over
+        those that have the values ``where``; a tuple stands for any of its values."""
+        rows = _chosen(self.devices, where)
+        if rows.empty:
+            return pd.Series(dtype=np.float64)
+        means = {seed: each.to_numpy().mean() for seed, each in rows.groupby(SEED)[metric]}
+        return pd.Series(means, dtype=np.float64).dropna()
+
+    def measured(
+        self, of: Callable[[pd.DataFrame], Mapping[str, Any]], keys: Iterable[str]
+    ) -> Results:
+        """These results with more final metrics: the numbers that ``of`` makes of the curve of each
+        run and arm, a frame of its rounds in their order. ``keys`` are those of the values of a
+        condition; the metrics must have new names."""
+        if self.finals.empty or self.curves.empty:
+            return self
+        by = [*keys, SEED, "arm"]
+        curves = self.curves.sort_values("round").groupby(by)
+        found = [{**dict(zip(by, key, strict=True)), **of(curve)} for key, curve in curves]
+        finals = self.finals.merge(pd.DataFrame(found), on=by, how="left", validate="1:1")
+        return replace(self, finals=finals)
+
+    def with_diverged(self, **figures: float) -> Results:
+        """These results with the arms that diverged counted as the others are; they have the final
+        ``figures`` in place of their own."""
+        if self.finals.empty:
+            return self
+        lost = self.finals["diverged"].astype(bool)
+        changed = {name: self.finals[name].mask(lost, value) for name, value in figures.items()}
+        return replace(self, finals=self.finals.assign(**changed, diverged=False))
+
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     if rows.empty:
         return rows
     keep = np.ones(len(rows), bool)
     for key, value in where.items():
-        keep &= (rows[key] == value).to_numpy() if key in rows else False
+        values = value if isinstance(value, tuple) else (value,)
+        keep &= rows[key].isin(values).to_numpy() if key in rows else False
     return rows[keep]
 
 
