@@ -207,8 +207,8 @@ def _spent(counted: Results, row: Row, prices: Prices = ESTIMATED) -> pd.Series[
 
 
 def _ratio(counted: Results, sharing: str, prices: Prices = ESTIMATED) -> Interval:
-    """The swarm's joules divided by the centre's, over seeds; NaN unless both reach the target under
-    all seeds."""
+    """The swarm's joules divided by the centre's, over seeds; NaN unless both reach the target
+    under all seeds."""
     swarm = _spent(counted, {"sharing": sharing, "arm": "swarm"}, prices)
     ratio = swarm / _spent(counted, CENTRE, prices)
     return interval(ratio if ratio.notna().all() else [])

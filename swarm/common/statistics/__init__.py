@@ -1,5 +1,6 @@
 """Confidence intervals over seeds, laws of growth, and the density of models."""
 
+from swarm.common.statistics.cases import Cases, level_of_each
 from swarm.common.statistics.density import (
     LossLaw,
     Reference,
@@ -16,6 +17,7 @@ from swarm.common.statistics.growth import (
     Growth,
     PowerLaw,
     aic_difference,
+    exponents,
     growth,
     growth_aicc,
     power_law,
@@ -34,6 +36,7 @@ __all__ = [
     "LAWS",
     "LEVEL",
     "Bound",
+    "Cases",
     "Growth",
     "Interval",
     "LossLaw",
@@ -44,11 +47,13 @@ __all__ = [
     "Trend",
     "aic_difference",
     "doubling",
+    "exponents",
     "geometric",
     "growth",
     "growth_aicc",
     "holds_if_all",
     "interval",
+    "level_of_each",
     "loss_law",
     "passing_law",
     "passing_rate",

@@ -123,6 +123,14 @@ def growth(n: ArrayLike, y: ArrayLike) -> Growth:
     )
 
 
+def exponents(n: ArrayLike, y: ArrayLike) -> Floats:
+    """Return the exponents of the powers y = p·n^q that are fitted to S rows of values ``y``
+    ``[S, K]`` at the sizes ``n`` ``[K]``, ``[S]``: for each row the slope of ln y in ln n by least
+    squares; none for no rows."""
+    logs_K, rows_SK = np.log(np.asarray(n, np.float64)), np.log(np.asarray(y, np.float64))
+    return np.array([np.polyfit(logs_K, row_K, 1)[0] for row_K in rows_SK], np.float64)
+
+
 def aic_difference(fits: Sequence[Growth], points: int) -> float:
     """Return Akaike's criterion of the logarithm minus that of the power (Akaike 1974).
 

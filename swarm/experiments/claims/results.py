@@ -241,7 +241,8 @@ class Results:
         return Line.through(name, at, (interval(each[metric]) for each in rounds))
 
     def records(self, **where: Any) -> pd.DataFrame:
-        """The rows of ``curves`` with the values ``where``; a tuple stands for any of its values."""
+        """The rows of ``curves`` with the values ``where``, of which a tuple stands for any of its
+        values."""
         return _chosen(self.curves, where)
 
     def rolling(self, metric: str, rounds: int, **where: Any) -> pd.DataFrame:
@@ -275,6 +276,21 @@ class Results:
         found = [{**dict(zip(by, key, strict=True)), **of(curve)} for key, curve in curves]
         finals = self.finals.merge(pd.DataFrame(found), on=by, how="left", validate="1:1")
         return replace(self, finals=finals)
+
+    def with_share(self, name: str, metric: str, by: Sequence[str], **of: Any) -> Results:
+        """These results with one more final metric: ``metric`` as a share of that of the row with
+        the values ``of``, under the same seed and with the same values ``by``; NaN where there is
+        none."""
+        whole = _chosen(self.finals, of)
+        if whole.empty:
+            return self
+        keys = [*by, SEED]
+        whole = whole[~whole["diverged"].astype(bool)].set_index(keys, verify_integrity=True)[
+            metric
+        ]
+        finals = self.finals.join(whole.rename("whole"), on=keys)
+        share = finals[metric] / finals["whole"]
+        return replace(self, finals=self.finals.assign(**{name: share}))
 
     def with_diverged(self, **figures: float) -> Results:
         """These results with the arms that diverged counted as the others are; they have the final
