@@ -11,7 +11,7 @@ import pandas as pd
 
 from scenarios import CONTROLS, arms
 from swarm.common.ranges import share_of
-from swarm.common.statistics import Cases, Interval, interval, level_of_each
+from swarm.common.statistics import Cases, Interval, bonferroni, interval
 from swarm.communication.aggregation.base import Aggregator
 from swarm.communication.aggregation.beyond import share_beyond
 from swarm.communication.topology.base import Topology, graph_of
@@ -61,7 +61,7 @@ UNATTACKED = {(NOBODY, rule): {"attack": "none", **how} for rule, how in RULES.i
 ATTACKED = {(NOBODY, MEAN): UNATTACKED[NOBODY, MEAN], (ABSENT, MEAN): _LEFT_OUT}
 ATTACKED |= {(a, rule): {**ATTACKS[a], **RULES[rule]} for a, rule in product(ATTACKS, RULES)}
 CASES = len(GRAPHS) * len(ATTACKS)
-OF_RULES, OF_CASES = level_of_each(len(ROBUST)), level_of_each(CASES)
+OF_RULES, OF_CASES = bonferroni(len(ROBUST)), bonferroni(CASES)
 _METRIC = (
     "final accuracy, mean over honest devices, as a share of that of the same devices in the same"
     " swarm with the mean and without an attack, paired by seed; in each of"

@@ -10,16 +10,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import (
     Bound,
+    Interval,
     aic_difference,
-    exponents,
     growth,
     holds_if_all,
     interval,
+    slope,
 )
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
@@ -139,10 +141,9 @@ class KnowledgeSpread(Claim):
     def _growing(self, times: Results) -> Verdict:
         """The verdict on the rounds themselves."""
         sizes = self.budget.sizes
-        spread = {topology: self._by_size(times, ROUNDS, topology) for topology in sizes}
-        fits = [growth(sizes[RANDOM], row) for row in spread[RANDOM].to_numpy()]
+        fits = [growth(sizes[RANDOM], row) for row in self._by_size(times, ROUNDS, RANDOM)]
         worse = interval([fit.log_error - fit.power_error for fit in fits])
-        powers = {t: interval(exponents(sizes[t], rows)) for t, rows in spread.items()}
+        powers = {topology: self._exponent(times, ROUNDS, topology) for topology in sizes}
         late = RANDOM in self._late(times)
         holds = holds_if_all((worse.below(0), powers[RING].above(0.5)))
         if holds and late:
@@ -165,11 +166,9 @@ class KnowledgeSpread(Claim):
     def _spreading(self, times: Results) -> Verdict:
         """The verdict on what is left when the complete graph's rounds are divided out."""
         sizes, late = self.budget.sizes, self._late(times)
-        random, ring = (
-            interval(exponents(sizes[topology], self._by_size(times, FACTOR, topology)))
-            for topology in (RANDOM, RING)
-        )
-        (log,) = exponents(sizes[RANDOM], [np.log(sizes[RANDOM])])
+        random, ring = (self._exponent(times, FACTOR, topology) for topology in (RANDOM, RING))
+        logs = np.log(sizes[RANDOM])
+        log = slope(logs, np.log([logs])).mean
         steep = ring.above(0.5)
         parts = [random.below(0.5), None if steep is False and RING in late else steep]
         holds = None if {RANDOM, CONTROL} & late else holds_if_all(parts)
@@ -230,10 +229,15 @@ class KnowledgeSpread(Claim):
         }
         return results.table(self.rows(controls_last=True), columns)
 
-    def _by_size(self, times: Results, metric: str, topology: str) -> pd.DataFrame:
-        """The metric at all sizes of a topology, one row for each seed that has all of them."""
+    def _by_size(self, times: Results, metric: str, topology: str) -> NDArray[np.float64]:
+        """The metric at all K sizes of a topology, for each of the S seeds that have them all."""
         sizes, where = self.budget.sizes[topology], {"topology": topology, "arm": "swarm"}
-        return times.by_seed_along(metric, "devices", sizes, **where).dropna()
+        return times.by_seed_along(metric, "devices", sizes, **where).dropna().to_numpy(np.float64)
+
+    def _exponent(self, times: Results, metric: str, topology: str) -> Interval:
+        """The exponent of n, over seeds."""
+        logs_SK = np.log(self._by_size(times, metric, topology))
+        return slope(np.log(self.budget.sizes[topology]), logs_SK)
 
     def _late(self, times: Results) -> set[str]:
         """The topologies of which a run is late."""

@@ -1,6 +1,5 @@
 """Confidence intervals over seeds, laws of growth, and the density of models."""
 
-from swarm.common.statistics.cases import Cases, level_of_each
 from swarm.common.statistics.density import (
     LossLaw,
     Reference,
@@ -17,15 +16,18 @@ from swarm.common.statistics.growth import (
     Growth,
     PowerLaw,
     aic_difference,
-    exponents,
     growth,
     growth_aicc,
+    growth_law,
     power_law,
+    slope,
 )
 from swarm.common.statistics.intervals import (
     LEVEL,
     Bound,
+    Cases,
     Interval,
+    bonferroni,
     geometric,
     holds_if_all,
     interval,
@@ -46,19 +48,20 @@ __all__ = [
     "ScoreCurve",
     "Trend",
     "aic_difference",
+    "bonferroni",
     "doubling",
-    "exponents",
     "geometric",
     "growth",
     "growth_aicc",
+    "growth_law",
     "holds_if_all",
     "interval",
-    "level_of_each",
     "loss_law",
     "passing_law",
     "passing_rate",
     "power_law",
     "reference",
     "score_curve",
+    "slope",
     "trend",
 ]

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize
 
+from swarm.common.statistics.intervals import Interval, interval
+
 Floats = NDArray[np.float64]
 
 
@@ -123,14 +125,6 @@ def growth(n: ArrayLike, y: ArrayLike) -> Growth:
     )
 
 
-def exponents(n: ArrayLike, y: ArrayLike) -> Floats:
-    """Return the exponents of the powers y = p·n^q that are fitted to S rows of values ``y``
-    ``[S, K]`` at the sizes ``n`` ``[K]``, ``[S]``: for each row the slope of ln y in ln n by least
-    squares; none for no rows."""
-    logs_K, rows_SK = np.log(np.asarray(n, np.float64)), np.log(np.asarray(y, np.float64))
-    return np.array([np.polyfit(logs_K, row_K, 1)[0] for row_K in rows_SK], np.float64)
-
-
 def aic_difference(fits: Sequence[Growth], points: int) -> float:
     """Return Akaike's criterion of the logarithm minus that of the power (Akaike 1974).
 
@@ -172,3 +166,21 @@ def growth_aicc(n: ArrayLike, y: ArrayLike) -> dict[str, float]:
         correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
         found[law] = points * math.log(error) + 2 * parameters + correction
     return found
+
+
+def growth_law(n: ArrayLike, y_SK: Floats) -> str | None:
+    """Return which of :data:`LAWS` has the least :func:`growth_aicc`, mean over S seeds, for sizes
+    ``n`` ``[K]`` and values ``y_SK``; None where there is no seed."""
+    if not len(y_SK):
+        return None
+    each = [list(growth_aicc(n, y_K).values()) for y_K in y_SK]
+    return LAWS[int(np.argmin(np.mean(each, axis=0)))]
+
+
+def slope(x: ArrayLike, y_SK: Floats) -> Interval:
+    """Return the slope of the line through K points by least squares, mean over S seeds with its
+    95% interval: ``x`` ``[K]`` is the same for all seeds, and ``y_SK`` has a row for each.
+
+    Of logarithms it is an exponent: of n in ``y = a·n^b``, say.
+    """
+    return interval([np.polyfit(np.asarray(x, np.float64), y_K, 1)[0] for y_K in y_SK])

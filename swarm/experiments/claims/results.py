@@ -186,51 +186,6 @@ class Results:
         where a seed has none."""
         return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
 
-    def table(
-        self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
-    ) -> pd.DataFrame:
-        """The table with these ``rows``, such as :meth:`Claim.rows` returns, and ``columns``: by
-        title a :class:`Cell`, the name of a value of the row, or a function of the row. Columns of
-        the row's ``own`` values, under their names, come first. Where there is nothing to show, as
-        of an arm that has diverged, it says ``–``."""
-        shown = {**{name: name for name in own}, **columns}
-        cells = [[_content(cell, self, row) for cell in shown.values()] for row in rows]
-        return pd.DataFrame(cells, columns=[*shown], dtype=object)
-
-    def along(
-        self,
-        metric: str,
-        x: str,
-        name: str,
-        kind: Literal["line", "points"] = "points",
-        **where: Any,
-    ) -> Line:
-        """The final ``metric``, mean and interval over seeds, against the condition's value
-        ``x``."""
-        rows = _chosen(self.finals, where)
-        at = sorted(rows[x].unique()) if x in rows else []
-        return Line.through(
-            name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
-        )
-
-    def by_round(self, metric: str, name: str, **where: Any) -> Line:
-        """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
-        rows = _chosen(self.curves, where)
-        rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
-        groups = (
-            [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")]
-            if len(rows)
-            else []
-        )
-        return Line.through(
-            name, [at for at, _ in groups], (interval(values) for _, values in groups), "line"
-        )
-
-    def by_rounds(self, metric: str, lines: Mapping[str, Row], **where: Any) -> list[Line]:
-        """A line :meth:`by_round` for each name of ``lines``: of the rows with its values, and with
-        the values ``where`` that all lines share."""
-        return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
-
     def against(self, metric: str, x: str, name: str, **where: Any) -> Line:
         """``metric``, mean and interval over seeds, in each round against the mean of the metric
         ``x``, such as the virtual seconds."""
@@ -300,6 +255,51 @@ class Results:
         lost = self.finals["diverged"].astype(bool)
         changed = {name: self.finals[name].mask(lost, value) for name, value in figures.items()}
         return replace(self, finals=self.finals.assign(**changed, diverged=False))
+
+    def table(
+        self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """The table with these ``rows``, such as :meth:`Claim.rows` returns, and ``columns``: by
+        title a :class:`Cell`, the name of a value of the row, or a function of the row. Columns of
+        the row's ``own`` values, under their names, come first. Where there is nothing to show, as
+        of an arm that has diverged, it says ``–``."""
+        shown = {**{name: name for name in own}, **columns}
+        cells = [[_content(cell, self, row) for cell in shown.values()] for row in rows]
+        return pd.DataFrame(cells, columns=[*shown], dtype=object)
+
+    def along(
+        self,
+        metric: str,
+        x: str,
+        name: str,
+        kind: Literal["line", "points"] = "points",
+        **where: Any,
+    ) -> Line:
+        """The final ``metric``, mean and interval over seeds, against the condition's value
+        ``x``."""
+        rows = _chosen(self.finals, where)
+        at = sorted(rows[x].unique()) if x in rows else []
+        return Line.through(
+            name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
+        )
+
+    def by_round(self, metric: str, name: str, **where: Any) -> Line:
+        """``metric``, mean and interval over seeds, in the rounds in which it was measured."""
+        rows = _chosen(self.curves, where)
+        rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
+        groups = (
+            [(at, group[metric].to_numpy()) for at, group in rows.groupby("round")]
+            if len(rows)
+            else []
+        )
+        return Line.through(
+            name, [at for at, _ in groups], (interval(values) for _, values in groups), "line"
+        )
+
+    def by_rounds(self, metric: str, lines: Mapping[str, Row], **where: Any) -> list[Line]:
+        """A line :meth:`by_round` for each name of ``lines``: of the rows with its values, and with
+        the values ``where`` that all lines share."""
+        return [self.by_round(metric, name, **{**where, **row}) for name, row in lines.items()]
 
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
