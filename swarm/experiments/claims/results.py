@@ -74,16 +74,20 @@ class Mean(Cell):
 @dataclass(frozen=True)
 class Figure(Cell):
     """The mean of a final metric over seeds, or the number that a function of the row returns,
-    divided by ``per`` and without an interval, in a format such as ``,.0f``."""
+    divided by ``per`` and without an interval, in a format such as ``,.0f``. Without ``zero`` there
+    is nothing to show where it is 0."""
 
     what: str | Callable[[Row], float]
     form: str
     per: float = 1.0
+    zero: bool = True
 
     def of(self, results: Results, row: Row) -> str | None:
         what = self.what
         found = results.mean(what, **row).mean if isinstance(what, str) else what(row)
-        return None if math.isnan(found) else f"{found / self.per:{self.form}}"
+        if math.isnan(found) or not (found or self.zero):
+            return None
+        return f"{found / self.per:{self.form}}"
 
 
 @dataclass(frozen=True)
