@@ -141,13 +141,14 @@ class Ability(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         found = self._by_life(results)
-        overtaken = Only(
-            lambda row: self._overtaken(found, row["rate"], row["world"]),
-            pretraining=self.budget.pretraining[-1],
-            arm="swarm",
-        )
-        columns = {part: Mean(part) for part in (BIRTH, BEFORE, AFTER)}
-        columns |= {"overtaken by the able in round": overtaken}
+        columns = {
+            **{part: Mean(part) for part in (BIRTH, BEFORE, AFTER)},
+            "overtaken by the able in round": Only(
+                lambda row: self._overtaken(found, row["rate"], row["world"]),
+                pretraining=self.budget.pretraining[-1],
+                arm="swarm",
+            ),
+        }
         return found.table(self.rows(), columns, own=("world", "pretraining", "rate", "arm"))
 
     def _slow(self) -> list[float]:
@@ -156,17 +157,10 @@ class Ability(Claim):
         return [rate for rate in rates if rate * SLOWER <= rates[-1] * (1 + 1e-9)]
 
     def _able(self, world: str) -> dict[str, Any]:
-        b = self.budget
-        return {
-            "world": world,
-            "pretraining": b.pretraining[0],
-            "rate": b.rates[-1],
-            "arm": "swarm",
-        }
+        return _row(world, self.budget.pretraining[0], self.budget.rates[-1])
 
     def _knowing(self, rate: float, world: str) -> dict[str, Any]:
-        longest = self.budget.pretraining[-1]
-        return {"world": world, "pretraining": longest, "rate": rate, "arm": "swarm"}
+        return _row(world, self.budget.pretraining[-1], rate)
 
     def _run(self, pretraining: int) -> dict[str, Any]:
         """A run ends with the life; streams go on, as their labels swap in the middle of them."""
@@ -201,13 +195,12 @@ class Ability(Claim):
         age = curves["round"] - curves["pretraining"]
         born = replace(results, curves=curves.assign(round=age)[age > 0])
         parts = {BIRTH: (1, 1), BEFORE: (1, life), AFTER: (life + 1, 2 * life)}
-        return born.measured(
-            lambda curve: {
-                part: curve.loc[curve["round"].between(*rounds), "stream_accuracy"].mean()
-                for part, rounds in parts.items()
-            },
-            ("world", "pretraining", "rate"),
-        )
+
+        def accuracies(curve: pd.DataFrame) -> dict[str, float]:
+            each = {part: curve[curve["round"].between(*rounds)] for part, rounds in parts.items()}
+            return {part: rows["stream_accuracy"].mean() for part, rows in each.items()}
+
+        return born.measured(accuracies, ("world", "pretraining", "rate"))
 
     def _lives(self, found: Results, world: str) -> list[Line]:
         rates = self.budget.rates
@@ -231,3 +224,7 @@ class Ability(Claim):
         if len(first) < len(seeds):
             return f"in {len(first)} of {len(seeds)} seeds"
         return interval(first.to_numpy(np.float64)).text(0)
+
+
+def _row(world: str, pretraining: int, rate: float) -> dict[str, Any]:
+    return {"world": world, "pretraining": pretraining, "rate": rate, "arm": "swarm"}

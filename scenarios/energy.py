@@ -203,7 +203,7 @@ def _spent(counted: Results, row: Row, prices: Prices = ESTIMATED) -> pd.Series[
     records = counted.records(**row)
     there = records[PARTS].where(records[ACCURACY] >= TARGET)
     until = there.groupby(records["seed"]).min()
-    return (until * prices).sum(axis=1, skipna=False)
+    return (until * list(prices)).sum(axis=1, skipna=False)
 
 
 def _ratio(counted: Results, sharing: str, prices: Prices = ESTIMATED) -> Interval:

@@ -12,21 +12,17 @@ import numpy as np
 import pandas as pd
 
 from scenarios import CONTROLS, arms
-from swarm.common.statistics import Bound, interval
+from swarm.common.statistics import Bound, Interval, interval
 from swarm.communication.network.fleet import MixedFleet
 from swarm.config.build import build, chosen, option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Figure, Mean, Results, Row
 
-WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
+WEAK, STRONG = "weak", "strong"
+KINDS = {WEAK: ("router", "board", "television", "phone"), STRONG: ("pc", "drone")}
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
-SWARMS: dict[str, tuple[str, ...]] = {
-    MIXED: (*WEAK, *STRONG),
-    WEAK_ALONE: WEAK,
-    STRONG_ALONE: STRONG,
-}
-GROUPS = {"weak": WEAK, "strong": STRONG}
+SWARMS = {MIXED: (WEAK, STRONG), WEAK_ALONE: (WEAK,), STRONG_ALONE: (STRONG,)}
 DEGREE = 4
 STEPS, MOST_STEPS, SECONDS, TICK = 4, 16, 0.15, 0.01
 WAITS, DEADLINE, PAIRS = "waits", "deadline", "AD-PSGD"
@@ -100,7 +96,7 @@ class KindsOfTerminals(Claim):
         for swarm, method in itertools.product(SWARMS, METHODS):
             rounds = int(b.seconds / _round_seconds(swarm, method, b.each) * (1 + 1e-9))
             size = {
-                "devices": b.each * len(SWARMS[swarm]),
+                "devices": b.each * len(_kinds(swarm)),
                 "data.per_device": b.per_device,
                 "topology.degree": DEGREE,
                 "train.batch": BATCH,
@@ -109,17 +105,15 @@ class KindsOfTerminals(Claim):
                 "evaluate.every": max(1, rounds // 8),
             }
             values, controls = {"swarm": swarm, "method": method}, (swarm, method) == (MIXED, WAITS)
-            changes = (size, _kinds(swarm), METHODS[method])
+            changes = (size, _shares(swarm), METHODS[method])
             found.append(Condition.of(values, *changes, arms=arms(controls)))
         return found
 
     def conclude(self, results: Results) -> list[Verdict]:
         found, verdicts = self._with_kinds(results), []
         for hypothesis, method in zip(self.hypotheses, METHODS, strict=True):
-            gain, kept = (
-                interval(_over(found, MIXED, method, kinds) - _over(found, alone, method, kinds))
-                for alone, kinds in ((WEAK_ALONE, WEAK), (STRONG_ALONE, STRONG))
-            )
+            gain = _minus_alone(found, method, WEAK, WEAK_ALONE)
+            kept = _minus_alone(found, method, STRONG, STRONG_ALONE)
             because = (
                 f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong"
                 f" ones {kept.text(1, 100)} on a swarm of strong ones"
@@ -137,7 +131,7 @@ class KindsOfTerminals(Claim):
             results.against("accuracy_mean", "virtual_s", method, **_run(MIXED, method))
             for method in METHODS
         ]
-        kinds = [_by_speed(found, method) for method in METHODS]
+        kinds = [self._by_speed(found, method) for method in METHODS]
         return [
             Chart("The mixed swarm", "virtual seconds", "accuracy, mean over devices", time),
             Chart("Each kind in the mixed swarm",
@@ -148,25 +142,19 @@ class KindsOfTerminals(Claim):
     def table(self, results: Results) -> pd.DataFrame:
         found = self._with_kinds(results)
         rows = [
-            {"swarm": swarm, "method": method, "devices": name}
-            for (swarm, members), method in itertools.product(SWARMS.items(), METHODS)
-            for name, kinds in GROUPS.items()
-            if set(kinds) <= set(members)
+            {**_run(swarm, method), "devices": devices}
+            for swarm, method in itertools.product(SWARMS, METHODS)
+            for devices in SWARMS[swarm]
         ]
 
-        def run(row: Row) -> dict[str, Any]:
-            return _run(row["swarm"], row["method"])
-
-        def over(row: Row, metric: str) -> pd.Series[float]:
-            return found.over_devices(metric, kind=GROUPS[row["devices"]], **run(row))
+        def of_run(row: Row, metric: str) -> Interval:
+            return results.mean(metric, **_run(row["swarm"], row["method"]))
 
         columns = {
-            "accuracy": Mean(lambda row: over(row, "accuracy")),
-            "joules a device": Mean(lambda row: over(row, "joules"), 1),
-            "virtual seconds": Mean(lambda row: results.mean("virtual_s", **run(row)), 1),
-            "steps of all": Figure(
-                lambda row: results.mean("steps_total", **run(row)).mean, ",.0f"
-            ),
+            "accuracy": Mean(lambda row: found.over_devices("accuracy", **row)),
+            "joules a device": Mean(lambda row: found.over_devices("joules", **row), 1),
+            "virtual seconds": Mean(lambda row: of_run(row, "virtual_s"), 1),
+            "steps of all": Figure(lambda row: of_run(row, "steps_total").mean, ",.0f"),
         }
         table = results.table(rows, columns, own=("swarm", "method", "devices"))
         accuracy, steps = Mean("accuracy_mean"), Figure("steps_total", ",.0f")
@@ -177,13 +165,57 @@ class KindsOfTerminals(Claim):
         return pd.concat([table, controls]).fillna("–")
 
     def _with_kinds(self, results: Results) -> Results:
-        """The results whose devices have their kind."""
-        devices = results.devices
-        if devices.empty:
+        """The results whose devices are ``weak`` or ``strong``, and have their speed in GFLOP/s,
+        before it is divided."""
+        rows = results.devices
+        if rows.empty:
             return results
-        each = zip(devices["swarm"], devices["seed"], devices["device"], strict=True)
-        kinds = [fleet_of(swarm, self.budget.each, seed).kind(at) for swarm, seed, at in each]
-        return replace(results, devices=devices.assign(kind=kinds))
+        each = zip(rows["swarm"], rows["seed"], rows["device"], strict=True)
+        fleets = [(fleet_of(swarm, self.budget.each, seed), at) for swarm, seed, at in each]
+        names = [STRONG if fleet.kind(at) in KINDS[STRONG] else WEAK for fleet, at in fleets]
+        speeds = [fleet.hardware.flops[at] * SLOWER / 1e9 for fleet, at in fleets]
+        return replace(results, devices=rows.assign(devices=names, speed=speeds))
+
+    def _by_speed(self, found: Results, method: str) -> Line:
+        """The accuracy in the mixed swarm; a board and a television set have the same speed."""
+        where = _run(MIXED, method)
+        speeds = np.unique(fleet_of(MIXED, self.budget.each).hardware.flops * SLOWER / 1e9)
+        y = [interval(found.over_devices("accuracy", speed=speed, **where)) for speed in speeds]
+        return Line.through(method, speeds, y, "points")
+
+
+def _run(swarm: str, method: str) -> dict[str, Any]:
+    return {"swarm": swarm, "method": method, "arm": "swarm"}
+
+
+def _minus_alone(found: Results, method: str, devices: str, alone: str) -> Interval:
+    """The accuracy of weak or strong devices in the mixed swarm minus that in their own."""
+    mixed, own = (
+        found.over_devices("accuracy", devices=devices, **_run(swarm, method))
+        for swarm in (MIXED, alone)
+    )
+    return interval(mixed - own)
+
+
+def _kinds(swarm: str) -> list[str]:
+    return [kind for devices in SWARMS[swarm] for kind in KINDS[devices]]
+
+
+def _shares(swarm: str) -> dict[str, float]:
+    """The settings of a fleet in which the kinds of a swarm have equal shares, and all speeds are
+    divided by :data:`SLOWER`."""
+    kinds, found = _kinds(swarm), {}
+    for kind, figures in option("fleet", "terminals")["classes"].items():
+        found[f"fleet.classes.{kind}.share"] = 1 / len(kinds) if kind in kinds else 0.0
+        found[f"fleet.classes.{kind}.flops"] = figures["flops"] / SLOWER
+    return found
+
+
+@cache
+def fleet_of(swarm: str, each: int, seed: int = 0) -> MixedFleet:
+    """The hardware of a swarm with so many devices of ``each`` kind."""
+    node = chosen("fleet", {"fleet": "terminals", **_shares(swarm)})
+    return build(node, MixedFleet, "fleet", devices=each * len(_kinds(swarm)), seed=seed)
 
 
 def _round_seconds(swarm: str, method: str, each: int) -> float:
@@ -196,38 +228,3 @@ def _round_seconds(swarm: str, method: str, each: int) -> float:
     fits_N = np.floor((SECONDS - line_N) / step_N).clip(max=MOST_STEPS)
     steps_N = fits_N if method == DEADLINE else STEPS
     return float((steps_N * step_N + line_N).max())
-
-
-def _run(swarm: str, method: str) -> dict[str, Any]:
-    return {"swarm": swarm, "method": method, "arm": "swarm"}
-
-
-def _over(found: Results, swarm: str, method: str, kinds: tuple[str, ...]) -> pd.Series[float]:
-    """The accuracy by seed, mean over the devices of these kinds."""
-    return found.over_devices("accuracy", kind=kinds, **_run(swarm, method))
-
-
-def _by_speed(found: Results, method: str) -> Line:
-    """The accuracy of each speed in the mixed swarm: a board and a television set have the same."""
-    classes = option("fleet", "terminals")["classes"].items()
-    speeds = sorted({figures["flops"] / 1e9 for _, figures in classes})
-    alike = [tuple(kind for kind, each in classes if each["flops"] / 1e9 == at) for at in speeds]
-    y = [interval(_over(found, MIXED, method, kinds)) for kinds in alike]
-    return Line.through(method, speeds, y, "points")
-
-
-def _kinds(swarm: str) -> dict[str, float]:
-    """The settings of a fleet in which the kinds of a swarm have equal shares, and all speeds are
-    divided by :data:`SLOWER`."""
-    kinds, found = SWARMS[swarm], {}
-    for kind, figures in option("fleet", "terminals")["classes"].items():
-        found[f"fleet.classes.{kind}.share"] = 1 / len(kinds) if kind in kinds else 0.0
-        found[f"fleet.classes.{kind}.flops"] = figures["flops"] / SLOWER
-    return found
-
-
-@cache
-def fleet_of(swarm: str, each: int, seed: int = 0) -> MixedFleet:
-    """The hardware of a swarm with so many devices of ``each`` kind."""
-    node = chosen("fleet", {"fleet": "terminals", **_kinds(swarm)})
-    return build(node, MixedFleet, "fleet", devices=each * len(SWARMS[swarm]), seed=seed)
