@@ -13,6 +13,7 @@ from scenarios import arms
 from swarm.common.statistics import Bound, holds_if_all, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.measures import with_measures
 from swarm.experiments.claims.results import Mean, Only, Results
 
 BATCH, STEPS = 4, 2
@@ -200,7 +201,7 @@ class Ability(Claim):
             each = {part: curve[curve["round"].between(*rounds)] for part, rounds in parts.items()}
             return {part: rows["stream_accuracy"].mean() for part, rows in each.items()}
 
-        return born.measured(accuracies, ("world", "pretraining", "rate"))
+        return with_measures(born, accuracies, ("world", "pretraining", "rate"))
 
     def _lives(self, found: Results, world: str) -> list[Line]:
         rates = self.budget.rates

@@ -19,6 +19,7 @@ from swarm.communication.topology.graph import Graph
 from swarm.config.build import build, chosen
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.measures import counting_diverged
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
 ACCURACY = "accuracy_mean"
@@ -266,7 +267,7 @@ def _where(attack: str, graph: str, rule: str, share: float) -> dict[str, Any]:
 def _kept(results: Results, attack: str, graph: str, rule: str, share: float) -> pd.Series[float]:
     """What is kept under each seed; nothing where an arm has diverged."""
     before = results.by_seed(ACCURACY, **_where(NOBODY, graph, MEAN, share))
-    counted = results.with_diverged(accuracy_mean=0.0)
+    counted = counting_diverged(results, accuracy_mean=0.0)
     return counted.by_seed(ACCURACY, **_where(attack, graph, rule, share)) / before
 
 

@@ -6,6 +6,7 @@ all devices know it.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,12 +26,14 @@ from swarm.common.statistics import (
 )
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.measures import counting_diverged, with_measures, with_share
 from swarm.experiments.claims.results import Mean, Only, Results, Text
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
 EVALUATIONS = 200  # of every run, so that the time is known to 0.5% of the limit
 LOOKED_AT = 64  # devices that are evaluated, drawn from the seed, where there are more
+RECALL, ACCURACY = "label_accuracy_mean", "accuracy_mean"
 NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this recall of the class
 ROUNDS, LATE, FACTOR = "rounds until known", "late to know", "times the complete graph"
 LONGER = "more rounds, as some runs end before their devices have learnt"
@@ -215,19 +218,18 @@ class KnowledgeSpread(Claim):
 
     def table(self, results: Results) -> pd.DataFrame:
         times = _times(results)
-        of_swarm: dict[str, Any] = {
-            "rounds until 90% know it": Mean(lambda row: times.mean(ROUNDS, **row), 0),
-            "not within the limit": lambda row: int(times.by_seed(LATE, **row).sum()),
-            "times the complete graph's": Mean(lambda row: times.mean(FACTOR, **row), 1),
-        }
         columns = {
             "topology": Text("{topology}", arm="swarm"),
             "devices": "devices",
-            **{name: Only(cell, arm="swarm") for name, cell in of_swarm.items()},
-            "final recall": Mean("label_accuracy_mean", 2),
-            "final accuracy": Mean("accuracy_mean", 2),
+            "rounds until 90% know it": Only(Mean(ROUNDS, 0), arm="swarm"),
+            "not within the limit": Only(
+                lambda row: int(times.by_seed(LATE, **row).sum()), arm="swarm"
+            ),
+            "times the complete graph's": Only(Mean(FACTOR, 1), arm="swarm"),
+            "final recall": Mean(RECALL, 2),
+            "final accuracy": Mean(ACCURACY, 2),
         }
-        return results.table(self.rows(controls_last=True), columns)
+        return times.table(self.rows(controls_last=True), columns)
 
     def _by_size(self, times: Results, metric: str, topology: str) -> NDArray[np.float64]:
         """The metric at all K sizes of a topology, for each of the S seeds that have them all."""
@@ -263,5 +265,6 @@ def _times(results: Results) -> Results:
         at = knows["round"].min() if len(knows) else looked["round"].max()
         return {ROUNDS: max(float(at), 1.0), LATE: float(not len(knows))}
 
-    found = results.measured(times, ("topology", "devices")).with_diverged()
-    return found.with_share(FACTOR, ROUNDS, ("devices",), topology=CONTROL, arm="swarm")
+    unknown = {RECALL: math.nan, ACCURACY: math.nan}
+    found = counting_diverged(with_measures(results, times, ("topology", "devices")), **unknown)
+    return with_share(found, FACTOR, ROUNDS, ("devices",), topology=CONTROL, arm="swarm")

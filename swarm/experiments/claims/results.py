@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -221,44 +221,6 @@ class Results:
             return pd.Series(dtype=np.float64)
         means = {seed: each.to_numpy().mean() for seed, each in rows.groupby(SEED)[metric]}
         return pd.Series(means, dtype=np.float64).dropna()
-
-    def measured(
-        self, of: Callable[[pd.DataFrame], Mapping[str, Any]], keys: Iterable[str]
-    ) -> Results:
-        """These results with more final metrics: the numbers that ``of`` makes of the curve of each
-        run and arm, a frame of its rounds in their order. ``keys`` are those of the values of a
-        condition; the metrics must have new names."""
-        if self.finals.empty or self.curves.empty:
-            return self
-        by = [*keys, SEED, "arm"]
-        curves = self.curves.sort_values("round").groupby(by)
-        found = [{**dict(zip(by, key, strict=True)), **of(curve)} for key, curve in curves]
-        finals = self.finals.merge(pd.DataFrame(found), on=by, how="left", validate="1:1")
-        return replace(self, finals=finals)
-
-    def with_share(self, name: str, metric: str, by: Sequence[str], **of: Any) -> Results:
-        """These results with one more final metric: ``metric`` as a share of that of the row with
-        the values ``of``, under the same seed and with the same values ``by``; NaN where there is
-        none."""
-        whole = _chosen(self.finals, of)
-        if whole.empty:
-            return self
-        keys = [*by, SEED]
-        whole = whole[~whole["diverged"].astype(bool)].set_index(keys, verify_integrity=True)[
-            metric
-        ]
-        finals = self.finals.join(whole.rename("whole"), on=keys)
-        share = finals[metric] / finals["whole"]
-        return replace(self, finals=self.finals.assign(**{name: share}))
-
-    def with_diverged(self, **figures: float) -> Results:
-        """These results with the arms that diverged counted as the others are; they have the final
-        ``figures`` in place of their own."""
-        if self.finals.empty:
-            return self
-        lost = self.finals["diverged"].astype(bool)
-        changed = {name: self.finals[name].mask(lost, value) for name, value in figures.items()}
-        return replace(self, finals=self.finals.assign(**changed, diverged=False))
 
     def table(
         self, rows: Iterable[Row], columns: Mapping[str, Any], own: Sequence[str] = ()
