@@ -1,4 +1,4 @@
-"""Results with final metrics that are made of curves or of other rows, and with arms that diverged."""
+"""Results with final metrics that are made of curves or of other rows."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def with_share(results: Results, name: str, metric: str, by: Sequence[str], **of
     if finals.empty:
         return results
     there = (finals[[*of]] == pd.Series(of)).all(axis=1) & ~finals["diverged"].astype(bool)
-    whole = finals[there].set_index(keys, verify_integrity=True)
-    of_all = finals.join(whole[metric].rename("whole"), on=keys)["whole"]
-    return replace(results, finals=finals.assign(**{name: finals[metric] / of_all}))
+    whole = finals.loc[there, [*keys, metric]].rename(columns={metric: "whole"})
+    each = finals[keys].merge(whole, on=keys, how="left", validate="m:1")["whole"]
+    return replace(results, finals=finals.assign(**{name: finals[metric] / each.to_numpy()}))
 
 
 def counting_diverged(results: Results, **figures: float) -> Results:
