@@ -13,14 +13,13 @@ from scenarios import arms
 from swarm.common.statistics import Bound, holds_if_all, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Mean, Only, Results, Row
+from swarm.experiments.claims.results import Mean, Only, Results
+from swarm.experiments.claims.shared.measures import with_measures
 
 BATCH, STEPS = 4, 2
 BIRTH, BEFORE, AFTER = "accuracy in the first round", "before the drift", "after the drift"
 SLOWER = 10  # the knowing devices that are judged learn at least this many times as slowly
 LOOK = 5  # who is ahead is asked of the mean accuracy of this many rounds
-PARTS = (BIRTH, BEFORE, AFTER)
-SWARM: dict[str, Any] = {"arm": "swarm"}
 UNTRADED = "another start, in which the knowing are surely ahead before the drift"
 
 
@@ -75,33 +74,30 @@ class Ability(Claim):
         """Each pretraining with each rate, but for devices that neither know nor learn anything.
         Without drift there are the shortest and the longest pretraining; the controls are beside
         the able and beside the knowing that learn nothing more."""
-        self._check()
         b = self.budget
-        extremes = (b.pretraining[0], b.pretraining[-1])
-        controls = (self._able("drift"), self._knowing(b.rates[0], "drift"))
-        found = []
-        for world, pretraining in (
-            *(("drift", rounds) for rounds in b.pretraining),
-            *(("steady", rounds) for rounds in extremes),
-        ):
-            for rate in b.rates:
-                values = {"world": world, "pretraining": pretraining, "rate": rate}
-                if pretraining or rate:
-                    drift = {"drift": "label_swap" if world == "drift" else "none"}
-                    run, learning = self._run(pretraining), self._learning(pretraining, rate)
-                    found.append(
-                        Condition.of(values, run, learning, drift, arms=arms(values in controls))
-                    )
-        return found
+        for key in ("pretraining", "rates"):
+            self.require_ascending(key, 2)
+        valid = f"must have one of at most 1/{SLOWER} of the largest, such as 0"
+        self.require(self._slow(), "rates", valid)
+        shortest, longest = b.pretraining[0], b.pretraining[-1]
+        controls = (("drift", shortest, b.rates[-1]), ("drift", longest, b.rates[0]))
+        each = [("drift", pretraining) for pretraining in b.pretraining]
+        each += [("steady", pretraining) for pretraining in (shortest, longest)]
+        return [
+            Condition.of({"world": world, "pretraining": pretraining, "rate": rate},
+                         self._run(pretraining), self._learning(pretraining, rate),
+                         {"drift": "label_swap" if world == "drift" else "none"},
+                         arms=arms((world, pretraining, rate) in controls))
+            for world, pretraining in each
+            for rate in b.rates
+            if pretraining or rate
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        found = self._by_life(results)
-        able = self._able("drift")
-        before, after = {}, {}
-        for rate in self._slow():
-            knowing = self._knowing(rate, "drift")
-            before[rate] = found.difference(BEFORE, knowing | SWARM, able | SWARM)
-            after[rate] = found.difference(AFTER, able | SWARM, knowing | SWARM)
+        found, able, slow = self._by_life(results), self._able("drift"), self._slow()
+        knowing = {rate: self._knowing(rate, "drift") for rate in self.budget.rates}
+        before = {rate: found.difference(BEFORE, knowing[rate], able) for rate in slow}
+        after = {rate: found.difference(AFTER, able, knowing[rate]) for rate in slow}
         early = {f"knowledge before the drift, rate {at:g}": gap for at, gap in before.items()}
         late = {f"ability after the drift, rate {at:g}": gap for at, gap in after.items()}
         bounds = {name: Bound(gap, above=0) for name, gap in (early | late).items()}
@@ -110,8 +106,7 @@ class Ability(Claim):
         if holds and not all(traded):
             holds = None
         missing = UNTRADED if False in traded else ""
-        both = self._knowing(self.budget.rates[-1], "drift")
-        worth = found.difference(AFTER, both | SWARM, able | SWARM)
+        worth = found.difference(AFTER, knowing[self.budget.rates[-1]], able)
         least = min(after, key=lambda rate: after[rate].mean)
         shortest = min(before, key=lambda rate: before[rate].mean)
         because = (
@@ -125,39 +120,37 @@ class Ability(Claim):
         return [self.hypotheses[0].verdict(holds, because, bounds, missing)]
 
     def charts(self, results: Results) -> list[Chart]:
-        found = self._by_life(results)
-        accuracy = "prequential accuracy of the round"
-        drift = (float(self.budget.life), "drift")
+        found, b = self._by_life(results), self.budget
+        accuracy, moment = "prequential accuracy of the round", (float(b.life), "drift")
+        learning = replace(found, finals=found.finals[found.finals["rate"] > 0])
+        longest, never = b.pretraining[-1], b.rates[0]
         return [
             Chart("Labels trade places in the middle of life", "round of life", accuracy,
-                  self._lives(found, "drift"), at=drift),
+                  self._lives(found, "drift"), at=moment),
             Chart("Nothing changes", "round of life", accuracy, self._lives(found, "steady")),
             *(
                 Chart(f"What knowledge and ability give {part}", "learning rate after birth",
-                      f"prequential accuracy {part}", self._by_rate(found, part), log_x=True,
-                      level=self._ignorant(found, part))
+                      f"prequential accuracy {part}",
+                      [learning.along(part, "rate", f"{rounds} rounds of pretraining",
+                                      world="drift", pretraining=rounds, arm="swarm")
+                       for rounds in b.pretraining],
+                      log_x=True, level=(found.mean(part, **self._knowing(never, "drift")).mean,
+                                         f"{longest} rounds, rate {never:g}"))
                 for part in (BEFORE, AFTER)
             ),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
         found = self._by_life(results)
-        knowing = self.budget.pretraining[-1]
         columns = {
-            **{part: Mean(part) for part in PARTS},
+            **{part: Mean(part) for part in (BIRTH, BEFORE, AFTER)},
             "overtaken by the able in round": Only(
                 lambda row: self._overtaken(found, row["rate"], row["world"]),
-                pretraining=knowing,
+                pretraining=self.budget.pretraining[-1],
                 arm="swarm",
             ),
         }
         return found.table(self.rows(), columns, own=("world", "pretraining", "rate", "arm"))
-
-    def _check(self) -> None:
-        for key in ("pretraining", "rates"):
-            self.require_ascending(key, 2)
-        valid = f"must have one of at most 1/{SLOWER} of the largest, such as 0"
-        self.require(self._slow(), "rates", valid)
 
     def _slow(self) -> list[float]:
         """The rates at which the knowing are judged."""
@@ -165,11 +158,10 @@ class Ability(Claim):
         return [rate for rate in rates if rate * SLOWER <= rates[-1] * (1 + 1e-9)]
 
     def _able(self, world: str) -> dict[str, Any]:
-        b = self.budget
-        return {"world": world, "pretraining": b.pretraining[0], "rate": b.rates[-1]}
+        return _row(world, self.budget.pretraining[0], self.budget.rates[-1])
 
     def _knowing(self, rate: float, world: str) -> dict[str, Any]:
-        return {"world": world, "pretraining": self.budget.pretraining[-1], "rate": rate}
+        return _row(world, self.budget.pretraining[-1], rate)
 
     def _run(self, pretraining: int) -> dict[str, Any]:
         """A run ends with the life; streams go on, as their labels swap in the middle of them."""
@@ -198,68 +190,42 @@ class Ability(Claim):
     def _by_life(self, results: Results) -> Results:
         """The results with rounds of life in place of rounds, and for each arm the mean accuracy of
         each part of its life."""
-        if results.finals.empty or results.curves.empty:
+        if results.curves.empty:
             return results
-        life = self.budget.life
-        curves = results.curves.assign(
-            round=results.curves["round"] - results.curves["pretraining"]
-        ).query("round > 0")
-        finals = results.finals
-        keys = ["world", "pretraining", "rate", "seed", "arm"]
-        for part, (first, last) in {
-            BIRTH: (1, 1),
-            BEFORE: (1, life),
-            AFTER: (life + 1, 2 * life),
-        }.items():
-            of_part = curves[curves["round"].between(first, last)]
-            means = of_part.groupby(keys)["stream_accuracy"].mean().rename(part)
-            finals = finals.merge(means.reset_index(), on=keys, how="left")
-        return replace(results, finals=finals, curves=curves)
+        life, curves = self.budget.life, results.curves
+        age = curves["round"] - curves["pretraining"]
+        born = replace(results, curves=curves.assign(round=age)[age > 0])
+        parts = {BIRTH: (1, 1), BEFORE: (1, life), AFTER: (life + 1, 2 * life)}
+
+        def accuracies(curve: pd.DataFrame) -> dict[str, float]:
+            each = {part: curve[curve["round"].between(*rounds)] for part, rounds in parts.items()}
+            return {part: rows["stream_accuracy"].mean() for part, rows in each.items()}
+
+        return with_measures(born, accuracies, ("world", "pretraining", "rate"))
 
     def _lives(self, found: Results, world: str) -> list[Line]:
         rates = self.budget.rates
-        named = {
-            "knows and does not learn": self._knowing(rates[0], world),
-            "knows and learns slowly": self._knowing(self._slow()[-1], world),
-            "knows nothing and learns fast": self._able(world),
-            "knows and learns fast": self._knowing(rates[-1], world),
-        }
-        different = {tuple(where.values()): (name, where) for name, where in named.items()}
-        return found.by_rounds("stream_accuracy", dict(different.values()), **SWARM)
-
-    def _by_rate(self, found: Results, part: str) -> list[Line]:
-        learning = replace(found, finals=found.finals[found.finals["rate"] > 0])
-        return [
-            learning.along(part, "rate", f"{rounds} rounds of pretraining",
-                           world="drift", pretraining=rounds, **SWARM)
-            for rounds in self.budget.pretraining
-        ]  # fmt: skip
-
-    def _ignorant(self, found: Results, part: str) -> tuple[float, str]:
-        rate = self.budget.rates[0]
-        mean = found.mean(part, **self._knowing(rate, "drift"), **SWARM).mean
-        return mean, f"{self.budget.pretraining[-1]} rounds, rate {rate:g}"
+        slow = {rates[0]: "does not learn", self._slow()[-1]: "learns slowly"}
+        lives = {f"knows and {what}": self._knowing(rate, world) for rate, what in slow.items()}
+        lives["knows nothing and learns fast"] = self._able(world)
+        lives["knows and learns fast"] = self._knowing(rates[-1], world)
+        return found.by_rounds("stream_accuracy", lives)
 
     def _overtaken(self, found: Results, rate: float, world: str) -> str:
         """The round of life at whose end the able are ahead of the knowing for the first time, in
         the mean accuracy of the last five rounds."""
-        able, knowing = (
-            _rolling(found, {**where, **SWARM})
-            for where in (self._able(world), self._knowing(rate, world))
-        )
-        seeds = able.columns.intersection(knowing.columns)
+        rows = (self._able(world), self._knowing(rate, world))
+        able, knowing = (found.rolling("stream_accuracy", LOOK, **row) for row in rows)
+        diverged = [seed for row in rows for seed in found.diverged_seeds(**row)]
+        seeds = able.columns.intersection(knowing.columns).difference(diverged)
         ahead = able[seeds] > knowing[seeds]
         first = ahead.idxmax()[ahead.any()]
-        if len(first) == len(seeds) or first.empty:
-            return interval(first.to_numpy(np.float64)).text(0) if len(first) else "never"
-        return f"in {len(first)} of {len(seeds)} seeds"
+        if first.empty:
+            return "never"
+        if len(first) < len(seeds):
+            return f"in {len(first)} of {len(seeds)} seeds"
+        return interval(first.to_numpy(np.float64)).text(0)
 
 
-def _rolling(found: Results, where: Row) -> pd.DataFrame:
-    """The mean accuracy of the last five rounds, by round of life and seed."""
-    rows = found.curves
-    for key, value in where.items():
-        rows = rows[rows[key] == value]
-    rows = rows[~rows["seed"].isin(found.diverged_seeds(**where))]
-    by_seed = rows.pivot(index="round", columns="seed", values="stream_accuracy")
-    return by_seed.rolling(LOOK).mean().dropna(how="all")
+def _row(world: str, pretraining: int, rate: float) -> dict[str, Any]:
+    return {"world": world, "pretraining": pretraining, "rate": rate, "arm": "swarm"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from itertools import product
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,8 @@ from swarm.experiments.claims.results import Mean, Results, Text
 ACCURACY = "accuracy_mean"
 SELECTS = ("learned", "random", "fixed")
 DENSE = "perceptron"
+PERCEPTRON = {"select": DENSE, "active": 1.0}
+WHOLE = ((DENSE, 1.0), ("learned", 1.0))  # all neurons
 HIDDEN, BATCH, STEPS, EACH = 64, 16, 5, 480
 LOSS, MOST = 0.01, 0.3  # what may be lost, and the share of neurons up to which it is judged
 LETTERS, LENGTH, CLASSES = 8, 64, 10
@@ -164,37 +167,32 @@ class Activation(Claim):
             "data.per_device": EACH,
             "model.hidden": [HIDDEN],
         }
-        dense = {"select": DENSE, "active": 1.0}
-        found = [Condition.of(dense, fixed, {"model": "mlp"}, arms=arms(True))]
-        each = [(select, active) for select in SELECTS for active in b.active]
-        for select, active in [("learned", 1.0), *each]:
-            model = {"model": "selective", "model.select": select, "model.active": active}
-            judged = (select, active) == ("learned", self._judged())
-            values = {"select": select, "active": active}
-            found.append(Condition.of(values, fixed, model, arms=arms(judged)))
-        return found
+        controls = ((DENSE, 1.0), ("learned", self._judged()))
+        return [
+            Condition.of({"select": select, "active": active}, fixed, _model(select, active),
+                         arms=arms((select, active) in controls))
+            for select, active in [*WHOLE, *product(SELECTS, b.active)]
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        active = self._judged()
+        active, few = self._judged(), self.budget.active[0]
         less = {
-            "all neurons": self._minus(results, active, "learned", 1.0),
-            "the perceptron": self._minus(results, active, DENSE, 1.0),
+            "all neurons": _minus(results, active, "learned", 1.0),
+            "the perceptron": _minus(results, active, DENSE, 1.0),
         }
-        random, fixed = (
-            self._minus(results, active, select, active) for select in ("random", "fixed")
-        )
-        bounds = {name: Bound(each, above=-LOSS) for name, each in less.items()}
-        bounds["as many at random"] = Bound(random, above=0)
+        random, fixed = (_minus(results, active, select, active) for select in ("random", "fixed"))
+        least = _minus(results, few, "fixed", few)
         told = ", ".join(f"{each.text(1, 100)} from {other}" for other, each in less.items())
         because = (
             f"{active:.0%} active neurons are {told} and {random.text(1, 100)} points from as many"
-            f" at random, for {self._flops(results, 'learned', active)} of the FLOP of all"
+            f" at random, for {_flops(results, 'learned', active)} of the FLOP of all"
         )
         lost = (
-            f"{active:.0%} active neurons are {fixed.text(1, 100)} points from as many fixed ones"
+            f"{active:.0%} active neurons are {fixed.text(1, 100)} points from as many fixed ones;"
+            f" {few:.0%} are {least.text(1, 100)}"
         )
-        least = self._minus(results, self.budget.active[0], "fixed", self.budget.active[0])
-        lost += f"; {self.budget.active[0]:.0%} are {least.text(1, 100)}"
+        bounds = {name: Bound(each, above=-LOSS) for name, each in less.items()}
+        bounds["as many at random"] = Bound(random, above=0)
         first, second = self.hypotheses
         return [
             first.judged(bounds, because),
@@ -202,21 +200,17 @@ class Activation(Claim):
         ]
 
     def charts(self, results: Results) -> list[Chart]:
-        lines = [
-            results.along(ACCURACY, "active", select, select=select, arm="swarm")
-            for select in SELECTS
-        ]
-        shown = [(DENSE, 1.0), *((select, self._judged()) for select in SELECTS)]
+        shown = [(DENSE, 1.0), *product(SELECTS, [self._judged()])]
         learning = {
-            f"{select}, {active:.0%} active": {"select": select, "active": active}
-            for select, active in shown
+            f"{select}, {active:.0%} active": _row(select, active) for select, active in shown
         }
-        dense = results.mean(ACCURACY, select=DENSE, active=1.0, arm="swarm").mean
         y = "final accuracy, mean over devices"
         return [
             Chart("What a part of the neurons does", "share of hidden neurons that is active", y,
-                  lines, log_x=True, level=(dense, DENSE)),
-            Chart("Learning", "round", y, results.by_rounds(ACCURACY, learning, arm="swarm")),
+                  [results.along(ACCURACY, "active", select, select=select, arm="swarm")
+                   for select in SELECTS],
+                  log_x=True, level=(results.mean(ACCURACY, **_row(DENSE, 1.0)).mean, DENSE)),
+            Chart("Learning", "round", y, results.by_rounds(ACCURACY, learning)),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -225,10 +219,8 @@ class Activation(Claim):
             "active": Text("{active:.0%}"),
             "arm": "arm",
             "accuracy": Mean(ACCURACY),
-            "points from the perceptron": Mean(
-                ACCURACY, 1, 100, minus={"select": DENSE, "active": 1.0}
-            ),
-            "FLOP of all neurons": lambda row: self._flops(results, **row),
+            "points from the perceptron": Mean(ACCURACY, 1, 100, minus=PERCEPTRON),
+            "FLOP of all neurons": lambda row: _flops(results, **row),
             "diverged": lambda row: len(results.diverged(**row)),
         }
         return results.table(self.rows(), columns)
@@ -238,14 +230,24 @@ class Activation(Claim):
         most: float = max(active for active in self.budget.active if active <= MOST)
         return most
 
-    def _minus(self, results: Results, active: float, select: str, other: float) -> Interval:
-        chosen = {"select": "learned", "active": active, "arm": "swarm"}
-        return results.difference(
-            ACCURACY, chosen, {"select": select, "active": other, "arm": "swarm"}
-        )
 
-    def _flops(self, results: Results, select: str, active: float, arm: str = "swarm") -> str:
-        """FLOP of learning as a share of the swarm's with all neurons active."""
-        spent = results.mean("flops_total", select=select, active=active, arm=arm).mean
-        full = results.mean("flops_total", select="learned", active=1.0, arm="swarm").mean
-        return f"{spent / full:.0%}" if np.isfinite(spent / full) else "–"
+def _model(select: str, active: float) -> dict[str, Any]:
+    if select == DENSE:
+        return {"model": "mlp"}
+    return {"model": "selective", "model.select": select, "model.active": active}
+
+
+def _row(select: str, active: float) -> dict[str, Any]:
+    return {"select": select, "active": active, "arm": "swarm"}
+
+
+def _minus(results: Results, active: float, select: str, other: float) -> Interval:
+    """The accuracy of neurons that the selector chooses, minus that of others."""
+    return results.difference(ACCURACY, _row("learned", active), _row(select, other))
+
+
+def _flops(results: Results, select: str, active: float, arm: str = "swarm") -> str:
+    """FLOP of learning as a share of the swarm's with all neurons active."""
+    spent = results.mean("flops_total", select=select, active=active, arm=arm).mean
+    full = results.mean("flops_total", **_row("learned", 1.0)).mean
+    return f"{spent / full:.0%}" if np.isfinite(spent / full) else "–"

@@ -4,39 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from scenarios import CONTROLS, arms
+from scenarios.compression import MESSAGES
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
-from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
 
 ACCURACY = "accuracy_mean"
 TARGET = 0.9
 CHANCE = 0.1  # ten classes
 PLAIN = "every number"
+CENTRE = {"sharing": PLAIN, "arm": "centralised"}
 # The compressed messages have the consensus steps γ of scenarios/compression.py.
 SHARING: dict[str, dict[str, Any]] = {
     PLAIN: {},
-    "8 bits a number": {
-        "protocol": "choco",
-        "protocol.gamma": 1.0,
-        "compressor": "qsgd",
-        "compressor.bits": 8,
-        "compressor.unbiased": False,
-    },
-    "a tenth of the numbers": {
-        "protocol": "choco",
-        "protocol.gamma": 0.4,
-        "compressor": "top_k",
-        "compressor.fraction": 0.1,
-        "compressor.feedback": False,
-    },
+    "8 bits a number": {"protocol": "choco", **MESSAGES["8 bits"]},
+    "a tenth of the numbers": {"protocol": "choco", **MESSAGES["10% of the numbers"]},
     "every number after 25 steps": {"train.local_steps": 25},
 }
 # The device: the power of a brain, and the computing of a small board (conf/fleet/uniform.yaml).
@@ -56,17 +46,19 @@ NUMBER_BYTES = 4
 # How far each of the three prices (a FLOP on a device, a byte by radio, a FLOP on the server) may
 # be from its estimate, in either direction.
 WRONG_BY = 3.0
-PRICES = "closer prices of energy, as the two ends of what they can be say opposite things"
+UNSURE = "closer prices of energy, as the two ends of what they can be say opposite things"
 
 
-@dataclass(frozen=True)
-class Prices:
+class Prices(NamedTuple):
     """How many times as high as estimated the prices are: of a FLOP on a device, of a byte by
     radio, and of a FLOP on the server."""
 
     device_flop: float = 1.0
     radio: float = 1.0
     server_flop: float = 1.0
+
+
+ESTIMATED, PARTS = Prices(), list(Prices._fields)
 
 
 class Energy(Claim):
@@ -112,16 +104,17 @@ class Energy(Claim):
         ]
 
     def conclude(self, results: Results) -> list[Verdict]:
-        ratios = {name: self._ratio(results, name) for name in SHARING}
+        counted = self._counted(results)
+        ratios = {name: _ratio(counted, name) for name in SHARING}
         reached = {name: each for name, each in ratios.items() if math.isfinite(each.mean)}
         if not reached:
-            centre = self._until_target(results, PLAIN, "centralised", Prices())
-            holds = False if len(centre) and not centre.isna().any() else None
+            centre = _spent(counted, CENTRE)
+            holds = False if len(centre) and centre.notna().all() else None
             because = f"no swarm reached {TARGET:.0%} under all seeds"
             missing = "more rounds, as the centre does not reach it under all seeds either"
             return [self.hypotheses[0].verdict(holds, because, missing=missing)]
         best = min(reached, key=lambda name: reached[name].mean)
-        low, high = self._bounds(results, best)
+        low, high = _ends(counted, best)
         holds = True if high.below(1) else False if low.above(1) else None
         because = (
             f"the swarm that sends {best} takes {reached[best].text(0)} times the energy of the"
@@ -132,10 +125,11 @@ class Energy(Claim):
         # the end that decides if it is sure: the worst one confirms, the best one refutes
         decides = "at worst" if high.mean < 1 else "at best"
         bounds = {decides: Bound(ends[decides], below=1)}
-        missing = PRICES if low.mean < 1 < high.mean else ""
+        missing = UNSURE if low.mean < 1 < high.mean else ""
         return [self.hypotheses[0].verdict(holds, because, bounds, missing, **ratios, **ends)]
 
     def charts(self, results: Results) -> list[Chart]:
+        counted = self._counted(results)
         shown = {name: {"sharing": name, "arm": "swarm"} for name in SHARING}
         shown |= {arm: {"sharing": PLAIN, "arm": arm} for arm in CONTROLS}
         level = (TARGET, f"{TARGET:.0%}")
@@ -143,68 +137,58 @@ class Energy(Claim):
             Chart("Accuracy against what it took",
                   "joules of all devices, or of the server and of sending to it",
                   "accuracy, mean over devices",
-                  [self._curve(results, name, **where) for name, where in shown.items()],
+                  [counted.against(ACCURACY, "joules", name, **row) for name, row in shown.items()],
                   log_x=True, level=level),
             Chart("Accuracy by round", "round", "accuracy, mean over devices",
                   results.by_rounds(ACCURACY, shown), level=level),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
+        counted = self._counted(results)
+        spent = partial(_spent, counted)
         points = 100 * (TARGET - CHANCE)
-
-        def spent(row: Row, radio: float = 1.0) -> pd.Series[float]:
-            return self._until_target(results, row["sharing"], row["arm"], Prices(radio=radio))
-
-        def bounds(end: int) -> Mean:
-            return Mean(lambda row: self._bounds(results, row["sharing"])[end], 0)
-
-        def radio(row: Row) -> Interval:
-            return interval(1 - spent(row, radio=0.0) / spent(row))
-
-        ratio = Mean(lambda row: self._ratio(results, row["sharing"]), 0)
-        columns = {
+        columns: dict[str, Any] = {
             "arm": Text("swarm that sends {sharing}", arm="swarm"),
             f"seeds that reach {TARGET:.0%}": lambda row: len(spent(row).dropna()),
-            "joules": Mean(lambda row: interval(spent(row)), 1),
-            "joules a point": Mean(lambda row: interval(spent(row) / points), 2),
-            "of these by radio": Mean(radio, 1, 100, "%"),
+            "joules": Mean(spent, 1),
+            "joules a point": Mean(lambda row: spent(row) / points, 2),
+            "of these by radio": Mean(
+                lambda row: 1 - spent(row, Prices(radio=0.0)) / spent(row), 1, 100, "%"
+            ),
             "final accuracy": Mean(ACCURACY),
-            "times the centre": Only(ratio, arm="swarm"),
-            "at best": Only(bounds(0), arm="swarm"),
-            "at worst": Only(bounds(1), arm="swarm"),
         }
+        of_swarm = {
+            "times the centre": lambda row: _ratio(counted, row["sharing"]),
+            "at best": lambda row: _ends(counted, row["sharing"])[0],
+            "at worst": lambda row: _ends(counted, row["sharing"])[1],
+        }
+        columns |= {name: Only(Mean(each, 0), arm="swarm") for name, each in of_swarm.items()}
         return results.table(self.rows(controls_last=True), columns)
-
-    def _curve(self, results: Results, name: str, sharing: str, arm: str) -> Line:
-        """The mean accuracy against the mean joules, by round."""
-        rows = self._records(results, sharing, arm, Prices())
-        groups = [group for at, group in rows.groupby("round") if at] if len(rows) else []
-        spent = [group["spent"].mean() for group in groups]
-        return Line.through(name, spent, [interval(group[ACCURACY]) for group in groups])
 
     # --- what was spent ---------------------------------------------------------------------------
 
-    def _records(self, results: Results, sharing: str, arm: str, prices: Prices) -> pd.DataFrame:
-        """The records of an arm under all seeds, with the joules ``spent`` up to each."""
-        rows = results.curves
-        if rows.empty:
-            return rows
-        rows = rows[(rows["sharing"] == sharing) & (rows["arm"] == arm)].copy()
-        if arm == "centralised":
-            learning = rows["flops_total"] * SERVER_W / SERVER_FLOPS * prices.server_flop
-            radio = rows["seed"].map(self._sent_to_the_server(results))
-        else:
-            device = DEVICE["fleet.active"] / DEVICE["fleet.flops"]
-            # no idle power, so that what is not learning is the radio
-            radio = rows["joules_total"] - rows["flops_total"] * device
-            learning = rows["flops_total"] * device * prices.device_flop
-        return rows.assign(spent=learning + radio * prices.radio)
+    def _counted(self, results: Results) -> Results:
+        """The results with the joules up to each record but those of round 0: what has each of the
+        three prices, and all ``joules``."""
+        if results.curves.empty:
+            return replace(results, curves=pd.DataFrame(columns=["seed", ACCURACY, *PARTS]))
+        curves = results.curves.query("round > 0")
+        flops, central = curves["flops_total"], curves["arm"] == "centralised"
+        learning = flops * (DEVICE["fleet.active"] / DEVICE["fleet.flops"])
+        # no idle power, so that what is not learning is the radio
+        radio = curves["joules_total"] - learning
+        sent = curves["seed"].map(self._sent_to_the_server(results))
+        parts = {
+            "device_flop": learning.mask(central, 0.0),
+            "radio": radio.mask(central, sent),
+            "server_flop": (flops * SERVER_W / SERVER_FLOPS).where(central, 0.0),
+        }
+        return replace(results, curves=curves.assign(**parts, joules=sum(parts.values())))
 
     def _sent_to_the_server(self, results: Results) -> pd.Series[float]:
         """By seed the joules of the radios for all samples, and for the final model on every
         device."""
-        runs = results.finals[results.finals["sharing"] == PLAIN].drop_duplicates("seed")
-        runs = runs.set_index("seed")
+        runs = results.finals[results.finals["arm"] == "centralised"].set_index("seed")
         samples = NUMBER_BYTES * runs["train_samples"] * (runs["features"] + 1)
         models = NUMBER_BYTES * runs["parameters"] * self.budget.devices
         found: pd.Series[float] = (
@@ -212,33 +196,26 @@ class Energy(Claim):
         )
         return found
 
-    def _until_target(
-        self, results: Results, sharing: str, arm: str, prices: Prices
-    ) -> pd.Series[float]:
-        """By seed the joules until the mean accuracy is :data:`TARGET` for the first time; NaN
-        where it never is."""
-        rows = self._records(results, sharing, arm, prices)
-        if rows.empty:
-            return pd.Series(dtype=np.float64)
-        there = rows[rows[ACCURACY] >= TARGET]
-        found: pd.Series[float] = there.groupby("seed")["spent"].min()
-        return found.reindex(sorted(rows["seed"].unique()))
 
-    def _ratio(self, results: Results, sharing: str, prices: Prices | None = None) -> Interval:
-        """The swarm's joules divided by the centre's, over seeds; NaN unless both reach the target
-        under all seeds."""
-        swarm, centre = (
-            self._until_target(results, name, arm, prices or Prices())
-            for name, arm in ((sharing, "swarm"), (PLAIN, "centralised"))
-        )
-        ratio = swarm / centre
-        return interval(ratio) if not ratio.isna().any() else interval([])
+def _spent(counted: Results, row: Row, prices: Prices = ESTIMATED) -> pd.Series[float]:
+    """By seed the joules until the mean accuracy is :data:`TARGET` for the first time; NaN where it
+    never is."""
+    records = counted.records(**row)
+    there = records[PARTS].where(records[ACCURACY] >= TARGET)
+    until = there.groupby(records["seed"]).min()
+    return (until * list(prices)).sum(axis=1, skipna=False)
 
-    def _bounds(self, results: Results, sharing: str) -> tuple[Interval, Interval]:
-        """The ratios under the prices that favour the swarm most, and the centre most."""
-        each = (1 / WRONG_BY, WRONG_BY)
-        found = [
-            self._ratio(results, sharing, Prices(*prices))
-            for prices in itertools.product(each, repeat=3)
-        ]
-        return min(found, key=lambda one: one.mean), max(found, key=lambda one: one.mean)
+
+def _ratio(counted: Results, sharing: str, prices: Prices = ESTIMATED) -> Interval:
+    """The swarm's joules divided by the centre's, over seeds; NaN unless both reach the target
+    under all seeds."""
+    swarm = _spent(counted, {"sharing": sharing, "arm": "swarm"}, prices)
+    ratio = swarm / _spent(counted, CENTRE, prices)
+    return interval(ratio if ratio.notna().all() else [])
+
+
+def _ends(counted: Results, sharing: str) -> tuple[Interval, Interval]:
+    """The ratios under the prices that favour the swarm most, and the centre most."""
+    each = itertools.product((1 / WRONG_BY, WRONG_BY), repeat=len(PARTS))
+    ratios = [_ratio(counted, sharing, Prices(*prices)) for prices in each]
+    return min(ratios, key=lambda one: one.mean), max(ratios, key=lambda one: one.mean)

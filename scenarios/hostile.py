@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import product, takewhile
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 from scenarios import CONTROLS, arms
-from swarm.common.statistics import LEVEL, Bound, Interval, interval
+from swarm.common.ranges import share_of
+from swarm.common.statistics import Cases, Interval, bonferroni, interval
 from swarm.communication.aggregation.base import Aggregator
+from swarm.communication.aggregation.beyond import share_beyond
 from swarm.communication.topology.base import Topology, graph_of
-from swarm.config.build import build, option
+from swarm.communication.topology.graph import Graph
+from swarm.config.build import build, chosen
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
+from swarm.experiments.claims.shared.measures import counting_diverged
 
-Floats = NDArray[np.float64]
 ACCURACY = "accuracy_mean"
 ENOUGH, JUDGED = 0.9, 0.2
 GRAPHS: dict[str, dict[str, Any]] = {
-    "random_regular": {"topology.degree": 10},
-    "small_world": {"topology.k": 6},
+    "random_regular": {"topology": "random_regular", "topology.degree": 10},
+    "small_world": {"topology": "small_world", "topology.k": 6},
 }
+FIRST = "random_regular"
 # ALIE's own z is near 0, which is no attack, where few devices are hostile.
 ATTACKS: dict[str, dict[str, Any]] = {
-    "sign_flip": {},
-    "alie": {"attack.z": 1.5},
-    "inner_product": {},
-    "dissensus": {},
+    "sign_flip": {"attack": "sign_flip"},
+    "alie": {"attack": "alie", "attack.z": 1.5},
+    "inner_product": {"attack": "inner_product"},
+    "dissensus": {"attack": "dissensus"},
 }
 NOBODY, ABSENT = "none", "absent"
 # Rules that are told a number assume ⌊0.4 n⌋ hostile rows: 4 of 11, 2 of 7. With unsafe=warn the
@@ -55,8 +58,11 @@ _LEFT_OUT = {
     "aggregator.radius": 1e9,
     "aggregator.unsafe": "warn",
 }
+UNATTACKED = {(NOBODY, rule): {"attack": "none", **how} for rule, how in RULES.items()}
+ATTACKED = {(NOBODY, MEAN): UNATTACKED[NOBODY, MEAN], (ABSENT, MEAN): _LEFT_OUT}
+ATTACKED |= {(a, rule): {**ATTACKS[a], **RULES[rule]} for a, rule in product(ATTACKS, RULES)}
 CASES = len(GRAPHS) * len(ATTACKS)
-OF_RULES, OF_CASES = (1 - (1 - LEVEL) / many for many in (len(ROBUST), CASES))
+OF_RULES, OF_CASES = bonferroni(len(ROBUST)), bonferroni(CASES)
 _METRIC = (
     "final accuracy, mean over honest devices, as a share of that of the same devices in the same"
     " swarm with the mean and without an attack, paired by seed; in each of"
@@ -130,35 +136,25 @@ class Hostile(Claim):
         apart = len({f"{share:.0%}" for share in b.hostile}) == len(b.hostile)
         valid = f"must be shares that differ by a percent or more, {JUDGED} among them"
         self.require(apart and JUDGED in b.hostile, "hostile", valid)
-        unattacked = [(NOBODY, rule, {"attack": "none", **how}) for rule, how in RULES.items()]
-        attacked = [unattacked[0], (ABSENT, MEAN, _LEFT_OUT)]
-        for attack, strength in ATTACKS.items():
-            own = {"attack": attack, **strength}
-            attacked += [(attack, rule, {**own, **how}) for rule, how in RULES.items()]
-        each = [
-            (graph, share, *case)
-            for graph in GRAPHS
-            for share in (0.0, *b.hostile)
-            for case in (attacked if share else unattacked)
-        ]
         return [
             Condition.of(
                 {"graph": graph, "hostile": f"{share:.0%}", "attack": attack, "rule": rule},
-                b.size(), {"topology": graph, **GRAPHS[graph], "attack.devices": share}, how,
-                arms=arms(number == 0))
-            for number, (graph, share, attack, rule, how) in enumerate(each)
+                b.size(), network, {"attack.devices": share}, how,
+                arms=arms((graph, share, rule) == (FIRST, 0.0, MEAN)))
+            for graph, network in GRAPHS.items()
+            for share in (0.0, *b.hostile)
+            for (attack, rule), how in (ATTACKED if share else UNATTACKED).items()
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        cases = {rule: self._cases(results, rule) for rule in RULES}
-        bounds = {rule: _bounds(cases[rule]) for rule in RULES}
-        worst = {rule: _worst(bounds[rule]) for rule in RULES}
+        cases = {rule: _cases(results, rule) for rule in RULES}
+        worst = {rule: each.worst for rule, each in cases.items()}
         best = max(ROBUST, key=lambda rule: worst[rule][1].mean)
-        each = {rule: _holds(cases[rule], OF_RULES) for rule in ROBUST}
+        each = {rule: cases[rule].holds(OF_RULES) for rule in ROBUST}
         some = True if True in each.values() else None if None in each.values() else False
         left = [rule for rule in ROBUST if each[rule] is None]
         # of several rules each has to be decided; what the last one takes follows from its cases
-        last = _bounds(cases[left[0]], OF_CASES) if len(left) == 1 else {}
+        last = cases[left[0]].bounds if len(left) == 1 else {}
         missing = "" if last else f"as many seeds as decide {', '.join(left)}"
         text = (
             f"{best} keeps most in its worst case, {self._said(results, best, worst[best])}; the"
@@ -168,25 +164,24 @@ class Hostile(Claim):
         found = [self.hypotheses[0].verdict(some, text, of_last, missing, worst=worst)]
         for hypothesis, rule in zip(self.hypotheses[1:], ALONE, strict=True):
             because = f"in its worst case it keeps {self._said(results, rule, worst[rule])}"
-            holds, strict = _holds(cases[rule], LEVEL), _bounds(cases[rule], OF_CASES)
-            found.append(hypothesis.verdict(holds, because, strict))
+            found.append(hypothesis.verdict(cases[rule].holds(), because, cases[rule].bounds))
         return found
 
     def charts(self, results: Results) -> list[Chart]:
-        found = []
-        for graph in GRAPHS:
-            lines = [self._line(results, graph, rule) for rule in (*RULES, ABSENT)]
-            title = f"What honest devices keep under the worst attack for each rule: {graph}"
-            x, y = "share of hostile devices", "share of the unattacked mean's accuracy"
-            level = (ENOUGH, f"{ENOUGH:.0%}")
-            found.append(Chart(title, x, y, [*lines, self._theory(graph)], level=level))
-        where = {"graph": next(iter(GRAPHS)), "hostile": f"{JUDGED:.0%}", "attack": "dissensus"}
-        lines_of = {rule: {"rule": rule, "arm": "swarm"} for rule in RULES}
-        rounds = results.by_rounds(ACCURACY, lines_of, **where)
+        lines = {rule: {"rule": rule, "arm": "swarm"} for rule in RULES}
+        judged = {"graph": FIRST, "hostile": f"{JUDGED:.0%}", "attack": "dissensus"}
         return [
-            *found,
+            *(
+                Chart(f"What honest devices keep under the worst attack for each rule: {graph}",
+                      "share of hostile devices", "share of the unattacked mean's accuracy",
+                      [*(self._line(results, graph, rule) for rule in (*RULES, ABSENT)),
+                       self._theory(graph)],
+                      level=(ENOUGH, f"{ENOUGH:.0%}"))
+                for graph in GRAPHS
+            ),
             Chart(f"{JUDGED:.0%} of the devices undo gossip (dissensus); runs until they diverge",
-                  "round", "accuracy, mean over honest devices", rounds),
+                  "round", "accuracy, mean over honest devices",
+                  results.by_rounds(ACCURACY, lines, **judged)),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
@@ -198,85 +193,45 @@ class Hostile(Claim):
         ]
 
         def kept(attack: str) -> Figure:
-            return Figure(lambda row: self._kept(results, **row, attack=attack).mean, ".1%")
+            return Figure(lambda row: interval(_kept(results, attack, **row)).mean, ".1%")
 
         attacked = {"share": (*self.budget.hostile,), "rule": (*RULES,)}
+        unattacked = Mean(lambda row: results.mean(ACCURACY, **_where(NOBODY, **row)))
         columns = {
             "hostile": Text("{share:.0%}"),
-            "worst": Mean(lambda row: self._at_worst(results, **row), 1, 100, "%"),
-            "accuracy": Only(
-                lambda row: results.mean(ACCURACY, **self._where(**row, attack=NOBODY)), share=0.0
-            ),
+            "worst": Mean(lambda row: _at_worst(results, **row), 1, 100, "%"),
+            "accuracy": Only(unattacked, share=0.0),
             "beyond": Only(Figure(lambda row: self._beyond(**row), ".0%"), **attacked),
             **{attack: Only(kept(attack), **attacked) for attack in ATTACKS},
         }
-        unattacked = self._where(next(iter(GRAPHS)), MEAN, 0.0, NOBODY)
-        arms = [{**unattacked, "arm": arm} for arm in CONTROLS]
-        controls = results.table(arms, {"graph": "arm", "accuracy": Mean(ACCURACY)})
         table = results.table(rows, columns, own=("graph", "rule"))
+        arms = [{**_where(NOBODY, FIRST, MEAN, 0.0), "arm": arm} for arm in CONTROLS]
+        controls = results.table(arms, {"graph": "arm", "accuracy": Mean(ACCURACY)})
         return pd.concat([table, controls]).fillna("–")
-
-    # --- what is kept -----------------------------------------------------------------------------
-
-    def _where(self, graph: str, rule: str, share: float, attack: str) -> dict[str, Any]:
-        hostile = f"{share:.0%}"
-        return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": "swarm"}
-
-    def _shares(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Floats:
-        """What is kept under each seed."""
-        before = results.by_seed(ACCURACY, **self._where(graph, MEAN, share, NOBODY))
-        where = self._where(graph, rule, share, attack)
-        after = results.by_seed(ACCURACY, **where)
-        seeds = after.index.union(results.diverged_seeds(**where))
-        kept = after.reindex(seeds, fill_value=0.0) / before
-        return np.asarray(kept.dropna(), np.float64)
-
-    def _kept(self, results: Results, graph: str, rule: str, share: float, attack: str) -> Interval:
-        return interval(self._shares(results, graph, rule, share, attack))
-
-    def _cases(self, results: Results, rule: str) -> dict[str, Floats]:
-        """What the rule keeps under each seed, in each case at the share that is judged."""
-        return {
-            f"{graph}, {attack}": self._shares(results, graph, rule, JUDGED, attack)
-            for graph in GRAPHS
-            for attack in ATTACKS
-        }
 
     def _tried(self, rule: str) -> list[float]:
         """The shares of hostile devices that a rule is tried with."""
         return [*([] if rule == ABSENT else [0.0]), *self.budget.hostile]
 
-    def _at_worst(self, results: Results, graph: str, rule: str, share: float) -> Interval:
-        if rule == ABSENT:
-            return self._kept(results, graph, MEAN, share, ABSENT)
-        if not share:
-            return self._kept(results, graph, rule, share, NOBODY)
-        each = [self._kept(results, graph, rule, share, attack) for attack in ATTACKS]
-        return min(each, key=lambda kept: kept.mean)
+    def _line(self, results: Results, graph: str, rule: str) -> Line:
+        shares = self._tried(rule)
+        worst = [_at_worst(results, graph, rule, share) for share in shares]
+        return Line.through(rule, shares, worst, "points")
 
     def _said(self, results: Results, rule: str, worst: tuple[str, Interval]) -> str:
         """The rule's worst case, its own cost, and up to where it keeps enough on each graph."""
         case, kept = worst
         ends = []
         for graph in GRAPHS:
-            cost = self._kept(results, graph, rule, 0.0, NOBODY)
-            good = [0.0] if cost.mean > ENOUGH else []
-            for share in self.budget.hostile if good else []:
-                if not self._at_worst(results, graph, rule, share).mean > ENOUGH:
-                    break
-                good.append(share)
+            at = {share: _at_worst(results, graph, rule, share).mean for share in self._tried(rule)}
+            good = [share for share, _ in takewhile(lambda one: one[1] > ENOUGH, at.items())]
             until = f"up to {good[-1]:.0%} hostile devices" if good[1:] else "only unattacked"
             ends.append(
                 f"on {graph} above {ENOUGH:.0%} is kept {until if good else 'never'}, it costs"
-                f" {100 * (1 - cost.mean):.1f}% unattacked, and at {JUDGED:.0%}"
+                f" {100 * (1 - at[0.0]):.1f}% unattacked, and at {JUDGED:.0%}"
                 f" {self._beyond(graph, rule, JUDGED):.0%} of the devices are beyond what it bears"
             )
         return f"{kept.text(1, 100, '%')} ({case}); {'; '.join(ends)}"
-
-    def _line(self, results: Results, graph: str, rule: str) -> Line:
-        shares = self._tried(rule)
-        kept = [self._at_worst(results, graph, rule, share) for share in shares]
-        return Line.through(rule, shares, kept, "points")
 
     # --- the theory -------------------------------------------------------------------------------
 
@@ -286,47 +241,47 @@ class Hostile(Claim):
         return Line.law("devices within what ⌊0.4 n⌋ bears", shares, np.array(within))
 
     def _beyond(self, graph: str, rule: str, share: float) -> float:
-        """The share of honest devices with more hostile neighbours than ``rule`` bears, expected
-        over random placements."""
-        n = self.budget.devices
-        degree_M = _degrees(graph, n, self.budget.first_seed, self.budget.seeds)
-        aggregator = _aggregator(rule)
-        bears_M = np.array([aggregator.bears(int(degree) + 1) for degree in degree_M])
-        hostile = max(1, int(share * n + 0.5)) if share else 0
-        return float(hypergeom.sf(bears_M, n - 1, hostile, degree_M).mean())
-
-
-def _bounds(cases: dict[str, Floats], level: float = LEVEL) -> dict[str, Bound]:
-    return {case: Bound(interval(values, level), above=ENOUGH) for case, values in cases.items()}
-
-
-def _worst(bounds: dict[str, Bound]) -> tuple[str, Interval]:
-    return min(((case, each.value) for case, each in bounds.items()), key=lambda it: it[1].mean)
-
-
-def _holds(cases: dict[str, Floats], level: float) -> bool | None:
-    """Whether enough is kept in every case; False if surely too little is in one."""
-    if all(interval(values, level).above(ENOUGH) for values in cases.values()):
-        return True
-    fails = [interval(values, OF_CASES).below(ENOUGH) for values in cases.values()]
-    return False if True in fails else None
+        """The share of honest devices with more hostile neighbours than ``rule`` bears."""
+        b = self.budget
+        aggregator = build(chosen("aggregator", RULES[rule]), Aggregator, "aggregator")
+        graphs = _graphs(graph, b.devices, range(b.first_seed, b.first_seed + b.seeds))
+        return share_beyond(aggregator, graphs, share_of(share, b.devices) if share else 0)
 
 
 @cache
-def _degrees(graph: str, devices: int, first: int, seeds: int) -> Any:
-    """The degrees of all devices in the graphs of these seeds."""
-    changes = {key.partition(".")[2]: value for key, value in GRAPHS[graph].items()}
-    node = {**option("topology", graph), **changes}
+def _graphs(graph: str, devices: int, seeds: range) -> list[Graph]:
+    node = chosen("topology", GRAPHS[graph])
     context: dict[str, Any] = {"devices": devices, "owner_names": None}
-    graphs = [
-        graph_of(build(node, Topology, "topology", seed=seed, **context), 0, devices)
-        for seed in range(first, first + seeds)
-    ]
-    return np.concatenate([each.degree_in for each in graphs])
+    each = [build(node, Topology, "topology", seed=seed, **context) for seed in seeds]
+    return [graph_of(topology, 0, devices) for topology in each]
 
 
-@cache
-def _aggregator(rule: str) -> Aggregator:
-    given = {key.partition(".")[2]: value for key, value in RULES[rule].items() if "." in key}
-    node = {**option("aggregator", RULES[rule]["aggregator"]), **given}
-    return build(node, Aggregator, "aggregator")
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def _where(attack: str, graph: str, rule: str, share: float) -> dict[str, Any]:
+    hostile = f"{share:.0%}"
+    return {"graph": graph, "hostile": hostile, "attack": attack, "rule": rule, "arm": "swarm"}
+
+
+def _kept(results: Results, attack: str, graph: str, rule: str, share: float) -> pd.Series[float]:
+    """What is kept under each seed; nothing where an arm has diverged."""
+    before = results.by_seed(ACCURACY, **_where(NOBODY, graph, MEAN, share))
+    counted = counting_diverged(results, accuracy_mean=0.0)
+    return counted.by_seed(ACCURACY, **_where(attack, graph, rule, share)) / before
+
+
+def _cases(results: Results, rule: str) -> Cases:
+    """What the rule keeps at the share that is judged."""
+    each = product(GRAPHS, ATTACKS)
+    kept = {f"{g}, {attack}": _kept(results, attack, g, rule, JUDGED) for g, attack in each}
+    return Cases(kept, above=ENOUGH)
+
+
+def _at_worst(results: Results, graph: str, rule: str, share: float) -> Interval:
+    """What is kept under the worst of the attacks."""
+    attacks = [*ATTACKS] if share else [NOBODY]
+    if rule == ABSENT:
+        rule, attacks = MEAN, [ABSENT]
+    kept = {attack: _kept(results, attack, graph, rule, share) for attack in attacks}
+    return Cases(kept, above=ENOUGH).worst[1]

@@ -6,7 +6,8 @@ all devices know it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,22 +17,25 @@ from scenarios import arms
 from swarm.common.errors import ConfigError
 from swarm.common.statistics import (
     Bound,
-    Growth,
     Interval,
     aic_difference,
     growth,
     holds_if_all,
     interval,
+    slope,
 )
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Mean, Only, Results, Row, Text
+from swarm.experiments.claims.results import Mean, Only, Results, Text
+from swarm.experiments.claims.shared.measures import counting_diverged, with_measures, with_share
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
 EVALUATIONS = 200  # of every run, so that the time is known to 0.5% of the limit
 LOOKED_AT = 64  # devices that are evaluated, drawn from the seed, where there are more
+RECALL, ACCURACY = "label_accuracy_mean", "accuracy_mean"
 NINE_OF_TEN = "label_accuracy_p10"  # nine devices of ten have at least this recall of the class
+ROUNDS, LATE, FACTOR = "rounds until known", "late to know", "times the complete graph"
 LONGER = "more rounds, as some runs end before their devices have learnt"
 
 
@@ -105,71 +109,75 @@ class KnowledgeSpread(Claim):
         """Every topology at every size; isolated and centralised beside the smallest complete
         graph.
         """
+        self._check()
         found = []
         for topology, sizes in self.budget.sizes.items():
-            limits = self.budget.limits.get(topology, [])
-            if len(limits) != len(sizes) or len(sizes) < 3:
-                valid = (
-                    f"must have three sizes or more, each with a limit; limits has {len(limits)}"
-                    " for it"
-                )
-                raise ConfigError(f"{self.preset}.sizes.{topology}", sizes, valid)
-            alone = sorted({*sizes} - {*self.budget.sizes[CONTROL]})
-            if topology in (RANDOM, RING) and alone:
-                valid = f"must be sizes of {CONTROL}, too, which has no {alone[0]}"
-                raise ConfigError(f"{self.preset}.sizes.{topology}", sizes, valid)
-            for devices, rounds in zip(sizes, limits, strict=True):
+            for devices, rounds in zip(sizes, self.budget.limits[topology], strict=True):
                 values = {"topology": topology, "devices": devices}
                 looks = {
+                    "rounds": rounds,
                     "evaluate.every": max(1, rounds // EVALUATIONS),
                     "evaluate.devices": min(devices, LOOKED_AT),
                     "checkpoint.every": 500,
                 }
-                control = topology == CONTROL and devices == min(sizes)
-                found.append(
-                    Condition.of(values, values, {"rounds": rounds}, looks, arms=arms(control))
-                )
+                controls = arms(topology == CONTROL and devices == min(sizes))
+                found.append(Condition.of(values, values, looks, arms=controls))
         return found
 
+    def _check(self) -> None:
+        for topology, sizes in self.budget.sizes.items():
+            key, limits = f"{self.preset}.sizes.{topology}", self.budget.limits.get(topology, [])
+            valid = (
+                f"must have three sizes or more, each with a limit; limits has {len(limits)} for it"
+            )
+            if len(limits) != len(sizes) or len(sizes) < 3:
+                raise ConfigError(key, sizes, valid)
+            alone = sorted({*sizes} - {*self.budget.sizes[CONTROL]})
+            if topology in (RANDOM, RING) and alone:
+                valid = f"must be sizes of {CONTROL}, too, which has no {alone[0]}"
+                raise ConfigError(key, sizes, valid)
+
     def conclude(self, results: Results) -> list[Verdict]:
-        times = self._times(results)
-        fits = {topology: self._fits(times, topology) for topology in self.budget.sizes}
-        worse = interval([fit.log_error - fit.power_error for fit in fits[RANDOM]])
-        power = interval([fit.exponent for fit in fits[RING]])
-        late = RANDOM in _late(times)
-        better = worse.below(0)
-        parts = [better and not late, power.above(0.5)]
-        holds = True if all(parts) else False if better is False or parts[1] is False else None
-        exponents = {
-            topology: interval([fit.exponent for fit in each]) for topology, each in fits.items()
-        }
-        aic = aic_difference(fits[RANDOM], len(self.budget.sizes[RANDOM]))
+        times = _times(results)
+        return [self._growing(times), self._spreading(times)]
+
+    def _growing(self, times: Results) -> Verdict:
+        """The verdict on the rounds themselves."""
+        sizes = self.budget.sizes
+        fits = [growth(sizes[RANDOM], row) for row in self._by_size(times, ROUNDS, RANDOM)]
+        worse = interval([fit.log_error - fit.power_error for fit in fits])
+        powers = {topology: self._exponent(times, ROUNDS, topology) for topology in sizes}
+        late = RANDOM in self._late(times)
+        holds = holds_if_all((worse.below(0), powers[RING].above(0.5)))
+        if holds and late:
+            holds = None
+        aic = aic_difference(fits, len(sizes[RANDOM]))
         because = (
             f"among random peers the logarithm's mean squared error is {worse.text(3)} above the"
             f" power's (Akaike's criterion: {aic:+.1f}); exponents: random peers"
-            f" {exponents[RANDOM].text(2)}, ring {power.text(2)}, complete graph"
-            f" {exponents[CONTROL].text(2)}"
+            f" {powers[RANDOM].text(2)}, ring {powers[RING].text(2)}, complete graph"
+            f" {powers[CONTROL].text(2)}"
         )
-        bounds = {"errors": Bound(worse, below=0), "exponent on a ring": Bound(power, above=0.5)}
+        bounds = {
+            "errors": Bound(worse, below=0),
+            "exponent on a ring": Bound(powers[RING], above=0.5),
+        }
         missing = LONGER if holds is None and late else ""
-        figures = {"log_minus_power": worse, "aic": aic, "exponents": exponents}
-        return [
-            self.hypotheses[0].verdict(holds, because, bounds, missing, **figures),
-            self._spreading(times),
-        ]
+        figures = {"log_minus_power": worse, "aic": aic, "exponents": powers}
+        return self.hypotheses[0].verdict(holds, because, bounds, missing, **figures)
 
-    def _spreading(self, times: pd.DataFrame) -> Verdict:
+    def _spreading(self, times: Results) -> Verdict:
         """The verdict on what is left when the complete graph's rounds are divided out."""
-        random, ring = (interval(self._slopes(times, graph)) for graph in (RANDOM, RING))
-        sizes = np.log(self.budget.sizes[RANDOM])
-        log = float(np.polyfit(sizes, np.log(sizes), 1)[0])
-        late = _late(times)
+        sizes, late = self.budget.sizes, self._late(times)
+        random, ring = (self._exponent(times, FACTOR, topology) for topology in (RANDOM, RING))
+        logs = np.log(sizes[RANDOM])
+        log = slope(logs, np.log([logs])).mean
         steep = ring.above(0.5)
         parts = [random.below(0.5), None if steep is False and RING in late else steep]
         holds = None if {RANDOM, CONTROL} & late else holds_if_all(parts)
         ends = " and ".join(
-            f"{_ratio(times, RANDOM, n).text(1)} at {n:,} devices"
-            for n in (min(self.budget.sizes[RANDOM]), max(self.budget.sizes[RANDOM]))
+            f"{times.mean(FACTOR, **_at(RANDOM, n)).text(1)} at {n:,} devices"
+            for n in (min(sizes[RANDOM]), max(sizes[RANDOM]))
         )
         because = (
             f"the factor's exponent is {random.text(2)} among random peers and {ring.text(2)} on"
@@ -184,96 +192,79 @@ class KnowledgeSpread(Claim):
         return self.hypotheses[1].verdict(holds, because, bounds, missing, **figures)
 
     def charts(self, results: Results) -> list[Chart]:
-        times = self._times(results)
-        lines, ratios, known = [], [], {}
-        for topology, sizes in self.budget.sizes.items():
-            mine = times[times["topology"] == topology]
-            each = [interval(mine[mine["devices"] == n]["rounds"]) for n in sizes]
-            lines.append(Line.through(topology, sizes, each, "points"))
-            found = {n: _ratio(times, topology, n) for n in sizes if topology != CONTROL}
-            there = {n: ratio for n, ratio in found.items() if np.isfinite(ratio.mean)}
-            if found:
-                ratios.append(Line.through(topology, there.keys(), there.values(), "points"))
-            name = f"{topology}, {max(sizes)} devices"
-            known[name] = {"topology": topology, "devices": max(sizes), "arm": "swarm"}
+        times, sizes = _times(results), self.budget.sizes
+        rounds = {
+            topology: [times.mean(ROUNDS, **_at(topology, n)) for n in each]
+            for topology, each in sizes.items()
+        }
+        last = {
+            f"{topology}, {max(each)} devices": _at(topology, max(each))
+            for topology, each in sizes.items()
+        }
         return [
-            Chart("Rounds until nine devices of ten know it", "devices", "rounds", lines,
+            Chart("Rounds until nine devices of ten know it", "devices", "rounds",
+                  [Line.through(topology, each, rounds[topology], "points")
+                   for topology, each in sizes.items()],
                   log_x=True, log_y=True),
             Chart("Spreading alone: rounds by those of the complete graph", "devices",
-                  "times as many rounds as the complete graph", ratios, log_x=True, log_y=True),
+                  "times as many rounds as the complete graph",
+                  [times.along(FACTOR, "devices", topology, topology=topology, arm="swarm")
+                   for topology in sizes if topology != CONTROL],
+                  log_x=True, log_y=True),
             Chart("What the worst decile of devices knows of the class", "round",
-                  "recall of the class, worst decile", results.by_rounds(NINE_OF_TEN, known),
+                  "recall of the class, worst decile", results.by_rounds(NINE_OF_TEN, last),
                   level=(KNOWN, "knows it")),
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        times = self._times(results)
-
-        def here(row: Row) -> pd.DataFrame:
-            same = times["topology"] == row["topology"]
-            found: pd.DataFrame = times[same & (times["devices"] == row["devices"])]
-            return found
-
-        def ratio(row: Row) -> Interval:
-            return _ratio(times, row["topology"], row["devices"])
-
-        until = Mean(lambda row: interval(here(row)["rounds"]), 0)
+        times = _times(results)
         columns = {
             "topology": Text("{topology}", arm="swarm"),
             "devices": "devices",
-            "rounds until 90% know it": Only(until, arm="swarm"),
-            "not within the limit": Only(lambda row: int(here(row)["late"].sum()), arm="swarm"),
-            "times the complete graph's": Only(Mean(ratio, 1), arm="swarm"),
-            "final recall": Mean("label_accuracy_mean", 2),
-            "final accuracy": Mean("accuracy_mean", 2),
+            "rounds until 90% know it": Only(Mean(ROUNDS, 0), arm="swarm"),
+            "not within the limit": Only(
+                lambda row: int(times.by_seed(LATE, **row).sum()), arm="swarm"
+            ),
+            "times the complete graph's": Only(Mean(FACTOR, 1), arm="swarm"),
+            "final recall": Mean(RECALL, 2),
+            "final accuracy": Mean(ACCURACY, 2),
         }
-        return results.table(self.rows(controls_last=True), columns)
+        return times.table(self.rows(controls_last=True), columns)
 
-    def _fits(self, times: pd.DataFrame, topology: str) -> list[Growth]:
-        """The growth laws fitted to each seed that has all sizes."""
-        mine, sizes = times[times["topology"] == topology], self.budget.sizes[topology]
-        seeds = [rows for _, rows in mine.groupby("seed") if len(rows) == len(sizes)]
-        return [growth(rows["devices"], rows["rounds"]) for rows in seeds]
+    def _by_size(self, times: Results, metric: str, topology: str) -> NDArray[np.float64]:
+        """The metric at all K sizes of a topology, for each of the S seeds that have them all."""
+        sizes, where = self.budget.sizes[topology], {"topology": topology, "arm": "swarm"}
+        return times.by_seed_along(metric, "devices", sizes, **where).dropna().to_numpy(np.float64)
 
-    def _slopes(self, times: pd.DataFrame, topology: str) -> NDArray[np.float64]:
-        """The slope of the ratio's logarithm in ln n, for each seed that has all sizes."""
-        sizes = self.budget.sizes[topology]
-        rows = np.log(_ratios(times, topology).reindex(columns=sizes).dropna().to_numpy(float))
-        if not len(rows):
-            return np.empty(0)
-        return np.asarray(np.polyfit(np.log(sizes), rows.T, 1)[0])
+    def _exponent(self, times: Results, metric: str, topology: str) -> Interval:
+        """The exponent of n, over seeds."""
+        logs_SK = np.log(self._by_size(times, metric, topology))
+        return slope(np.log(self.budget.sizes[topology]), logs_SK)
 
-    def _times(self, results: Results) -> pd.DataFrame:
-        """One row per topology, size and seed: the ``rounds`` until nine devices of ten know the
-        class, and whether that was ``late``, not before the last round."""
-        columns = ["topology", "devices", "seed", "rounds", "late"]
-        curves = results.curves
-        if curves.empty:
-            return pd.DataFrame(columns=columns)
-        rows = curves[curves["arm"] == "swarm"].dropna(subset=[NINE_OF_TEN]).sort_values("round")
-        found = []
-        for (topology, devices, seed), run in rows.groupby(columns[:3], sort=True):
-            knows = run[(run[NINE_OF_TEN] >= KNOWN) & (run["accuracy_p10"] >= KNOWN)]
-            at = knows["round"].iloc[0] if len(knows) else run["round"].max()
-            found.append((topology, devices, seed, max(float(at), 1.0), not len(knows)))
-        return pd.DataFrame(found, columns=columns)
+    def _late(self, times: Results) -> set[str]:
+        """The topologies of which a run is late."""
+        return {
+            topology
+            for topology, sizes in self.budget.sizes.items()
+            if any(times.by_seed(LATE, **_at(topology, n)).any() for n in sizes)
+        }
 
 
-def _late(times: pd.DataFrame) -> set[str]:
-    """The topologies of which a run is late."""
-    return {str(topology) for topology in times[times["late"].astype(bool)]["topology"]}
+def _at(topology: str, devices: int) -> dict[str, Any]:
+    return {"topology": topology, "devices": devices, "arm": "swarm"}
 
 
-def _ratios(times: pd.DataFrame, topology: str) -> pd.DataFrame:
-    """The rounds by those of the complete graph: one row per seed, one column per size that both
-    graphs have."""
-    mine, whole = (
-        times[times["topology"] == graph].pivot(index="seed", columns="devices", values="rounds")
-        for graph in (topology, CONTROL)
-    )
-    shared = mine.columns.intersection(whole.columns)
-    return mine[shared] / whole[shared]
+def _times(results: Results) -> Results:
+    """The results with the rounds until nine devices of ten know the class, how many times those of
+    the complete graph they are, and whether they are late, not before the last round. A run that
+    diverged counts with the rounds that it had."""
 
+    def times(curve: pd.DataFrame) -> dict[str, float]:
+        looked = curve.dropna(subset=[NINE_OF_TEN])
+        knows = looked[(looked[NINE_OF_TEN] >= KNOWN) & (looked["accuracy_p10"] >= KNOWN)]
+        at = knows["round"].min() if len(knows) else looked["round"].max()
+        return {ROUNDS: max(float(at), 1.0), LATE: float(not len(knows))}
 
-def _ratio(times: pd.DataFrame, topology: str, devices: int) -> Interval:
-    return interval(_ratios(times, topology).get(devices, []))
+    unknown = {RECALL: math.nan, ACCURACY: math.nan}
+    found = counting_diverged(with_measures(results, times, ("topology", "devices")), **unknown)
+    return with_share(found, FACTOR, ROUNDS, ("devices",), topology=CONTROL, arm="swarm")

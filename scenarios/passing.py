@@ -6,6 +6,7 @@ Passing laws are fitted to small swarms and small models, and tested on runs ten
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -27,6 +28,13 @@ AIM = 0.05
 ANSWERS, TASKS = 10, 36  # of a task, and as many tasks as 360 real test digits suffice for
 SAMPLES = 10  # training samples of a device of a swarm
 TEST = 2000  # test samples of every swarm, whatever its size
+# what is predicted for n devices or parameters from the rates of a seed at smaller sizes
+LAW, STAYS, FLOOR = "law", "the last stays", "with a floor"
+SAID: dict[str, Callable[[Any, pd.Series[float], int], float]] = {
+    LAW: lambda sizes, rates, n: float(passing_law(sizes, rates).at(n)),
+    STAYS: lambda sizes, rates, n: float(rates.iloc[-1]),
+    FLOOR: lambda sizes, rates, n: math.exp(-power_law(sizes, -np.log(rates)).at(n)),
+}
 METRIC = (
     "passing rate, by PassUntil, mean over devices and tasks; for each seed the rate that"
     " exp(−c·n^−α) predicts, less the measured one"
@@ -108,9 +116,7 @@ class Passing(Ladders):
     def conclude(self, results: Results) -> list[Verdict]:
         verdicts = []
         for hypothesis, ladder in zip(self.hypotheses, (SWARM, MODEL), strict=True):
-            error = self._error(results, ladder)
-            stays = self._error(results, ladder, "the last stays")
-            floor = self._error(results, ladder, "with a floor")
+            error, stays, floor = (self._error(results, ladder, how) for how in SAID)
             alpha = interval([law.alpha for law in self.laws(results, ladder).values()])
             bend = self._bend(results, ladder)
             because = (
@@ -144,18 +150,18 @@ class Passing(Ladders):
         return [*charts, Chart(title, x, y, both, log_x=True, log_y=True)]
 
     def table(self, results: Results) -> pd.DataFrame:
-        def off(how: str) -> Mean:
-            return self.at_goal(lambda ladder: self._error(results, ladder, how), 1, 100)
+        def off(how: str, metric: str = RATE) -> Mean:
+            return self.at_goal(lambda ladder: self._error(results, ladder, how, metric), 1, 100)
 
         columns = {
             "passing rate": Mean(RATE, 4),
             "from probabilities": Mean(EXACT, 4),
             "accuracy": Mean("accuracy_mean"),
             "predicted": self.at_goal(partial(self.predicted, results), 4),
-            "off by (points)": off("law"),
-            "if the last stayed": off("the last stays"),
-            "with a floor": off("with a floor"),
-            "with exact rates": off("exact"),
+            "off by (points)": off(LAW),
+            "if the last stayed": off(STAYS),
+            "with a floor": off(FLOOR),
+            "with exact rates": off(LAW, EXACT),
         }
         return results.table(self.by_ladder(), columns, own=("ladder", "size", "arm"))
 
@@ -182,20 +188,12 @@ class Passing(Ladders):
         rows = self._rates(results, ladder, metric)
         return {int(str(seed)): passing_law(rows.columns, row) for seed, row in rows.iterrows()}
 
-    def _error(self, results: Results, ladder: str, how: str = "law") -> Interval:
+    def _error(self, results: Results, ladder: str, how: str = LAW, metric: str = RATE) -> Interval:
         """The predicted rate less the measured one, over seeds."""
-        goal = self.goals()[ladder]
-        if how == "the last stays":
-            said = self._rates(results, ladder).iloc[:, -1]
-        elif how == "with a floor":
-            rates = self._rates(results, ladder)
-            laws = {seed: power_law(rates.columns, -np.log(row)) for seed, row in rates.iterrows()}
-            said = pd.Series({seed: math.exp(-law.at(goal)) for seed, law in laws.items()})
-        else:
-            lines = self.laws(results, ladder, EXACT if how == "exact" else RATE)
-            said = pd.Series({seed: float(law.at(goal)) for seed, law in lines.items()})
+        goal, rates = self.goals()[ladder], self._rates(results, ladder, metric)
+        said = {seed: SAID[how](rates.columns, row, goal) for seed, row in rates.iterrows()}
         measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
-        return interval(said - measured)
+        return interval(pd.Series(said, dtype=np.float64) - measured)
 
     def _bend(self, results: Results, ladder: str) -> Interval:
         """How far log(−log rate) of the large run lies above the line through the smaller ones."""

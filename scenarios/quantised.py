@@ -3,7 +3,6 @@ adapter beside it or without one."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -21,6 +20,7 @@ from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
+from swarm.data.label_pairs import traded
 from swarm.data.scaling import Scale as Scale  # the type of an inherited setting
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
@@ -49,7 +49,6 @@ WORLDS: dict[str, str] = {
 }
 ALL, NOTHING, ADAPTER = "everything", "nothing", "adapter"
 NEAREST, STOCHASTIC = "grid nearest", "grid stochastic"
-GRIDS = {NEAREST: "nearest", STOCHASTIC: "stochastic"}
 FEW = 4  # the bits that are judged
 BITS: dict[str, tuple[int, ...]] = {
     ALL: (PLAIN,),
@@ -61,9 +60,29 @@ BITS: dict[str, tuple[int, ...]] = {
 # The learning rate of each that did best in the mean of both worlds under seeds 100 and 101, which
 # no verdict uses, out of 0.5, 1, 2 and others (everything: 0.3 to 3; adapter, at 4 bits: 0.1 to 2;
 # stochastic: 0.3 to 2; nearest: 0.3 to 2).
-RATES = {ALL: 2.0, ADAPTER: 1.0, NOTHING: 1.0, NEAREST: 1.0, STOCHASTIC: 1.0}
+_FREE = {"model._target_": "scenarios.quantised.Trained"}
+_FROZEN = {"model._target_": "scenarios.quantised.OnTrained", "optimizer.lr": 1.0}
+_GRID = {**_FREE, "optimizer": "quantised_sgd", "optimizer.lr": 1.0, "optimizer.group": GROUP}
+HOW: dict[str, dict[str, Any]] = {
+    ALL: {**_FREE, "optimizer.lr": 2.0},
+    ADAPTER: _FROZEN,
+    NOTHING: {**_FROZEN, "rounds": 0},  # it is looked at as it starts
+    NEAREST: {**_GRID, "optimizer.rounding": "nearest"},
+    STOCHASTIC: {**_GRID, "optimizer.rounding": "stochastic"},
+}
+GRIDS = (NEAREST, STOCHASTIC)
+STORED_BY = {ADAPTER: "model", NOTHING: "model", **dict.fromkeys(GRIDS, "optimizer")}
 POINT = 0.01
 ACCURACY = "accuracy_mean"
+FIXED = {
+    "train.batch": BATCH,
+    "train.clip_norm": 1.0,
+    "train.local_steps": STEPS,
+    "data": "custom",
+    "data._target_": "scenarios.quantised.LaterDigits",
+    "data.per_device": EACH,
+    "model": "custom",
+}
 SHAPES = ((HIDDEN, 64), (HIDDEN,), (10, HIDDEN), (10,))
 
 
@@ -82,11 +101,8 @@ class LaterDigits(DigitsLike):
             return replace(before, x=np.ascontiguousarray(image).reshape(before.x.shape))
         if self.world == "before":
             return before
-        traded = Keys(self.seed, "later_digits").generator().permutation(before.classes)
-        pairs = traded[: 2 * PAIRS].reshape(PAIRS, 2)
-        new_C = np.arange(before.classes)
-        new_C[pairs] = pairs[:, ::-1]
-        return replace(before, y=new_C[np.array(before.y, np.int64)])
+        new_C = traded(before.classes, PAIRS, Keys(self.seed, "later_digits").generator())
+        return replace(before, y=new_C[before.y])
 
     def _real(self) -> Dataset:
         return Digits(scale="none", seed=SPLIT).load()
@@ -193,10 +209,12 @@ class Quantised(Claim):
         tried = self.budget.bits
         valid = "must be 32 and 4, and 8 or 2 beside them"
         self.require({PLAIN, FEW} <= {*tried} <= {*BITS[ADAPTER]}, "bits", valid)
-        controlled = {(ALL, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW)}
+        controlled = ((ALL, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW))
         return [
-            Condition.of({"world": world, "learns": learns, "bits": bits}, self._run(world),
-                         self._learning(learns, bits), arms=arms((learns, bits) in controlled))
+            Condition.of({"world": world, "learns": learns, "bits": bits},
+                         self.budget.size(), FIXED, {"data.world": world}, HOW[learns],
+                         {f"{STORED_BY[learns]}.bits": bits} if learns in STORED_BY else {},
+                         arms=arms((learns, bits) in controlled))
             for world in WORLDS
             for learns, each in BITS.items()
             for bits in each
@@ -204,9 +222,9 @@ class Quantised(Claim):
         ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
-        lost = _above(results, ADAPTER, (ALL, PLAIN))
-        same = _above(results, ADAPTER, (ADAPTER, PLAIN))
-        gained = {learns: _above(results, learns, (NOTHING, FEW)) for learns in GRIDS}
+        lost = _above(results, ADAPTER, ALL, PLAIN)
+        same = _above(results, ADAPTER, ADAPTER, PLAIN)
+        gained = {learns: _above(results, learns, NOTHING, FEW) for learns in GRIDS}
         first = (
             f"4 bits and an adapter are {_in_words(lost)} points from float32; they are"
             f" {_in_words(same)} from an adapter on a base in float32"
@@ -215,27 +233,30 @@ class Quantised(Claim):
             f"without an adapter 4 bits gain {_in_words(gained[NEAREST])} points where they are"
             f" rounded to the nearest and {_in_words(gained[STOCHASTIC])} at random"
         )
-        gains = {f"{learns}, {at}": gain for learns in GRIDS for at, gain in gained[learns].items()}
+        kept = {world: Bound(gap, above=-POINT) for world, gap in lost.items()}
+        stopped = {
+            f"{learns}, {world}": Bound(gap, below=POINT)
+            for learns, gaps in gained.items()
+            for world, gap in gaps.items()
+        }
         adapter, grid = self.hypotheses
-        kept = {name: Bound(each, above=-POINT) for name, each in lost.items()}
-        stopped = {name: Bound(each, below=POINT) for name, each in gains.items()}
         return [adapter.judged(kept, first), grid.judged(stopped, second)]
 
     def charts(self, results: Results) -> list[Chart]:
-        y = "final accuracy, mean over devices"
-        plain = {at: results.mean(ACCURACY, **_at(at, ALL, PLAIN)).mean for at in WORLDS}
-        by_bits = [
-            Chart(f"In few bits: {what}", "bits of a number of the model", y,
-                  [results.along(ACCURACY, "bits", learns, world=world, learns=learns, arm="swarm")
-                   for learns in BITS if learns != ALL],
-                  log_x=True, level=(plain[world], "float32"))
-            for world, what in WORLDS.items()
-        ]  # fmt: skip
+        float32 = {world: results.mean(ACCURACY, **_at(world, ALL, PLAIN)) for world in WORLDS}
         shown = [(ALL, PLAIN), (ADAPTER, PLAIN), (ADAPTER, FEW), (STOCHASTIC, FEW), (NEAREST, FEW)]
         curves = {
             f"{learns}, {bits} bits": {"learns": learns, "bits": bits, "arm": "swarm"}
             for learns, bits in shown
         }
+        by_bits = [
+            Chart(f"In few bits: {what}", "bits of a number of the model",
+                  "final accuracy, mean over devices",
+                  [results.along(ACCURACY, "bits", learns, world=world, learns=learns, arm="swarm")
+                   for learns in BITS if learns != ALL],
+                  log_x=True, level=(float32[world].mean, "float32"))
+            for world, what in WORLDS.items()
+        ]  # fmt: skip
         by_round = [
             Chart(f"Learning: {what}", "round", "accuracy, mean over devices",
                   results.by_rounds(ACCURACY, curves, world=world))
@@ -248,63 +269,25 @@ class Quantised(Claim):
             "accuracy": Mean(ACCURACY),
             "points from float32": Mean(ACCURACY, 1, 100, minus={"learns": ALL, "bits": PLAIN}),
             "model, bytes": Figure(lambda row: _model_bytes(results, row), ",.0f"),
-            "sent, MB": Figure(lambda row: _spent(results, "bytes_total", row), ".1f", per=1e6),
-            "learning, GFLOP": Figure(
-                lambda row: _spent(results, "flops_total", row), ".2f", per=1e9
-            ),
+            "sent, MB": Figure("bytes_total", ".1f", per=1e6, zero=False),
+            "learning, GFLOP": Figure("flops_total", ".2f", per=1e9, zero=False),
             "diverged": lambda row: len(results.diverged(**row)),
         }
         return results.table(self.rows(), columns, own=("world", "learns", "bits", "arm"))
-
-    def _run(self, world: str) -> dict[str, Any]:
-        return {
-            **self.budget.size(),
-            "train.batch": BATCH,
-            "train.clip_norm": 1.0,
-            "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.quantised.LaterDigits",
-            "data.per_device": EACH,
-            "data.world": world,
-            "model": "custom",
-        }
-
-    def _learning(self, learns: str, bits: int) -> dict[str, Any]:
-        """The model, and how it learns; what learns nothing is looked at as it starts."""
-        found: dict[str, Any] = {"optimizer.lr": RATES[learns]}
-        if learns in (ADAPTER, NOTHING):
-            found |= {"model._target_": "scenarios.quantised.OnTrained", "model.bits": bits}
-            return found | ({"rounds": 0} if learns == NOTHING else {})
-        found["model._target_"] = "scenarios.quantised.Trained"
-        if learns == ALL:
-            return found
-        of_grid = {"bits": bits, "group": GROUP, "rounding": GRIDS[learns]}
-        return {
-            "optimizer": "quantised_sgd",
-            **found,
-            **{f"optimizer.{key}": value for key, value in of_grid.items()},
-        }
 
 
 def _at(world: str, learns: str, bits: int) -> dict[str, Any]:
     return {"world": world, "learns": learns, "bits": bits, "arm": "swarm"}
 
 
-def _above(results: Results, learns: str, than: tuple[str, int]) -> dict[str, Interval]:
+def _above(results: Results, learns: str, other: str, bits: int) -> dict[str, Interval]:
     """What 4 bits are above others, in each world."""
-    return {
-        world: results.difference(ACCURACY, _at(world, learns, FEW), _at(world, *than))
-        for world in WORLDS
-    }
+    rows = {world: (_at(world, learns, FEW), _at(world, other, bits)) for world in WORLDS}
+    return {world: results.difference(ACCURACY, *both) for world, both in rows.items()}
 
 
 def _in_words(gaps: dict[str, Interval]) -> str:
     return ", ".join(f"{each.text(1, 100)} ({world})" for world, each in gaps.items())
-
-
-def _spent(results: Results, metric: str, row: Row) -> float:
-    """The mean of what was spent; NaN where it is nothing."""
-    return results.mean(metric, **row).mean or math.nan
 
 
 def _model_bytes(results: Results, row: Row) -> float:

@@ -15,6 +15,7 @@ from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
+from swarm.data.label_pairs import traded
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results, Row
@@ -62,10 +63,7 @@ class ChangedWorld(Source):
 
     def load(self) -> Dataset:
         before = DigitsLike(self.devices, self.per_device, seed=self.seed).load()
-        traded = Keys(self.seed, "changed_world").generator().permutation(before.classes)
-        pairs = traded[: 2 * PAIRS].reshape(PAIRS, 2)
-        new_C = np.arange(before.classes)
-        new_C[pairs] = pairs[:, ::-1]
+        new_C = traded(before.classes, PAIRS, Keys(self.seed, "changed_world").generator())
         y, time = np.array(before.y, np.int64), np.arange(len(before.y))
         late = time >= len(before.train) // 2
         y[late] = new_C[y[late]]

@@ -4,7 +4,7 @@ the same virtual time; a round waits for everybody, has a deadline, or there are
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -14,23 +14,23 @@ import pandas as pd
 from scenarios import CONTROLS, arms
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.communication.network.fleet import MixedFleet
-from swarm.config.build import option
+from swarm.config.build import build, chosen, option
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Figure, Mean, Results
+from swarm.experiments.claims.results import Figure, Mean, Results, Row
 
-WEAK, STRONG = ("router", "board", "television", "phone"), ("pc", "drone")
+WEAK, STRONG = "weak", "strong"
+KINDS = {WEAK: ("router", "board", "television", "phone"), STRONG: ("pc", "drone")}
 MIXED, WEAK_ALONE, STRONG_ALONE = "mixed", "weak alone", "strong alone"
-SWARMS: dict[str, tuple[str, ...]] = {
-    MIXED: (*WEAK, *STRONG),
-    WEAK_ALONE: WEAK,
-    STRONG_ALONE: STRONG,
-}
-WAITS, DEADLINE, PAIRS = "waits", "deadline", "AD-PSGD"
-METHODS = (WAITS, DEADLINE, PAIRS)
-STEPS, MOST_STEPS, SECONDS = 4, 16, 0.15
-TICK = 0.01
+SWARMS = {MIXED: (WEAK, STRONG), WEAK_ALONE: (WEAK,), STRONG_ALONE: (STRONG,)}
 DEGREE = 4
+STEPS, MOST_STEPS, SECONDS, TICK = 4, 16, 0.15, 0.01
+WAITS, DEADLINE, PAIRS = "waits", "deadline", "AD-PSGD"
+METHODS: dict[str, dict[str, Any]] = {
+    WAITS: {},
+    DEADLINE: {"train.deadline": SECONDS, "train.local_steps": MOST_STEPS},
+    PAIRS: {"protocol": "ad_psgd", "clock": "speed", "network.round_seconds": TICK},
+}
 # The models of these runs are small: with the figures of conf/fleet/terminals.yaml they would
 # compute for a hundredth of the time that they send. All speeds are divided by this, so that a
 # round takes both about equally long, as with a model of 200 times the FLOP for each number sent.
@@ -93,53 +93,45 @@ class KindsOfTerminals(Claim):
     def conditions(self) -> list[Condition]:
         """Each swarm with each method; the controls run with the mixed swarm that waits."""
         b, found = self.budget, []
-        for swarm, kinds in SWARMS.items():
-            shares = {f"fleet.classes.{k}.{n}": v for k, s in _classes(swarm).items()
-                      for n, v in s.items() if n in ("share", "flops")}  # fmt: skip
-            for method in METHODS:
-                rounds = self._rounds(method, kinds)
-                changes: dict[str, Any] = {
-                    "devices": b.each * len(kinds),
-                    "data.per_device": b.per_device,
-                    "topology.degree": DEGREE,
-                    "train.batch": BATCH,
-                    "train.local_steps": STEPS,
-                    "rounds": rounds,
-                    "evaluate.every": max(1, rounds // 8),
-                    **shares,
-                    **_changes(method),
-                }
-                first = swarm == MIXED and method == WAITS
-                values = {"swarm": swarm, "method": method}
-                found.append(Condition.of(values, changes, arms=arms(first)))
+        for swarm, method in itertools.product(SWARMS, METHODS):
+            rounds = int(b.seconds / _round_seconds(swarm, method, b.each) * (1 + 1e-9))
+            size = {
+                "devices": b.each * len(_kinds(swarm)),
+                "data.per_device": b.per_device,
+                "topology.degree": DEGREE,
+                "train.batch": BATCH,
+                "train.local_steps": STEPS,
+                "rounds": rounds,
+                "evaluate.every": max(1, rounds // 8),
+            }
+            values, controls = {"swarm": swarm, "method": method}, (swarm, method) == (MIXED, WAITS)
+            changes = (size, _shares(swarm), METHODS[method])
+            found.append(Condition.of(values, *changes, arms=arms(controls)))
         return found
 
-    def _rounds(self, method: str, kinds: Sequence[str]) -> int:
-        """The rounds that end within the virtual time of a run."""
-        return int(self.budget.seconds / _round_seconds(method, kinds) * (1 + 1e-9))
-
     def conclude(self, results: Results) -> list[Verdict]:
-        return [
-            self._judged(results, hypothesis, method)
-            for hypothesis, method in zip(self.hypotheses, METHODS, strict=True)
-        ]
-
-    def _judged(self, results: Results, hypothesis: Hypothesis, method: str) -> Verdict:
-        gain = self._difference(results, method, WEAK, WEAK_ALONE)
-        kept = self._difference(results, method, STRONG, STRONG_ALONE)
-        because = (
-            f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong ones"
-            f" {kept.text(1, 100)} on a swarm of strong ones"
-        )
-        bounds = {
-            "weak devices": Bound(gain, above=0),
-            "strong devices": Bound(kept, above=-MARGIN),
-        }
-        return hypothesis.judged(bounds, because)
+        found, verdicts = self._with_kinds(results), []
+        for hypothesis, method in zip(self.hypotheses, METHODS, strict=True):
+            gain = _minus_alone(found, method, WEAK, WEAK_ALONE)
+            kept = _minus_alone(found, method, STRONG, STRONG_ALONE)
+            because = (
+                f"weak devices gain {gain.text(1, 100)} points on a swarm of weak ones, and strong"
+                f" ones {kept.text(1, 100)} on a swarm of strong ones"
+            )
+            bounds = {
+                "weak devices": Bound(gain, above=0),
+                "strong devices": Bound(kept, above=-MARGIN),
+            }
+            verdicts.append(hypothesis.judged(bounds, because))
+        return verdicts
 
     def charts(self, results: Results) -> list[Chart]:
-        time = [_over_time(results, method) for method in METHODS]
-        kinds = [self._by_kind(results, method) for method in METHODS]
+        found = self._with_kinds(results)
+        time = [
+            results.against("accuracy_mean", "virtual_s", method, **_run(MIXED, method))
+            for method in METHODS
+        ]
+        kinds = [self._by_speed(found, method) for method in METHODS]
         return [
             Chart("The mixed swarm", "virtual seconds", "accuracy, mean over devices", time),
             Chart("Each kind in the mixed swarm",
@@ -148,117 +140,91 @@ class KindsOfTerminals(Claim):
         ]  # fmt: skip
 
     def table(self, results: Results) -> pd.DataFrame:
-        rows = []
-        for (swarm, members), method in itertools.product(SWARMS.items(), METHODS):
-            where = {"swarm": swarm, "method": method, "arm": "swarm"}
-            of_all = {
-                "virtual seconds": results.mean("virtual_s", **where).text(1),
-                "steps of all": f"{results.mean('steps_total', **where).mean:,.0f}",
-            }
-            for name, kinds in (("weak", WEAK), ("strong", STRONG)):
-                if set(kinds) <= set(members):
-                    right, joules = (
-                        interval(self._by_seed(results, what, where, kinds))
-                        for what in ("accuracy", "joules")
-                    )
-                    row = {"swarm": swarm, "method": method, "devices": name}
-                    row |= {"accuracy": right.text(), "joules a device": joules.text(1)}
-                    rows.append(row | of_all)
+        found = self._with_kinds(results)
+        rows = [
+            {**_run(swarm, method), "devices": devices}
+            for swarm, method in itertools.product(SWARMS, METHODS)
+            for devices in SWARMS[swarm]
+        ]
+
+        def of_run(row: Row, metric: str) -> Interval:
+            return results.mean(metric, **_run(row["swarm"], row["method"]))
+
+        columns = {
+            "accuracy": Mean(lambda row: found.over_devices("accuracy", **row)),
+            "joules a device": Mean(lambda row: found.over_devices("joules", **row), 1),
+            "virtual seconds": Mean(lambda row: of_run(row, "virtual_s"), 1),
+            "steps of all": Figure(lambda row: of_run(row, "steps_total").mean, ",.0f"),
+        }
+        table = results.table(rows, columns, own=("swarm", "method", "devices"))
         accuracy, steps = Mean("accuracy_mean"), Figure("steps_total", ",.0f")
         controls = results.table(
-            [{"swarm": MIXED, "method": WAITS, "arm": arm} for arm in CONTROLS],
+            [{**_run(MIXED, WAITS), "arm": arm} for arm in CONTROLS],
             {"swarm": "arm", "accuracy": accuracy, "steps of all": steps},
         )
-        return pd.concat([pd.DataFrame(rows), controls]).fillna("–")
+        return pd.concat([table, controls]).fillna("–")
 
-    def _difference(
-        self, results: Results, method: str, kinds: Sequence[str], alone: str
-    ) -> Interval:
-        """The accuracy of these kinds in the mixed swarm minus that in the swarm ``alone``."""
-        mixed, other = (
-            self._by_seed(
-                results, "accuracy", {"swarm": swarm, "method": method, "arm": "swarm"}, kinds
-            )
-            for swarm in (MIXED, alone)
-        )
-        return interval(mixed - other)
-
-    def _by_seed(
-        self, results: Results, of: str, where: dict[str, Any], kinds: Sequence[str]
-    ) -> pd.Series[float]:
-        """The final number of a device, mean over the devices of these kinds, by seed."""
-        rows, found = results.devices, {}
+    def _with_kinds(self, results: Results) -> Results:
+        """The results whose devices are ``weak`` or ``strong``, and have their speed in GFLOP/s,
+        before it is divided."""
+        rows = results.devices
         if rows.empty:
-            return pd.Series(dtype=np.float64)
-        for key, value in where.items():
-            rows = rows[rows[key] == value]
-        for seed in sorted(set(rows["seed"].tolist())):
-            group = rows[rows["seed"] == seed]
-            kind_N = kinds_of(where["swarm"], self.budget.each, seed)
-            chosen = np.isin(kind_N[group["device"].to_numpy()], kinds)
-            found[seed] = float(group[of].to_numpy()[chosen].mean())
-        return pd.Series(found, dtype=np.float64)
+            return results
+        each = zip(rows["swarm"], rows["seed"], rows["device"], strict=True)
+        fleets = [(fleet_of(swarm, self.budget.each, seed), at) for swarm, seed, at in each]
+        names = [STRONG if fleet.kind(at) in KINDS[STRONG] else WEAK for fleet, at in fleets]
+        speeds = [fleet.hardware.flops[at] * SLOWER / 1e9 for fleet, at in fleets]
+        return replace(results, devices=rows.assign(devices=names, speed=speeds))
 
-    def _by_kind(self, results: Results, method: str) -> Line:
-        where = {"swarm": MIXED, "method": method, "arm": "swarm"}
-        flops = {kind: s["flops"] * SLOWER / 1e9 for kind, s in _classes(MIXED).items()}
-        # a board and a television set have the same speed
-        speeds = sorted(set(flops.values()))
-        alike = [[kind for kind in flops if flops[kind] == speed] for speed in speeds]
-        y = [interval(self._by_seed(results, "accuracy", where, kinds)) for kinds in alike]
+    def _by_speed(self, found: Results, method: str) -> Line:
+        """The accuracy in the mixed swarm; a board and a television set have the same speed."""
+        where = _run(MIXED, method)
+        speeds = np.unique(fleet_of(MIXED, self.budget.each).hardware.flops * SLOWER / 1e9)
+        y = [interval(found.over_devices("accuracy", speed=speed, **where)) for speed in speeds]
         return Line.through(method, speeds, y, "points")
 
 
-def _over_time(results: Results, method: str) -> Line:
-    """The mean accuracy of the mixed swarm over virtual time; all seeds have the same rounds."""
-    where = {"swarm": MIXED, "method": method, "arm": "swarm"}
-    line = results.by_round("accuracy_mean", method, **where)
-    time = results.by_round("virtual_s", method, **where)
-    at = dict(zip(time.x_K.tolist(), time.y_K.tolist(), strict=True))
-    x_K = np.array([at[round] for round in line.x_K.tolist()], np.float64)
-    return Line(method, x_K, line.y_K, line.low_K, line.high_K, "line")
+def _run(swarm: str, method: str) -> dict[str, Any]:
+    return {"swarm": swarm, "method": method, "arm": "swarm"}
 
 
-def _changes(method: str) -> dict[str, Any]:
-    """The settings of a method."""
-    if method == DEADLINE:
-        return {"train.deadline": SECONDS, "train.local_steps": MOST_STEPS}
-    if method == PAIRS:
-        return {"protocol": "ad_psgd", "clock": "speed", "network.round_seconds": TICK}
-    return {}
+def _minus_alone(found: Results, method: str, devices: str, alone: str) -> Interval:
+    """The accuracy of weak or strong devices in the mixed swarm minus that in their own."""
+    mixed, own = (
+        found.over_devices("accuracy", devices=devices, **_run(swarm, method))
+        for swarm in (MIXED, alone)
+    )
+    return interval(mixed - own)
 
 
-def _classes(swarm: str) -> dict[str, dict[str, Any]]:
-    """The kinds of devices of a swarm: all have equal shares, and speeds divided by SLOWER."""
-    kinds = SWARMS[swarm]
-    return {
-        kind: {
-            **figures,
-            "share": 1 / len(kinds) if kind in kinds else 0.0,
-            "flops": figures["flops"] / SLOWER,
-        }
-        for kind, figures in option("fleet", "terminals")["classes"].items()
-    }
+def _kinds(swarm: str) -> list[str]:
+    return [kind for devices in SWARMS[swarm] for kind in KINDS[devices]]
+
+
+def _shares(swarm: str) -> dict[str, float]:
+    """The settings of a fleet in which the kinds of a swarm have equal shares, and all speeds are
+    divided by :data:`SLOWER`."""
+    kinds, found = _kinds(swarm), {}
+    for kind, figures in option("fleet", "terminals")["classes"].items():
+        found[f"fleet.classes.{kind}.share"] = 1 / len(kinds) if kind in kinds else 0.0
+        found[f"fleet.classes.{kind}.flops"] = figures["flops"] / SLOWER
+    return found
 
 
 @cache
-def kinds_of(swarm: str, each: int, seed: int) -> np.ndarray[Any, np.dtype[np.str_]]:
-    """The kind of each device of a swarm, ``[N]``."""
-    fleet = MixedFleet(each * len(SWARMS[swarm]), seed, _classes(swarm))
-    return np.array(fleet.names)[fleet.class_N]
+def fleet_of(swarm: str, each: int, seed: int = 0) -> MixedFleet:
+    """The hardware of a swarm with so many devices of ``each`` kind."""
+    node = chosen("fleet", {"fleet": "terminals", **_shares(swarm)})
+    return build(node, MixedFleet, "fleet", devices=each * len(_kinds(swarm)), seed=seed)
 
 
-def _round_seconds(method: str, kinds: Sequence[str]) -> float:
+def _round_seconds(swarm: str, method: str, each: int) -> float:
     """The virtual seconds of a round: its slowest device computes, and sends over all its links."""
     if method == PAIRS:
         return TICK
-    found, classes = 0.0, _classes(MIXED)
-    slowest_downlink = min(classes[kind]["downlink"] for kind in kinds)
-    for kind in kinds:
-        step = STEP_FLOPS / classes[kind]["flops"]
-        line = MESSAGE_BITS / min(classes[kind]["uplink"] / DEGREE, slowest_downlink)
-        steps = STEPS
-        if method == DEADLINE:
-            steps = min(MOST_STEPS, int((SECONDS - line) / step))
-        found = max(found, steps * step + line)
-    return found
+    hardware = fleet_of(swarm, each).hardware
+    step_N = STEP_FLOPS / hardware.flops
+    line_N = MESSAGE_BITS / np.minimum(hardware.uplink / DEGREE, hardware.downlink.min())
+    fits_N = np.floor((SECONDS - line_N) / step_N).clip(max=MOST_STEPS)
+    steps_N = fits_N if method == DEADLINE else STEPS
+    return float((steps_N * step_N + line_N).max())

@@ -87,6 +87,28 @@ def options(group: str) -> list[str]:
     return sorted(option_files(group))
 
 
+def chosen(group: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section of ``group`` that ``changes`` choose, which are written as on the command
+    line: the option ``changes[group]`` with the keys ``group.key`` replaced. Other groups' changes
+    are of no consequence.
+
+    Raises :class:`ConfigError` if the group has no such option, or for a key that lies in none of
+    its sections.
+    """
+    node = option(group, changes[group])
+    for name, value in changes.items():
+        first, *path = name.split(".")
+        if first != group or not path:
+            continue
+        section: Any = node
+        for key in path[:-1]:
+            section = section.get(key) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise ConfigError(name, value, f"there is no {name.rpartition('.')[0]} to set it in")
+        section[path[-1]] = value
+    return node
+
+
 # --- the target -----------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scenarios.terminals import MESSAGE_BITS, STEP_FLOPS, kinds_of
+from scenarios.terminals import MESSAGE_BITS, STEP_FLOPS, fleet_of
 from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim, Condition
@@ -42,8 +42,9 @@ def test_terminals(weak: float, strong: float, holds: bool | None) -> None:
     for condition in of.conditions():
         swarm, method = condition.values["swarm"], condition.values["method"]
         for seed in range(of.budget.seeds):
-            for device, kind in enumerate(kinds_of(swarm, size, seed)):
-                more = strong if kind in ("pc", "drone") else weak
+            fleet = fleet_of(swarm, size, seed)
+            for device in range(len(fleet.class_N)):
+                more = strong if fleet.kind(device) in ("pc", "drone") else weak
                 level = 0.8 + (more if swarm == "mixed" else 0.0)
                 level += noise(seed + len(swarm))
                 found = {"swarm": swarm, "method": method, "arm": "swarm", "seed": seed}

@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scenarios.energy import DEVICE, SERVER_FLOPS, SERVER_W, WRONG_BY, Energy, Prices
+from scenarios.energy import (
+    CENTRE,
+    DEVICE,
+    SERVER_FLOPS,
+    SERVER_W,
+    WRONG_BY,
+    Energy,
+    Prices,
+    _spent,
+)
 from swarm.experiments.claims.results import Results
 from tests.scenarios.made_up import claim, judged, noise
 
@@ -71,14 +80,16 @@ def test_each_price_counts_what_it_prices() -> None:
     of = claim("energy")
     assert isinstance(of, Energy)
     results = found(of, 3.0)
-    one = of._until_target(results, "every number", "swarm", Prices())
-    device = of._until_target(results, "every number", "swarm", Prices(device_flop=WRONG_BY))
-    radio = of._until_target(results, "every number", "swarm", Prices(radio=WRONG_BY))
+    swarm = {"sharing": "every number", "arm": "swarm"}
+    counted = of._counted(results)
+    one = _spent(counted, swarm)
+    device = _spent(counted, swarm, Prices(device_flop=WRONG_BY))
+    radio = _spent(counted, swarm, Prices(radio=WRONG_BY))
     assert one.mean() == pytest.approx(6, rel=0.01)
     assert device.to_numpy() == pytest.approx(2 * one.to_numpy())  # half of it is FLOP
     assert radio.to_numpy() == pytest.approx(2 * one.to_numpy())
     results.curves.loc[results.curves["arm"] == "centralised", "flops_total"] = 1e12
-    centre = of._until_target(results, "every number", "centralised", Prices(server_flop=2.0))
+    centre = _spent(of._counted(results), CENTRE, Prices(server_flop=2.0))
     learning = 2 * 1e12 * SERVER_W / SERVER_FLOPS
     assert centre.to_numpy() == pytest.approx(learning + to_the_server(of))
 

@@ -38,13 +38,14 @@ AnyCell = Cell | str | Callable[[Row], Any]
 
 @dataclass(frozen=True)
 class Mean(Cell):
-    """The mean over seeds of a final metric, or what a function of the row returns, with its
-    interval, as :meth:`Interval.text` writes it with ``digits``, ``times`` and ``unit``.
+    """The mean over seeds of a final metric, or of the values by seed that a function of the row
+    returns, with its interval, as :meth:`Interval.text` writes it with ``digits``, ``times`` and
+    ``unit``. The function may as well return the interval.
 
     With ``minus`` it is that of the difference of the metric, paired by seed, from the row that has
     these values in place of its own."""
 
-    what: str | Callable[[Row], Interval | None]
+    what: str | Callable[[Row], Interval | pd.Series[float] | None]
     digits: int = 3
     times: float = 1.0
     unit: str = ""
@@ -59,7 +60,8 @@ class Mean(Cell):
     def of(self, results: Results, row: Row) -> str | None:
         found: Interval | None
         if not isinstance(self.what, str):
-            found = self.what(row)
+            given = self.what(row)
+            found = interval(given) if isinstance(given, pd.Series) else given
         elif self.minus is None:
             found = results.mean(self.what, **row)
         else:
@@ -72,16 +74,20 @@ class Mean(Cell):
 @dataclass(frozen=True)
 class Figure(Cell):
     """The mean of a final metric over seeds, or the number that a function of the row returns,
-    divided by ``per`` and without an interval, in a format such as ``,.0f``."""
+    divided by ``per`` and without an interval, in a format such as ``,.0f``. Without ``zero`` there
+    is nothing to show where it is 0."""
 
     what: str | Callable[[Row], float]
     form: str
     per: float = 1.0
+    zero: bool = True
 
     def of(self, results: Results, row: Row) -> str | None:
         what = self.what
         found = results.mean(what, **row).mean if isinstance(what, str) else what(row)
-        return None if math.isnan(found) else f"{found / self.per:{self.form}}"
+        if math.isnan(found) or not (found or self.zero):
+            return None
+        return f"{found / self.per:{self.form}}"
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,29 @@ class Results:
         """The final ``metric`` by seed, one column for each of the values ``at`` of ``x``; NaN
         where a seed has none."""
         return pd.DataFrame({value: self.by_seed(metric, **where, **{x: value}) for value in at})
+
+    def against(self, metric: str, x: str, name: str, **where: Any) -> Line:
+        """``metric``, mean and interval over seeds, in each round against the mean of the metric
+        ``x``, such as the virtual seconds."""
+        rows = self.records(**where)
+        rows = rows.dropna(subset=[metric]) if metric in rows else rows.iloc[:0]
+        rounds = [each for _, each in rows.groupby("round")] if len(rows) else []
+        at = [interval(each[x]).mean for each in rounds]
+        return Line.through(name, at, (interval(each[metric]) for each in rounds))
+
+    def records(self, **where: Any) -> pd.DataFrame:
+        """The rows of ``curves`` with the values ``where``, of which a tuple stands for any of its
+        values."""
+        return _chosen(self.curves, where)
+
+    def rolling(self, metric: str, rounds: int, **where: Any) -> pd.DataFrame:
+        """The mean of ``metric`` over this many ``rounds`` up to each, one row per round and one
+        column per seed; rounds before the first such mean are left out."""
+        rows = self.records(**where)
+        if rows.empty:
+            return pd.DataFrame()
+        by_seed = rows.pivot(index="round", columns=SEED, values=metric)
+        return by_seed.rolling(rounds).mean().dropna(how="all")
 
     def over_devices(self, metric: str, **where: Any) -> pd.Series[float]:
         """What was measured on the devices in the last round, by seed: the mean of ``metric`` over
