@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-SLOW_S = 5.0  # a mirror that takes this long, and half of the time, is named
+SLOW_S = 20.0  # a mirror that takes this long, and half of the time, is named
 DEVICES = "_device_"
 """How the key begins under which a record brings each device's value of the main score."""
 
@@ -176,6 +176,7 @@ class Fanout:
         self._began = time.perf_counter()
         self._took: dict[str, float] = {}  # seconds, by what a mirror is called
         self._slow: set[str] = set()
+        self._runs = False
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         """See :meth:`Sink.configure`."""
@@ -184,6 +185,7 @@ class Fanout:
 
     def start(self, arm: str, rounds: int, done: int) -> None:
         """See :meth:`Sink.start`."""
+        self._runs = True
         self._primary.start(arm, rounds, done)
         self._mirror(lambda sink: sink.start(arm, rounds, done))
 
@@ -235,7 +237,9 @@ class Fanout:
         return for_trackers(record, self._columns) if is_tracker else dict(record)
 
     def _say_if_slow(self, sink: Sink, seconds: float) -> None:
-        """Say once that a mirror takes most of the run's time."""
+        """Say once that a mirror takes most of the time of a run, if one goes on."""
+        if not self._runs:
+            return
         name = getattr(sink, "called", None) or called(sink)
         took = self._took[name] = self._took.get(name, 0.0) + seconds
         since = time.perf_counter() - self._began
