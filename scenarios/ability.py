@@ -13,8 +13,8 @@ from scenarios import arms
 from swarm.common.statistics import Bound, holds_if_all, interval
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
 from swarm.experiments.claims.charts import Chart, Line
-from swarm.experiments.claims.results import Mean, Only, Results
-from swarm.experiments.claims.shared.measures import with_measures
+from swarm.experiments.claims.results import NOTHING, Mean, Only, Results
+from swarm.experiments.claims.shared.derived import with_measures
 
 BATCH, STEPS = 4, 2
 BIRTH, BEFORE, AFTER = "accuracy in the first round", "before the drift", "after the drift"
@@ -122,7 +122,8 @@ class Ability(Claim):
     def charts(self, results: Results) -> list[Chart]:
         found, b = self._by_life(results), self.budget
         accuracy, moment = "prequential accuracy of the round", (float(b.life), "drift")
-        learning = replace(found, finals=found.finals[found.finals["rate"] > 0])
+        born = {f"{n} rounds of pretraining": {"pretraining": n} for n in b.pretraining}
+        learning = tuple(rate for rate in b.rates if rate)
         longest, never = b.pretraining[-1], b.rates[0]
         return [
             Chart("Labels trade places in the middle of life", "round of life", accuracy,
@@ -131,9 +132,8 @@ class Ability(Claim):
             *(
                 Chart(f"What knowledge and ability give {part}", "learning rate after birth",
                       f"prequential accuracy {part}",
-                      [learning.along(part, "rate", f"{rounds} rounds of pretraining",
-                                      world="drift", pretraining=rounds, arm="swarm")
-                       for rounds in b.pretraining],
+                      found.lines_along(part, "rate", born, rate=learning, world="drift",
+                                        arm="swarm"),
                       log_x=True, level=(found.mean(part, **self._knowing(never, "drift")).mean,
                                          f"{longest} rounds, rate {never:g}"))
                 for part in (BEFORE, AFTER)
@@ -216,8 +216,9 @@ class Ability(Claim):
         the mean accuracy of the last five rounds."""
         rows = (self._able(world), self._knowing(rate, world))
         able, knowing = (found.rolling("stream_accuracy", LOOK, **row) for row in rows)
-        diverged = [seed for row in rows for seed in found.diverged_seeds(**row)]
-        seeds = able.columns.intersection(knowing.columns).difference(diverged)
+        seeds = able.columns.intersection(knowing.columns)
+        if seeds.empty:
+            return NOTHING
         ahead = able[seeds] > knowing[seeds]
         first = ahead.idxmax()[ahead.any()]
         if first.empty:

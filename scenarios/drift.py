@@ -8,7 +8,7 @@ from typing import ClassVar
 import pandas as pd
 
 from scenarios import arms
-from swarm.common.statistics import Bound, interval
+from swarm.common.statistics import Bound
 from swarm.experiments.claims.base import Claim, Condition, Count, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Mean, Only, Results, Row
@@ -109,26 +109,21 @@ class Drift(Claim):
         columns = {
             "prequential accuracy": Mean(SCORE),
             "final test accuracy": Mean("accuracy_mean"),
-            "rounds behind steady": Only(partial(_behind, results), world="drift"),
+            "rounds behind steady": Only(Mean(partial(_behind, results), 0), world="drift"),
         }
         return results.table(self.rows(), columns, own=("world", "update", "arm"))
 
 
-def _behind(results: Results, where: Row) -> str:
+def _behind(results: Results, row: Row) -> pd.Series[float]:
     """The number of rounds in which the mean accuracy of the last ten rounds is below 95% of that
-    without drift, paired by seed.
+    without drift, by seed; of the seeds under which neither has diverged.
 
     In a skewed partition streams differ in length, so labels change at one device after the other,
     and accuracy falls for dozens of rounds; the accuracy before the first change is therefore no
     measure of recovery. A swarm that is still behind at the end counts up to the last round."""
-    worlds = []
-    for world in ("drift", "steady"):
-        rows = results.curves
-        for key, value in {**where, "world": world}.items():
-            rows = rows[rows[key] == value]
-        worlds.append(
-            rows.pivot(index="round", columns="seed", values="stream_accuracy").dropna(how="all")
-        )
-    drift, steady = (each.rolling(LOOK).mean() for each in worlds)
+    drift, steady = (
+        results.rolling("stream_accuracy", LOOK, **{**row, "world": world})
+        for world in ("drift", "steady")
+    )
     seeds = drift.columns.intersection(steady.columns)
-    return interval((drift[seeds] < ENOUGH * steady[seeds]).sum().to_numpy()).text(0)
+    return drift[seeds].lt(ENOUGH * steady[seeds]).sum()

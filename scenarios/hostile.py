@@ -20,7 +20,7 @@ from swarm.config.build import build, chosen
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
-from swarm.experiments.claims.shared.measures import counting_diverged
+from swarm.experiments.claims.shared.derived import counting_diverged
 
 ACCURACY = "accuracy_mean"
 ENOUGH, JUDGED = 0.9, 0.2

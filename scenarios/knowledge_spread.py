@@ -25,9 +25,9 @@ from swarm.common.statistics import (
     slope,
 )
 from swarm.experiments.claims.base import Budget, Claim, Condition, Count, Hypothesis, Verdict
-from swarm.experiments.claims.charts import Chart, Line
+from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Mean, Only, Results, Text
-from swarm.experiments.claims.shared.measures import counting_diverged, with_measures, with_share
+from swarm.experiments.claims.shared.derived import counting_diverged, with_measures, with_share
 
 KNOWN = 0.5
 RANDOM, RING, CONTROL = "random_matching", "ring", "complete"
@@ -193,23 +193,19 @@ class KnowledgeSpread(Claim):
 
     def charts(self, results: Results) -> list[Chart]:
         times, sizes = _times(results), self.budget.sizes
-        rounds = {
-            topology: [times.mean(ROUNDS, **_at(topology, n)) for n in each]
-            for topology, each in sizes.items()
-        }
+        graphs = {topology: {"topology": topology} for topology in sizes}
+        others = {topology: row for topology, row in graphs.items() if topology != CONTROL}
         last = {
             f"{topology}, {max(each)} devices": _at(topology, max(each))
             for topology, each in sizes.items()
         }
         return [
             Chart("Rounds until nine devices of ten know it", "devices", "rounds",
-                  [Line.through(topology, each, rounds[topology], "points")
-                   for topology, each in sizes.items()],
+                  times.lines_along(ROUNDS, "devices", graphs, arm="swarm"),
                   log_x=True, log_y=True),
             Chart("Spreading alone: rounds by those of the complete graph", "devices",
                   "times as many rounds as the complete graph",
-                  [times.along(FACTOR, "devices", topology, topology=topology, arm="swarm")
-                   for topology in sizes if topology != CONTROL],
+                  times.lines_along(FACTOR, "devices", others, arm="swarm"),
                   log_x=True, log_y=True),
             Chart("What the worst decile of devices knows of the class", "round",
                   "recall of the class, worst decile", results.by_rounds(NINE_OF_TEN, last),

@@ -190,7 +190,7 @@ class Scaling(Ladders):
 
     def _ladders(self, results: Results, kind: str = "") -> list[str]:
         """The ladders of a kind that have results."""
-        there = set(results.finals["ladder"])
+        there = set(results.finals.get("ladder", ()))
         return [each for each in self.goals() if each in there and each.startswith(kind)]
 
     def laws(self, results: Results, ladder: str, floor: bool = True) -> dict[int, PowerLaw]:

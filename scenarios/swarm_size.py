@@ -127,7 +127,7 @@ class SwarmSize(Claim):
         charts = []
         for world, what in names.items():
             lines = [_errors(results, world, arm) for arm in ARMS]
-            if world == EACH:
+            if world == EACH and len(lines[0].x_K) > 2:  # a law needs three sizes
                 law = self._law(results)
                 n_K = np.geomspace(min(self.budget.sizes), max(self.budget.sizes), 60)
                 name = f"{law.a:.2f}·n^−{law.b:.2f} + {law.c:.3f}"

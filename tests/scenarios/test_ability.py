@@ -97,6 +97,15 @@ def test_the_labels_swap_in_the_middle_of_life_and_the_rate_is_that_of_the_condi
         assert changes.get("schedule.rounds", 0) == pretraining
 
 
+def test_nobody_is_overtaken_by_devices_without_a_finished_run() -> None:
+    of, found = claim("ability"), lives()
+    able = (found.finals["pretraining"] == 0) & (found.finals["rate"] == 0.3)
+    without = Results(found.finals[~able], found.curves[found.curves["pretraining"] > 0])
+    for each in (without, Results(pd.DataFrame(), pd.DataFrame())):
+        assert set(of.table(each)["overtaken by the able in round"]) == {"–"}
+        assert len(of.charts(each)) == 4
+
+
 @pytest.mark.parametrize(
     ("key", "given", "says"),
     [

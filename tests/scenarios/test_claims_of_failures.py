@@ -15,6 +15,7 @@ from swarm.common.errors import ConfigError
 from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.plan import ClaimPlan
+from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
 from swarm.learning.privacy.accountant import Accountant
 from swarm.learning.privacy.mechanism import DeviceLevel, SampleLevel
@@ -47,23 +48,49 @@ def test_drift(frozen: float, nightly: float, holds: bool | None) -> None:
     assert judged(of, found)[0].holds is holds
 
 
-def test_who_never_comes_back_is_behind_until_the_end() -> None:
+Lost = tuple[str, str, int]
+"""The world, the update and the seed of a run that diverged."""
+
+
+def falling(lost: Lost = ("", "", 0)) -> Results:
+    """Accuracies that fall in round 41 under drift and come back in round 61 where devices learn
+    online; the run that is ``lost`` has 50 rounds of 100."""
+
+    def value(values: dict[str, Any], arm: str, seed: int) -> dict[str, Any]:
+        diverged = (values["world"], values["update"], seed) == lost
+        return {"accuracy_mean": 0.5, "prequential_accuracy": 0.5, "diverged": diverged}
+
     def curve(values: dict[str, Any], seed: int) -> pd.DataFrame:
         rounds = np.arange(1, 101)
         back = 60 if values["update"] == "online" else 999
         low = (values["world"] == "drift") & (rounds > 40) & (rounds <= back)
-        return pd.DataFrame(
-            {"arm": "swarm", "round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)}
-        )
+        found = pd.DataFrame({"round": rounds, "stream_accuracy": np.where(low, 0.2, 0.8)})
+        return found[:50] if (values["world"], values["update"], seed) == lost else found
 
-    of = claim("drift")
-    table = of.table(
-        results(of, lambda *_: {"accuracy_mean": 0.5, "prequential_accuracy": 0.5}, curve)
-    )
-    behind = table[table["arm"] == "swarm"].set_index(["world", "update"])["rounds behind steady"]
-    assert behind["drift", "online"].startswith("29 ")  # rounds 41 to 69: means of ten
-    assert behind["drift", "frozen"].startswith("60 ")
-    assert behind["steady", "frozen"] == "–"
+    return results(claim("drift"), value, curve)
+
+
+def behind(found: Results, world: str, update: str) -> str:
+    table = claim("drift").table(found).set_index(["world", "update", "arm"])
+    return str(table["rounds behind steady"][world, update, "swarm"])
+
+
+def test_who_never_comes_back_is_behind_until_the_end() -> None:
+    assert behind(falling(), "drift", "online") == "29 [29, 29]"  # rounds 41 to 69: means of ten
+    assert behind(falling(), "drift", "frozen") == "60 [60, 60]"
+    assert behind(falling(), "steady", "frozen") == "–"
+
+
+@pytest.mark.parametrize("world", ["drift", "steady"])
+def test_the_rounds_that_a_diverged_run_lacks_are_not_caught_up(world: str) -> None:
+    assert behind(falling(lost=(world, "frozen", 1)), "drift", "frozen") == "60 [60, 60]"
+
+
+def test_nobody_is_behind_a_run_that_is_not_finished() -> None:
+    whole = falling()
+    half = Results(*(each[each["world"] == "drift"] for each in (whole.finals, whole.curves)))
+    assert behind(half, "drift", "frozen") == "–"
+    assert behind(Results(pd.DataFrame(), pd.DataFrame()), "drift", "frozen") == "–"
 
 
 # --- resilience -----------------------------------------------------------------------------------

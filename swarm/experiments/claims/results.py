@@ -217,11 +217,13 @@ class Results:
 
     def rolling(self, metric: str, rounds: int, **where: Any) -> pd.DataFrame:
         """The mean of ``metric`` over this many ``rounds`` up to each, one row per round and one
-        column per seed; rounds before the first such mean are left out."""
+        column per seed; rounds before the first such mean are left out, and so is an arm that
+        diverged, which has no rounds after that."""
         rows = self.records(**where)
         if rows.empty:
             return pd.DataFrame()
         by_seed = rows.pivot(index="round", columns=SEED, values=metric)
+        by_seed = by_seed.drop(columns=self.diverged_seeds(**where), errors="ignore")
         return by_seed.rolling(rounds).mean().dropna(how="all")
 
     def over_devices(self, metric: str, **where: Any) -> pd.Series[float]:
@@ -252,12 +254,12 @@ class Results:
         kind: Literal["line", "points"] = "points",
         **where: Any,
     ) -> Line:
-        """The final ``metric``, mean and interval over seeds, against the condition's value
-        ``x``."""
+        """The final ``metric``, mean and interval over seeds, against the condition's value ``x``;
+        with a tuple of it in ``where``, at these values of ``x`` alone."""
         rows = _chosen(self.finals, where)
         at = sorted(rows[x].unique()) if x in rows else []
         return Line.through(
-            name, at, (self.mean(metric, **where, **{x: value}) for value in at), kind
+            name, at, (self.mean(metric, **{**where, x: value}) for value in at), kind
         )
 
     def lines_along(

@@ -9,6 +9,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -19,6 +21,7 @@ from swarm.config.settings import Settings
 from swarm.experiments.claims.base import Claim
 from swarm.experiments.claims.page.page import picture
 from swarm.experiments.claims.plan import ClaimPlan, folder_of
+from swarm.experiments.claims.results import Results
 from swarm.experiments.resolved import resolve
 from tests.conftest import composed
 
@@ -76,6 +79,15 @@ def test_it_says_what_it_does_not_test(name: str) -> None:
         page = (published / "README.md").read_text(encoding="utf-8")
         assert "## What this does not test\n\n" in page
         assert all((published / picture(h.chart)).is_file() for h in claim.hypotheses)
+
+
+@pytest.mark.parametrize("name", judging())
+def test_its_page_is_empty_as_long_as_no_run_is_finished(name: str) -> None:
+    claim = build(option("scenario", name), Claim, "scenario")
+    nothing = Results(pd.DataFrame(), pd.DataFrame())
+    measured = [line for each in claim.charts(nothing) for line in each.lines if line.kind != "law"]
+    assert not any(np.isfinite(line.y_K).any() for line in measured)
+    assert len(claim.table(nothing))
 
 
 @pytest.mark.parametrize("name", judging())

@@ -1,10 +1,8 @@
-"""What claims ask of their results: ratios, means over sizes, lines by name, rounds and devices; and
-metrics that follow from others."""
+"""What claims ask of their results: ratios, means over sizes, lines by name, rounds and devices."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,19 +13,18 @@ from swarm.experiments.claims.base import Hypothesis
 from swarm.experiments.claims.charts import Line
 from swarm.experiments.claims.results import Results
 from swarm.experiments.claims.shared.changes import custom
-from swarm.experiments.claims.shared.derived import assigned, unfolded
+
+from .two_graphs import NOTHING, RING, STAR, found
 
 GAIN = {("ring", 8): [0.1, 0.2], ("ring", 16): [0.3, 0.5]}
-NOTHING = Results(pd.DataFrame(), pd.DataFrame())
-RING, STAR = {"graph": "ring"}, {"graph": "star"}
 
 
-def found(without: tuple[str, int, int] | None = None) -> Results:
+def of_sizes(without: tuple[str, int, int] | None = None) -> Results:
     """Two seeds of a ring and a star of two sizes, but ``without`` one of the runs; the ring is
     ahead by :data:`GAIN`."""
     rows = [
         {"graph": graph, "n": n, "seed": seed, "arm": "swarm", "diverged": False,
-         "score": 0.5 + gain * (graph == "ring"), "calls_5": 5.0 * n, "calls_9": 9.0 * n}
+         "score": 0.5 + gain * (graph == "ring")}
         for graph in ("ring", "star")
         for (_, n), gains in GAIN.items()
         for seed, gain in enumerate(gains)
@@ -37,26 +34,32 @@ def found(without: tuple[str, int, int] | None = None) -> Results:
 
 
 def test_a_ratio_is_paired_by_seed() -> None:
-    assert found().ratio("score", {**RING, "n": 8}, {**STAR, "n": 8}) == interval([1.2, 1.4])
-    lacking = found(without=("star", 8, 1)).ratio("score", {**RING, "n": 8}, {**STAR, "n": 8})
+    assert of_sizes().ratio("score", {**RING, "n": 8}, {**STAR, "n": 8}) == interval([1.2, 1.4])
+    lacking = of_sizes(without=("star", 8, 1)).ratio("score", {**RING, "n": 8}, {**STAR, "n": 8})
     assert lacking.mean == pytest.approx(1.2)
     assert math.isnan(NOTHING.ratio("score", RING, STAR).mean)
 
 
 def test_a_difference_along_sizes_is_of_the_seeds_that_have_them_all() -> None:
-    both = found().difference_along("score", "n", [8, 16], RING, STAR)
+    both = of_sizes().difference_along("score", "n", [8, 16], RING, STAR)
     assert both == pytest.approx(interval([0.2, 0.35]))
-    one = found(without=("star", 8, 1)).difference_along("score", "n", [8, 16], RING, STAR)
+    one = of_sizes(without=("star", 8, 1)).difference_along("score", "n", [8, 16], RING, STAR)
     assert one.mean == pytest.approx(0.2)
     assert math.isnan(NOTHING.difference_along("score", "n", [8], RING, STAR).mean)
 
 
 def test_lines_along_a_value_are_named_and_share_what_all_have() -> None:
-    ring, star = found().lines_along("score", "n", {"R": RING, "S": STAR}, "line", arm="swarm")
+    ring, star = of_sizes().lines_along("score", "n", {"R": RING, "S": STAR}, "line", arm="swarm")
     assert (ring.name, star.name, ring.kind) == ("R", "S", "line")
     assert [*ring.x_K] == [8, 16]
     assert ring.y_K == pytest.approx([0.65, 0.9])
     assert star.y_K == pytest.approx([0.5, 0.5])
+
+
+def test_a_line_may_be_along_some_values() -> None:
+    (ring,) = of_sizes().lines_along("score", "n", {"R": RING}, n=(16, 32))
+    assert [*ring.x_K] == [16]
+    assert ring.y_K == pytest.approx([0.9])
 
 
 def curve(losses: list[float], seed: int) -> pd.DataFrame:
@@ -74,32 +77,49 @@ def test_rounds_until_a_level_are_by_seed_in_the_order_of_the_rounds() -> None:
     assert NOTHING.falls_to("loss", 3.0).empty
 
 
-def test_devices_are_looked_up_by_seed() -> None:
-    rows = [{**RING, "seed": seed, "device": device, "accuracy": seed + device / 10}
-            for seed in (1, 0) for device in (0, 1, 3)]  # fmt: skip
-    results = replace(found(), devices=pd.DataFrame(rows))
-    assert results.over_devices("accuracy", device=1, **RING).to_dict() == {0: 0.1, 1: 1.1}
-    both = results.over_devices("accuracy", device=(1, 3)).to_dict()
-    assert both == pytest.approx({0: 0.2, 1: 1.2})
-    assert results.over_devices("accuracy", **STAR).empty
-    assert found().over_devices("accuracy", device=1).empty
+def test_records_are_those_with_the_values_one_or_several() -> None:
+    assert len(found().records(graph="ring", round=2)) == 2
+    assert len(found().records(round=(0, 2))) == 8
+    assert found().records(graph="tree").empty
+    assert NOTHING.records(graph="ring").empty
 
 
-def test_a_metric_that_follows_from_others_is_looked_up_as_they_are() -> None:
-    lost = assigned(found(), error=lambda finals: 1 - finals["score"])
-    assert lost.mean("error", **STAR, n=8).mean == 0.5
-    assert "error" not in found().finals
-    assert assigned(NOTHING, error=lambda finals: 1 - finals["score"]) is NOTHING
+def test_a_curve_may_stand_against_another_metric() -> None:
+    line = found().against("score", "spent", "R", **RING)
+    assert line.x_K == pytest.approx([0.5, 10.5, 20.5])
+    assert line.y_K == pytest.approx([0.5, 0.6, 0.7])
+    assert line.low_K[2] == interval([0.8, 0.6]).low
+    results = found()
+    results.curves.loc[results.curves["round"] == 1, "score"] = math.nan
+    assert results.against("score", "spent", "R", **RING).x_K == pytest.approx([0.5, 20.5])
+    assert [len(each.against("score", "spent", "R").x_K) for each in (NOTHING,)] == [0]
+    assert len(found().against("unheard of", "spent", "R").x_K) == 0
 
 
-def test_metrics_of_several_thresholds_become_rows() -> None:
-    names = {0.5: {"calls": "calls_5"}, 0.9: {"calls": "calls_9", "bytes": "unheard of"}}
-    rows = unfolded(found(), "threshold", names)
-    assert rows.mean("calls", threshold=0.9, **RING, n=8).mean == 72
-    assert rows.mean("score", threshold=0.5, **RING, n=8) == found().mean("score", **RING, n=8)
-    assert rows.by_seed("bytes", threshold=0.9, **RING, n=8).empty
-    assert len(rows.finals) == 2 * len(found().finals)
-    assert unfolded(NOTHING, "threshold", names) is NOTHING
+def test_a_rolling_mean_begins_with_its_first_whole_one() -> None:
+    mean = found().rolling("score", 2, **RING)
+    assert [*mean.index] == [1, 2]
+    assert [*mean.columns] == [0, 1]
+    assert mean[0].to_numpy() == pytest.approx([0.65, 0.75])
+    assert NOTHING.rolling("score", 2, **RING).empty
+
+
+def test_what_diverged_has_no_rolling_mean() -> None:
+    mean = found(diverged=("ring", 0)).rolling("score", 2, **RING)
+    assert [*mean.columns] == [1]
+    assert [*found(diverged=("star", 0)).rolling("score", 2, **RING).columns] == [0, 1]
+
+
+def test_a_mean_over_devices_is_by_seed_and_of_those_with_the_values() -> None:
+    results = found()
+    assert results.over_devices("score", kind="weak", **RING).to_dict() == pytest.approx(
+        {0: 0.7, 1: 0.5}
+    )
+    both = results.over_devices("score", kind=("weak", "strong"), **STAR)
+    assert both.to_dict() == pytest.approx({0: 0.4, 1: 0.6})
+    assert results.over_devices("score", kind="broken", **RING).empty
+    assert results.over_devices("score", kind="none", **RING).empty
+    assert NOTHING.over_devices("score", kind="weak").empty
 
 
 def test_a_fitted_line_is_the_mean_of_its_laws() -> None:

@@ -14,6 +14,8 @@ from swarm.experiments.claims.base import Claim, Condition, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Figure, Mean, Only, Results, Text
 
+from . import two_graphs
+
 ARMS = ("swarm", "isolated", "centralised")
 SCORES = {("ring", "swarm"): [0.8, 0.9], ("ring", "isolated"): [0.5, 0.5], ("star", "swarm"): [0.7, 0.7]}  # fmt: skip
 
@@ -219,3 +221,25 @@ def test_a_budget_that_cannot_work_is_named() -> None:
             of(*wrong).require_ascending("sizes", 2, "sizes")
     with pytest.raises(ConfigError, match=r"quick\.sizes.*must be small"):
         of(9).require(9 < 3, "sizes", "must be small")
+
+
+def test_a_mean_may_be_of_values_by_seed() -> None:
+    results = two_graphs.found()
+
+    def rise(row: Any) -> pd.Series[float] | None:
+        return results.by_seed("score", **row) - 0.5 if row["graph"] == "ring" else None
+
+    cells = results.table([two_graphs.RING, two_graphs.STAR], {"rise": Mean(rise, 1, 100)})[
+        "rise"
+    ].tolist()
+    assert cells == [interval([0.3, 0.1]).text(1, 100), "–"]
+
+
+def test_a_figure_may_have_nothing_to_show_at_zero() -> None:
+    columns = {"a": Figure("sent", ".1f"), "b": Figure("sent", ".1f", zero=False)}
+    columns |= {"c": Figure("score", ".1f", zero=False)}
+    assert two_graphs.found().table([two_graphs.RING], columns).iloc[0].tolist() == [
+        "0.0",
+        "–",
+        "0.7",
+    ]
