@@ -21,6 +21,7 @@ from swarm.data.prepare import Samples, prepare
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Mean, Results, Text
+from swarm.experiments.claims.shared.changes import custom
 
 ACCURACY = "accuracy_mean"
 SELECTS = ("learned", "random", "fixed")
@@ -162,9 +163,7 @@ class Activation(Claim):
             **b.size(5),
             "train.batch": BATCH,
             "train.local_steps": STEPS,
-            "data": "custom",
-            "data._target_": "scenarios.activation.ThreeKinds",
-            "data.per_device": EACH,
+            **custom("data", ThreeKinds, per_device=EACH),
             "model.hidden": [HIDDEN],
         }
         controls = ((DENSE, 1.0), ("learned", self._judged()))
@@ -204,11 +203,11 @@ class Activation(Claim):
         learning = {
             f"{select}, {active:.0%} active": _row(select, active) for select, active in shown
         }
+        kinds = {select: {"select": select} for select in SELECTS}
         y = "final accuracy, mean over devices"
         return [
             Chart("What a part of the neurons does", "share of hidden neurons that is active", y,
-                  [results.along(ACCURACY, "active", select, select=select, arm="swarm")
-                   for select in SELECTS],
+                  results.lines_along(ACCURACY, "active", kinds, arm="swarm"),
                   log_x=True, level=(results.mean(ACCURACY, **_row(DENSE, 1.0)).mean, DENSE)),
             Chart("Learning", "round", y, results.by_rounds(ACCURACY, learning)),
         ]  # fmt: skip

@@ -6,7 +6,6 @@ Passing laws are fitted to small swarms and small models, and tested on runs ten
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -28,13 +27,7 @@ AIM = 0.05
 ANSWERS, TASKS = 10, 36  # of a task, and as many tasks as 360 real test digits suffice for
 SAMPLES = 10  # training samples of a device of a swarm
 TEST = 2000  # test samples of every swarm, whatever its size
-# what is predicted for n devices or parameters from the rates of a seed at smaller sizes
-LAW, STAYS, FLOOR = "law", "the last stays", "with a floor"
-SAID: dict[str, Callable[[Any, pd.Series[float], int], float]] = {
-    LAW: lambda sizes, rates, n: float(passing_law(sizes, rates).at(n)),
-    STAYS: lambda sizes, rates, n: float(rates.iloc[-1]),
-    FLOOR: lambda sizes, rates, n: math.exp(-power_law(sizes, -np.log(rates)).at(n)),
-}
+LAW, STAYS, FLOOR = "law", "the last stays", "with a floor"  # by what the large run is predicted
 METRIC = (
     "passing rate, by PassUntil, mean over devices and tasks; for each seed the rate that"
     " exp(−c·n^−α) predicts, less the measured one"
@@ -116,7 +109,7 @@ class Passing(Ladders):
     def conclude(self, results: Results) -> list[Verdict]:
         verdicts = []
         for hypothesis, ladder in zip(self.hypotheses, (SWARM, MODEL), strict=True):
-            error, stays, floor = (self._error(results, ladder, how) for how in SAID)
+            error, stays, floor = (self._error(results, ladder, how) for how in (LAW, STAYS, FLOOR))
             alpha = interval([law.alpha for law in self.laws(results, ladder).values()])
             bend = self._bend(results, ladder)
             because = (
@@ -133,18 +126,14 @@ class Passing(Ladders):
     def charts(self, results: Results) -> list[Chart]:
         charts, lines, laws = [], [], []
         for ladder, x in ((SWARM, "devices"), (MODEL, "parameters")):
-            goal = self.goals()[ladder]
-            found = self.laws(results, ladder).values()
-            n_K = np.geomspace(self.sizes(ladder)[0], goal, 60)
-            mean_K = np.mean([law.at(n_K) for law in found], axis=0) if found else n_K * math.nan
             line = results.along(RATE, "size", "measured", ladder=ladder, arm="swarm")
-            law = Line.law("fitted to the four smaller (mean over seeds)", n_K, mean_K)
+            law = self.fitted(results, ladder, "fitted to the four smaller (mean over seeds)")
             title = f"{ladder.capitalize()}: the law and the run ten times as large"
             charts.append(Chart(title, x, "passing rate", [line, law], log_x=True))
-            relative = line.x_K / self.sizes(ladder)[0]
+            smallest = self.sizes(ladder)[0]
             y_K, low_K, high_K = map(_exponent, (line.y_K, line.high_K, line.low_K))
-            lines.append(Line(ladder, relative, y_K, low_K, high_K, "points"))
-            laws.append(Line.law(f"law of {ladder}", n_K / n_K[0], _exponent(mean_K)))
+            lines.append(Line(ladder, line.x_K / smallest, y_K, low_K, high_K, "points"))
+            laws.append(Line.law(f"law of {ladder}", law.x_K / smallest, _exponent(law.y_K)))
         title, x = "Where the law holds, this is a straight line", "size, by the smallest"
         both, y = [*lines, *laws], "−log of the passing rate"
         return [*charts, Chart(title, x, y, both, log_x=True, log_y=True)]
@@ -180,8 +169,7 @@ class Passing(Ladders):
 
     def _rates(self, results: Results, ladder: str, metric: str = RATE) -> pd.DataFrame:
         """The rates of a ladder: one row per seed, one column per size."""
-        where = {"ladder": ladder, "arm": "swarm"}
-        rows = results.by_seed_along(metric, "size", self.sizes(ladder), **where).dropna()
+        rows = self.small(results, ladder, metric)
         return rows[((rows > 0) & (rows < 1)).all(axis=1)]
 
     def laws(self, results: Results, ladder: str, metric: str = RATE) -> dict[int, PassingLaw]:
@@ -190,21 +178,25 @@ class Passing(Ladders):
 
     def _error(self, results: Results, ladder: str, how: str = LAW, metric: str = RATE) -> Interval:
         """The predicted rate less the measured one, over seeds."""
-        goal, rates = self.goals()[ladder], self._rates(results, ladder, metric)
-        said = {seed: SAID[how](rates.columns, row, goal) for seed, row in rates.iterrows()}
-        measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
-        return interval(pd.Series(said, dtype=np.float64) - measured)
+        rates = self._rates(results, ladder, metric)
+        if how == STAYS:
+            said = rates.iloc[:, -1]
+        elif how == LAW:
+            said = self.said(self.laws(results, ladder, metric), ladder)
+        else:
+            floors = {
+                int(str(seed)): power_law(rates.columns, -np.log(row))
+                for seed, row in rates.iterrows()
+            }
+            said = self.said(floors, ladder).map(lambda power: math.exp(-power))
+        return interval(said - self.large(results, ladder))
 
     def _bend(self, results: Results, ladder: str) -> Interval:
         """How far log(−log rate) of the large run lies above the line through the smaller ones."""
-        goal = self.goals()[ladder]
-        measured = results.by_seed(RATE, ladder=ladder, size=goal, arm="swarm")
-        found = [
-            math.log(math.log(measured[seed]) / math.log(law.at(goal)))
-            for seed, law in self.laws(results, ladder).items()
-            if seed in measured and 0 < measured[seed] < 1
-        ]
-        return interval(found)
+        measured = self.large(results, ladder)
+        measured = measured[(measured > 0) & (measured < 1)]
+        said = self.said(self.laws(results, ladder), ladder)
+        return interval(np.log(np.log(measured) / np.log(said)))
 
 
 def _common() -> dict[str, Any]:

@@ -98,16 +98,10 @@ class Corrections(Claim):
         return [self.hypotheses[0].judged(bounds, because)]
 
     def charts(self, results: Results) -> list[Chart]:
-        by_corrections = [
-            results.along(ACCURACY, "corrected", f"{wrong:.0%} wrong", wrong=wrong, arm="swarm")
-            for wrong in self.budget.wrong
-        ]
-        by_wrong = [
-            results.along(
-                ACCURACY, "wrong", f"{chance:.0%} corrected", corrected=chance, arm="swarm"
-            )
-            for chance in self.budget.chances
-        ]
+        wrong = {f"{share:.0%} wrong": {"wrong": share} for share in self.budget.wrong}
+        given = {f"{share:.0%} corrected": {"corrected": share} for share in self.budget.chances}
+        by_corrections = results.lines_along(ACCURACY, "corrected", wrong, arm="swarm")
+        by_wrong = results.lines_along(ACCURACY, "wrong", given, arm="swarm")
         accuracy = "final accuracy, mean over devices"
         return [
             Chart("What corrections give", "share of samples that a person corrects", accuracy,

@@ -120,11 +120,11 @@ class Personal(Claim):
             LOCAL: "On a device's own held-out samples",
             GLOBAL: "On the test set of all classes",
         }
+        methods = {name: METHODS[name] for name in (*SHARED, NOTHING)}
         return [
             Chart(title, "α of the Dirichlet partition (smaller: devices differ more)",
                   "accuracy, mean over devices",
-                  [results.along(metric, "alpha", method, **METHODS[method])
-                   for method in (*SHARED, NOTHING)], log_x=True)
+                  results.lines_along(metric, "alpha", methods), log_x=True)
             for metric, title in titles.items()
         ]  # fmt: skip
 

@@ -113,17 +113,17 @@ class Stages(Claim):
             "train.batch": BATCH,
             "train.local_steps": STEPS,
             **custom("data", ChangedWorld, per_device=b.rounds * STEPS * BATCH),
-            "scenario.arms": ["isolated", "swarm", "centralised"],
         }
         learn = {
             "frozen": {"update": "frozen", "update.after": max(1, b.rounds // FROZEN_AFTER)},
             "online": {"update": "online"},
         }
         return [
-            Condition({"model": model, "update": update}, {**size, "model": model, **changes})
+            Condition.of({"model": model, "update": update}, size, {"model": model}, changes,
+                         arms=["isolated", "swarm", "centralised"])
             for model in (SIMPLE, BETTER)
             for update, changes in learn.items()
-        ]
+        ]  # fmt: skip
 
     def conclude(self, results: Results) -> list[Verdict]:
         gains = self._gains(results)
