@@ -20,8 +20,8 @@ from swarm.common.statistics import Bound, Interval
 from swarm.data.dataset import Dataset
 from swarm.data.generated.digits import Digits
 from swarm.data.generated.digits_like import DigitsLike
-from swarm.data.label_pairs import traded
 from swarm.data.scaling import Scale as Scale  # the type of an inherited setting
+from swarm.data.stream.label_pairs import traded
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart
 from swarm.experiments.claims.results import Figure, Mean, Results, Row

@@ -15,7 +15,7 @@ from swarm.common.rng import Keys
 from swarm.common.statistics import Bound, Interval, interval
 from swarm.data.dataset import Dataset, Source
 from swarm.data.generated.digits_like import DigitsLike
-from swarm.data.label_pairs import traded
+from swarm.data.stream.label_pairs import traded
 from swarm.experiments.claims.base import Claim, Condition, Hypothesis, SizedBudget, Verdict
 from swarm.experiments.claims.charts import Chart, Line
 from swarm.experiments.claims.results import Mean, Only, Results, Row

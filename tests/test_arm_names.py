@@ -22,6 +22,7 @@ NAMES_THE_PACKAGE = {
     "swarm/config/composing/compose.py",
     "swarm/config/aliases/__init__.py",
     "swarm/common/plugin/faults.py",
+    "swarm/common/plugin/global_draws.py",
     "swarm/common/plugin/registry.py",
     "swarm/experiments/checks/check_plugin.py",
     "swarm/results/track/wandb.py",

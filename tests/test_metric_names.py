@@ -26,7 +26,6 @@ KEYS = {column.key for metric in usual(None) for column in metric.columns()} | {
 ALWAYS = "rates are chosen, and a divergence is noticed, by these whatever a run measures"
 SETTING = "evaluate.accuracy and train.loss are settings"
 DEFINED = "recovery is defined on the accuracy of each round"
-MADE_UP = "a record that is made up to try a tracker"
 EXCEPTIONS = {
     ("swarm/simulation/measure.py", "accuracy"): ALWAYS,
     ("swarm/simulation/measure.py", "r2"): ALWAYS,
@@ -38,7 +37,6 @@ EXCEPTIONS = {
     ("swarm/config/plug_in_lists.py", "loss"): SETTING,
     ("swarm/experiments/checks/check_plugin.py", "loss"): SETTING,
     ("swarm/results/continual.py", "stream_accuracy"): DEFINED,
-    ("swarm/experiments/checks/contracts.py", "accuracy_mean"): MADE_UP,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from swarm.data.label_pairs import traded
+from swarm.data.stream.label_pairs import traded
 
 
 def test_pairs_trade_places_and_the_others_stay() -> None:

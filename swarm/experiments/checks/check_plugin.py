@@ -30,6 +30,7 @@ from swarm.communication.protocol.base import Protocol
 from swarm.communication.secure.base import SecureSum
 from swarm.communication.topology.base import Topology
 from swarm.communication.transform.base import MessageTransform
+from swarm.config.build import option
 from swarm.config.composing.compose import compose
 from swarm.config.explain import shown
 from swarm.config.plug_in_lists import KEYED, LISTED
@@ -247,7 +248,8 @@ def _composed(
     section: str, path: str, options: dict[str, Any], settings: Sequence[str], small: Sequence[str]
 ) -> dict[str, Any]:
     """The config of a small run with the plug-in in it."""
-    arms = [f"scenario.arms=[{'swarm,isolated' if section == 'tracker' else 'swarm'}]"]
+    first = option("scenario", "compare")["arms"][: 2 if section == "tracker" else 1]
+    arms = [f"scenario.arms=[{','.join(first)}]"]
     if section == "scenario" or any(w.startswith("scenario") for w in settings):
         arms = []
     needed = NEEDS.get(section, ())
