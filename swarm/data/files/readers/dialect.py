@@ -189,19 +189,19 @@ def _rows(head: str, sep: str) -> list[list[str]]:
 
 
 def _separator(head: str) -> str:
-    best, chosen, cut = (0.0, False, 0.0, 0.0, 0), "", ""
+    found, cut = [], ""
     for sep in _CANDIDATES:
         rows = _rows(head, sep)
         width, even, share = _width(rows)
         if width > 1 and share >= 0.5:
             numbers = share * _share_of_numbers(_of_width(rows, width))
-            score = numbers * width, even, numbers, share, width
-            if score > best or not chosen:
-                best, chosen = score, sep
+            found.append(((numbers * width, even, numbers, share, width), sep))
         elif width > 1 and not cut:  # its rows are of many lengths, which their lines will tell
             cut = sep if sum(len(row) > 1 for row in rows[1:]) * 2 > len(rows) - 1 else ""
-    if chosen:
-        return chosen
+    if found:
+        # rows have no names where something cuts all of them as the heading
+        plain = any(even and share == 1 for (_, even, _, share, _), _ in found)
+        return max((one for one in found if one[0][1] or not plain), key=lambda one: one[0])[1]
     blanks = _rows(head, SEPARATORS["blank"])
     width, _, share = _width(blanks, 1)
     alone = "," not in head
