@@ -170,6 +170,8 @@ class DeviceSplit(FixedArrays):
         whole numbers.
         """
         given = np.asarray(device_S)
+        if given.dtype == object:  # as some columns of pandas hold whole numbers, too
+            given = np.asarray(given.tolist())
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             found = f"{given.dtype} numbers of shape {list(given.shape)}"
             raise ValueError(f"device_S must be a whole number for each sample, and is {found}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from swarm.common.system import files
 from swarm.common.system.files import replacing
 
 SIZE = 20_000
@@ -41,3 +45,63 @@ def test_what_a_killed_writer_left_is_replaced(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), replacing(tmp_path / "a.png"):
         raise ZeroDivisionError
     assert (tmp_path / "a.png").read_bytes() == b"whole"
+
+
+def test_a_writer_that_was_given_up_puts_nothing_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs for too long loses its turn: what it finds there is another's, and half."""
+    monkeypatch.setattr(files, "_LONGEST_S", 0.05)
+    file = tmp_path / "a.png"
+    file.write_bytes(b"old")
+    slow = replacing(file)
+    slow.__enter__().write(b"slow")
+    with replacing(file) as out:
+        out.write(b"half")
+        out.flush()
+        with pytest.raises(FileNotFoundError, match="another process took its place"):
+            slow.__exit__(None, None, None)
+        assert file.read_bytes() == b"old"
+        out.write(b" whole")
+    assert file.read_bytes() == b"half whole"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_file_system_that_locks_only_what_is_open_for_writing_is_waited_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS: whoever asks with a file that is open for reading is refused."""
+    fcntl = pytest.importorskip("fcntl")
+    lock: Callable[[int, int], None] = fcntl.flock
+
+    def of_nfs(descriptor: int, how: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_nfs)
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        first.__exit__(None, None, None)
+
+    monkeypatch.setattr(files.time, "sleep", wait)
+    first = replacing(tmp_path / "a.png")
+    first.__enter__().write(b"first")
+    with replacing(tmp_path / "a.png") as out:
+        assert len(waited) == 1
+        assert (tmp_path / "a.png").read_bytes() == b"first"
+        out.write(b"second")
+    assert (tmp_path / "a.png").read_bytes() == b"second"
+
+
+def test_a_file_system_that_numbers_a_file_anew_each_time_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_LONGEST_S", 0.02)
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: False)
+    with replacing(tmp_path / "a.png") as out:
+        out.write(b"whole")
+    assert (tmp_path / "a.png").read_bytes() == b"whole"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.png"]

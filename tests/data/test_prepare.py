@@ -182,6 +182,14 @@ def test_holdings_and_label_mix() -> None:
     assert mix.dtype == np.float64
 
 
+def test_whole_numbers_are_what_they_are_whatever_holds_them() -> None:
+    for device_S in ([1, 0, -1], np.array([1, 0, -1], object), np.array([1, 0, -1], np.int8)):
+        assert DeviceSplit.group(device_S, 2).sizes_N.tolist() == [1, 1]
+    for wrong in ([1.0, 0.0], np.array([1, 0.5], object), np.array([1, None], object), ["1", "0"]):
+        with pytest.raises(ValueError, match="must be a whole number for each sample"):
+            DeviceSplit.group(wrong, 2)
+
+
 def test_dataset_features() -> None:
     empty = np.zeros(0, np.int64)
     assert Dataset(

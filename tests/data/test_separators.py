@@ -127,6 +127,24 @@ def test_a_heading_with_commas_in_it_is_cut_by_what_cuts_numbers() -> None:
     assert "line 7 has 2 of 3" in said[0]
 
 
+HEADINGS_WITH_ANOTHER = {
+    ";": "long;a;x y,u;b;c\n" + "1,92;x;4.28;some text;bc\n" * 7 + "8,49;x,b;0.57;bc;a\n" * 3,
+    "|": "y|b|b,u\n" + "1,92|x|text\n" * 12 + "7,97|a,b|bc\n" * 3,
+    "\t": "y\tlen\tb,u\tc\n"
+    + "8.26\tbc\tx|b\t1.44\t2,96\n" * 3
+    + "9.96\tbc\tx,b\t3.69\t1,52\n" * 2,
+}
+
+
+@pytest.mark.parametrize("sep", HEADINGS_WITH_ANOTHER)
+def test_what_cuts_all_rows_is_not_lost_to_what_cuts_most(sep: str) -> None:
+    """A name in the heading and decimals have commas, which cut most rows into two cells; where it
+    is a tab, rows have names."""
+    text = HEADINGS_WITH_ANOTHER[sep]
+    with warnings.catch_warnings(action="ignore"):  # of names of rows
+        assert [*read(text)[0]] == text.splitlines()[0].split(sep)
+
+
 def test_blanks_are_found_beside_a_short_row() -> None:
     found, said = read("a b c\n" + "1 2 3\n" * 4 + "1 2\n")
     assert found["b"] == [2] * 5

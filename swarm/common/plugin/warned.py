@@ -13,10 +13,11 @@ def each_warned_once() -> Iterator[None]:
     """A block in which each sentence of a warning is shown once: the parts of a run are built
     again for every arm, and would say the same again.
     """
-    show, said = warnings.showwarning, set[str]()
+    show, said, over = warnings.showwarning, set[str](), False
 
     def once(message: Warning | str, *rest: Any, **others: Any) -> None:
-        if str(message) not in said:
+        # of two blocks on two threads, the one that ends last puts the other's back
+        if over or str(message) not in said:
             said.add(str(message))
             show(message, *rest, **others)
 
@@ -24,4 +25,4 @@ def each_warned_once() -> Iterator[None]:
     try:
         yield
     finally:
-        warnings.showwarning = show
+        over, warnings.showwarning = True, show

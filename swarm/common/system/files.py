@@ -129,7 +129,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     old content or the new, and nothing between. If the block raises, ``path`` stays as it was.
     While the block runs, the file is called ``NAME.tmp``. It is always created anew: what had that
     name before (the leftover of a killed run, or a link) is removed first. Of two processes that
-    replace one file at a time, the second waits for the first.
+    replace one file at a time, the second waits for the first, but no longer than half a minute:
+    then the second goes on, and the first ends with FileNotFoundError.
 
     Raises :class:`ConfigError` if a folder is called ``NAME.tmp``, and OSError if the file cannot
     be written.
@@ -140,10 +141,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if _is_lost(temporary, file.fileno()):  # what is there is another process's
+                raise FileNotFoundError(errno.ENOENT, "another process took its place", temporary)
             temporary.replace(path)
         except BaseException:
             with suppress(OSError):
-                temporary.unlink()
+                if not _is_lost(temporary, file.fileno()):
+                    temporary.unlink()
             raise
 
 
@@ -153,14 +157,18 @@ def _created(path: Path) -> IO[bytes]:
             f"/{path.name}", path, "is a folder where a file has to be written; remove it"
         )
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OWN | _BINARY
+    late = time.monotonic() + 2 * _LONGEST_S
     while True:
         _remove_left(path)
+        in_time = time.monotonic() < late  # else the file system may number one file anew each time
+        if not in_time:
+            path.unlink(missing_ok=True)
         try:
             file = os.fdopen(os.open(path, flags, 0o666), "w+b")
         except FileExistsError:
             continue  # another process was quicker, and is waited for
         _lock(file.fileno())
-        if _is_at(path, file.fileno()):
+        if _is_at(path, file.fileno()) or not in_time:
             return file
         file.close()
 
@@ -170,10 +178,11 @@ def _remove_left(path: Path) -> None:
     one that is being written is waited for, as its writer is about to put it in its place."""
     try:
         regular = stat.S_ISREG(path.lstat().st_mode)
-        there = os.open(path, os.O_RDONLY | _AT_ONCE | _OWN) if regular and fcntl else None
+        # for writing, too, as NFS locks no other file
+        there = os.open(path, os.O_RDWR | _AT_ONCE | _OWN) if regular and fcntl else None
     except FileNotFoundError:
         return  # also when another process has just put it in its place
-    except OSError:  # not ours to read
+    except OSError:  # not ours to write to
         there = None
     if there is None:
         path.unlink(missing_ok=True)
@@ -208,6 +217,11 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
+
+
+def _is_lost(path: Path, descriptor: int) -> bool:
+    """Whether the open file has no name any more, so that one at ``path`` is another."""
+    return os.fstat(descriptor).st_nlink == 0 and not _is_at(path, descriptor)
 
 
 def appending(path: Path) -> IO[bytes]:

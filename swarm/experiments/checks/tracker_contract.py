@@ -14,6 +14,7 @@ from swarm.experiments.runs.arms import pictures
 from swarm.experiments.runs.prepared import PreparedRun
 from swarm.experiments.runs.run import run_for
 from swarm.results.folder import Folder
+from swarm.results.track.background import NoAnswerError
 from swarm.results.track.base import Tracker
 from swarm.simulation import checkpoint
 
@@ -31,17 +32,17 @@ def check_tracker(cfg: dict[str, Any], made: Any, path: str) -> None:
         built.append(prepared.made_tracker(folder, run))
         return built[-1]
 
-    with tempfile.TemporaryDirectory() as place, blamed(2):
+    # a tracker that does not answer may go on writing there
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with folder as place, blamed(2):
         home = Folder(Path(place))
         # not signed, as nobody is to go on with it
         config = yaml_text.dump(prepared.settings.model_dump()).encode()
         checkpoint.write_bytes(home.path / "config.yaml", config)
         try:
             run_for(build, prepared, home)
-        except TimeoutError as error:
-            if built and built[0].deadline_s is not None:
-                raise fail(made, path, f"{error}, its deadline_s") from error
-            raise
+        except NoAnswerError as error:
+            raise fail(made, path, f"{error}, its deadline_s") from error
         built[0].close()
         _check_missing(prepared, home, made, path)
 
@@ -50,8 +51,10 @@ def _check_missing(prepared: PreparedRun, home: Folder, made: Any, path: str) ->
     """A tracker that was told everything must not ask for it again, or each resume would tell
     it."""
     tracker = prepared.made_tracker(home.path, home.name)
-    left = tracker.missing(list(prepared.presentation.arms), pictures(home))
-    tracker.close()
+    try:
+        left = tracker.missing(list(prepared.presentation.arms), pictures(home))
+    finally:
+        tracker.close()
     if not isinstance(left, list | tuple) or not all(isinstance(name, str) for name in left):
         raise fail(made, path, f"its missing returns {shape_of(left)}; a list of names is needed")
     if left:

@@ -168,9 +168,9 @@ def _run_arm(
 def _of_drift(folder: Folder, arm: str) -> dict[str, Any]:
     """What drift did to an arm that is over, which is known of its records only."""
     # imported where data drift: pandas takes a third of a second
-    from swarm.results.load import load
+    from swarm.results.load import load_numbers
 
-    return continual.facts(load(folder.path).arm(arm))
+    return continual.facts(load_numbers(folder.path).arm(arm))
 
 
 def _handed_on(

@@ -224,7 +224,8 @@ def require_tracker(
     a tracker may open its files at once.
 
     Raises :class:`ConfigError`, or what its constructor raises, if it cannot be built."""
-    with TemporaryDirectory() as folder:
+    # what it leaves open, or writes on a thread of its own, may keep the folder
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tracker = tracker_of(settings, Path(folder), "check", names)
         # a run goes on without a tracker that fails later
         with suppress(Exception, SystemExit):

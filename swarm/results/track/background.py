@@ -14,6 +14,10 @@ from swarm.results.track.base import Tracker
 MOST_WAITING = 128  # calls, each of which may have a number for each device
 
 
+class NoAnswerError(TimeoutError):
+    """A tracker has not got on for ``deadline_s``; errors that it raises itself are others."""
+
+
 def beside(tracker: Tracker) -> Tracker:
     """``tracker`` on a thread of its own, if it says that it may be called there."""
     return tracker if tracker.deadline_s is None else Background(tracker, tracker.deadline_s)
@@ -76,7 +80,7 @@ class Background(Tracker):
     def close(self) -> None:
         """Closes the tracker after all its calls, and waits until that is done.
 
-        Raises what the tracker raised, and :class:`TimeoutError` if it takes too long.
+        Raises what the tracker raised, and :class:`NoAnswerError` if it takes too long.
         """
         if self._closed:
             return
@@ -113,9 +117,9 @@ class Background(Tracker):
                 raise self._late()
             before = now
 
-    def _late(self) -> TimeoutError:
+    def _late(self) -> NoAnswerError:
         self._closed = True  # nothing more is expected of it
-        return TimeoutError(f"it did not answer for {self._deadline_s:g} s")
+        return NoAnswerError(f"it did not answer for {self._deadline_s:g} s")
 
     def _raise(self) -> None:
         error, self._error = self._error, None

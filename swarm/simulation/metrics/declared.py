@@ -3,7 +3,7 @@ one would have no effect, or another one than is meant."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, get_args
 
@@ -15,28 +15,26 @@ _ONE: dict[str, tuple[str, ...]] = {
     "main": get_args(Main),
     "target_kind": ("classes", "numbers"),
 }
-_SEVERAL: dict[str, tuple[str, ...]] = {
-    "surfaces": get_args(Surface),
-    "shown": get_args(Surface),
-    "on_page": PARTS,
-}
+_SEVERAL: dict[str, tuple[str, ...]] = {"surfaces": get_args(Surface), "on_page": PARTS}
+_OF_COLUMN: dict[str, tuple[str, ...]] = {"shown": get_args(Surface)}
 _TEXTS = ("unit", "head", "label")
 
 
 def unknown_word(metric: object, columns: Iterable[Column] = ()) -> str | None:
     """What is wrong with a word that a metric or one of its ``columns`` says of itself, as the end
     of a sentence; None where all of them are known."""
-    theirs = (found for c in columns for found in _wrong(c, f"its column {c.key}'s"))
-    return next(chain(_wrong(metric, "its"), theirs), None)
+    own = _wrong(metric, "its", _SEVERAL)
+    theirs = (_wrong(column, f"its column {column.key}'s", _OF_COLUMN) for column in columns)
+    return next(chain(own, *theirs), None)
 
 
-def _wrong(thing: Any, whose: str) -> Iterator[str]:
+def _wrong(thing: Any, whose: str, several: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     for name, known in _ONE.items():
         value = getattr(thing, name, None)
         if value is not None and value not in known:
             valid = f"must be {', '.join(known)} or None{meant(value, known)}"
             yield f"{whose} {name} is {value!r}; it {valid}"
-    for name, known in _SEVERAL.items():
+    for name, known in several.items():
         values = getattr(thing, name, None)
         if values is None:
             continue

@@ -15,7 +15,7 @@ CALLS: list[tuple[Any, ...]] = []
 class Notes(Tracker):
     def __init__(self, folder: Path, how: str = "") -> None:
         self.how = how
-        self.deadline_s = 0.3 if how in ("sleeps", "threads") else None
+        self.deadline_s = 0.3 if how in ("sleeps", "threads", "times out") else None
         self.thread = threading.get_ident()
         (folder / "notes.txt").touch()
 
@@ -25,6 +25,8 @@ class Notes(Tracker):
             raise OSError("nobody listens")
         if self.how == "threads" and threading.get_ident() != self.thread:
             raise OSError("made in another thread")
+        if self.how == "times out" and name == "record":
+            raise TimeoutError("timed out")  # as a socket does
 
     def configure(self, arm: str, config: dict[str, Any]) -> None:
         self.note("configure", arm, sorted(config))

@@ -74,6 +74,7 @@ def test_what_any_call_raises_is_said(how: str) -> None:
     [
         ("sleeps", ContractError, "it did not answer for 0.3 s, its deadline_s"),
         ("threads", ConfigError, "raises OSError: made in another thread"),
+        ("times out", ConfigError, "its record raises TimeoutError: timed out"),
         ("misses", ContractError, "its missing names swarm, isolated after a run that has told"),
         ("forgets", ContractError, "its missing returns None; a list of names is needed"),
     ],

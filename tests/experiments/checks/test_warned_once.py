@@ -13,6 +13,7 @@ import pytest
 
 import swarm
 from swarm.common.errors import ConfigError
+from swarm.common.plugin.warned import each_warned_once
 from tests.support import config
 
 FILE = Path(__file__).with_name("warning_parts.py")
@@ -75,6 +76,22 @@ def test_the_second_try_of_the_first_rounds_says_nothing() -> None:
 
     built = sum("Numbered is number" in str(one.message) for one in said)
     assert built == warning_parts.Numbered.made - 1
+
+
+def test_two_blocks_that_end_in_another_order_leave_nothing_unsaid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As blocks on two threads may."""
+    shown: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(message))
+    first, second = each_warned_once(), each_warned_once()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    for _ in range(2):
+        warnings.showwarning("a sentence", UserWarning, "file", 1)
+    assert shown == ["a sentence"] * 2
 
 
 def test_a_warning_that_is_an_error_is_still_one() -> None:

@@ -73,7 +73,14 @@ def test_so_are_those_of_its_columns() -> None:
     said = r"^metrics=wrong_parts\.Says: its column says_mean's better is 'more'; it must be higher"
     with pytest.raises(ConfigError, match=said):
         swarm.check(settings("metrics", "Says", {"column": True}))
+    said = r"'pages' of its column says_mean's shown is unknown; .* \(did you mean page\?\)"
+    with pytest.raises(ConfigError, match=said):
+        swarm.check(settings("metrics", "Says", {"shown": ["pages"]}))
     swarm.check(settings("metrics", "Says", {}))
+
+
+def test_what_only_a_column_says_is_a_metrics_own_to_use() -> None:
+    swarm.check(settings("metrics", "Says", {"name_of": "shown", "word": 3}))
 
 
 def test_numbers_that_no_record_holds_are_told() -> None:

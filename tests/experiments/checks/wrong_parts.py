@@ -62,15 +62,17 @@ class Says(OutputMetric):
 
     name, label = "says", "says"
 
-    def __init__(self, name_of: str = "", word: Any = None, column: bool = False) -> None:
-        self.column = column
+    def __init__(
+        self, name_of: str = "", word: Any = None, column: bool = False, shown: Any = ()
+    ) -> None:
+        self.column, self.on = column, tuple(shown)
         if name_of:
             setattr(self, name_of, tuple(word) if isinstance(word, list) else word)
 
     def columns(self) -> tuple[Column, ...]:
         better: Any = "more" if self.column else None
         first, *others = super().columns()
-        return (Column(first.key, "says", better=better), *others)
+        return (Column(first.key, "says", better=better, shown=self.on), *others)
 
     def state(self, devices: int, outputs: int, samples: int) -> Tensor:
         return torch.zeros(devices, dtype=torch.float64)

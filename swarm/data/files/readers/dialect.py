@@ -144,9 +144,9 @@ def form_of(path: Path, text: io.TextIOWrapper, wanted: CsvFormat) -> Form:
     """The form of a file whose text is at its start, where it is left again.
 
     A separator is found if it cuts the heading and at least half of the rows in the file's first
-    part into equally many cells. If several do, it is the one by which more cells of such rows are
-    numbers. If none does, it is blanks, if these do and half of what they cut out are numbers; else
-    what cuts the heading and most rows at all; else a comma.
+    part into equally many cells. If several do, it is the one by which a row has more numbers, in
+    the mean. If none does, it is blanks, if these do and half of what they cut out are numbers;
+    else what cuts the heading and most rows at all; else a comma.
     """
     head = text.read(_HEAD)
     text.seek(0)
@@ -189,24 +189,25 @@ def _rows(head: str, sep: str) -> list[list[str]]:
 
 
 def _separator(head: str) -> str:
-    best, chosen, cut = (False, 0.0, 0.0, 0), "", ""
+    found, cut = [], ""
     for sep in _CANDIDATES:
         rows = _rows(head, sep)
         width, even, share = _width(rows)
         if width > 1 and share >= 0.5:
-            score = even, _share_of_numbers(_of_width(rows, width)), share, width
-            if score > best or not chosen:
-                best, chosen = score, sep
+            numbers = share * _share_of_numbers(_of_width(rows, width))
+            found.append(((numbers * width, even, numbers, share, width), sep))
         elif width > 1 and not cut:  # its rows are of many lengths, which their lines will tell
             cut = sep if sum(len(row) > 1 for row in rows[1:]) * 2 > len(rows) - 1 else ""
-    if chosen:
-        return chosen
+    if found:
+        # rows have no names where something cuts all of them as the heading
+        plain = any(even and share == 1 for (_, even, _, share, _), _ in found)
+        return max((one for one in found if one[0][1] or not plain), key=lambda one: one[0])[1]
     blanks = _rows(head, SEPARATORS["blank"])
     width, _, share = _width(blanks, 1)
     alone = "," not in head
     fits = width > 1 and share >= 0.5 and alone
-    numbers = fits and _share_of_numbers(_of_width(blanks, width)) >= 0.5
-    return SEPARATORS["blank"] if numbers else cut or ","
+    numeric = fits and _share_of_numbers(_of_width(blanks, width)) >= 0.5
+    return SEPARATORS["blank"] if numeric else cut or ","
 
 
 def _width(rows: list[list[str]], least: int = 2) -> tuple[int, bool, float]:
