@@ -225,6 +225,6 @@ def _round_seconds(swarm: str, method: str, each: int) -> float:
     hardware = fleet_of(swarm, each).hardware
     step_N = STEP_FLOPS / hardware.flops
     line_N = MESSAGE_BITS / np.minimum(hardware.uplink / DEGREE, hardware.downlink.min())
-    fits_N = np.floor((SECONDS - line_N) / step_N).clip(max=MOST_STEPS)
+    fits_N = np.floor((SECONDS - line_N) / step_N).clip(0, MOST_STEPS)
     steps_N = fits_N if method == DEADLINE else STEPS
     return float((steps_N * step_N + line_N).max())

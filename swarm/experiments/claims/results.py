@@ -307,6 +307,8 @@ class Results:
 
 
 def _chosen(rows: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The ``rows`` with the values ``where``; a tuple stands for any of its values, and NaN for a
+    value that is missing."""
     if rows.empty:
         return rows
     keep = np.ones(len(rows), bool)

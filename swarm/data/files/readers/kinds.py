@@ -15,7 +15,10 @@ from swarm.data.dataset import Ints
 from swarm.data.files.readers.columns import Column
 from swarm.data.scaling import Numbers
 
-_DATE_ELSEWHERE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{2,4}([ T].*)?")
+# between dots a year has four digits, as 1.2.34 is rather a version
+_DATE_ELSEWHERE = re.compile(
+    r"(\d{1,2}\.\d{1,2}\.\d{4}|\d{1,4}([/-])\d{1,2}\2\d{2,4})([ T].*)?",
+)
 
 
 def codes_of(column: Column, key: str, name: str) -> tuple[Ints, Names]:
