@@ -1,8 +1,9 @@
 """Columns beside plain numbers and texts: decimals, nullable numbers, dates, and missing values."""
 
-from __future__ import re
+from __future__ import annotations
 
 import datetime
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
